@@ -1,0 +1,62 @@
+#include "base/status.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void set_message(struct tc_error *err, const char *format, va_list args)
+{
+    /* A cut message is better than none: the result is ignored on purpose. */
+    (void)vsnprintf(err->message, sizeof err->message, format, args);
+}
+
+tc_status tc_fail(struct tc_error *err, tc_status status, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    set_message(err, format, args);
+    va_end(args);
+    err->status = status;
+    return status;
+}
+
+tc_status tc_fail_errno(struct tc_error *err, tc_status status, int errnum, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    set_message(err, format, args);
+    va_end(args);
+    size_t used = strlen(err->message);
+    (void)snprintf(err->message + used, sizeof err->message - used, ": %s", strerror(errnum));
+    err->status = status;
+    return status;
+}
+
+tc_status tc_wrap(struct tc_error *err, const char *format, ...)
+{
+    char inner[TC_ERROR_MAX];
+    memcpy(inner, err->message, sizeof inner);
+    va_list args;
+    va_start(args, format);
+    set_message(err, format, args);
+    va_end(args);
+    size_t used = strlen(err->message);
+    (void)snprintf(err->message + used, sizeof err->message - used, ": %s", inner);
+    return err->status;
+}
+
+const char *tc_status_name(tc_status status)
+{
+    switch (status) {
+    case TC_OK: return "ok";
+    case TC_MALFORMED: return "malformed";
+    case TC_REFUSED: return "refused";
+    case TC_LIMIT: return "limit";
+    case TC_BUILD: return "build-failed";
+    case TC_USAGE: return "usage";
+    case TC_UNAVAILABLE: return "unavailable";
+    case TC_PEER: return "peer";
+    case TC_INTERRUPTED: return "interrupted";
+    case TC_SYSTEM: return "system";
+    }
+    return "unknown";
+}

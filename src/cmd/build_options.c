@@ -1,0 +1,174 @@
+#include "cmd/build_options.h"
+
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "core/wire.h"
+
+const char tc_build_usage[] =
+    "usage: tee-compile build [options]\n"
+    "\n"
+    "Builds the project in a worker and writes an attested bundle.\n"
+    "\n"
+    "  --dir DIR           the project (default: .)\n"
+    "  --build-file PATH   its build.json, inside the project (default: build.json)\n"
+    "  --image NAME        toolchain; this version has \"host\": the machine's own, unmeasured\n"
+    "  --host-tool DIR     with --image host: bind DIR read-only, DIR/bin first in PATH (repeatable)\n"
+    "  --backend NAME      auto or local (default: auto)\n"
+    "  --nonce HEX         1 to 64 bytes that go into the signed document\n"
+    "  --output FILE       the bundle (default: release.tar)\n"
+    "  --detached FILE     also a bundle without the outputs\n"
+    "  --extract DIR       also the outputs as files\n"
+    "  --allow-dirty       build a changed work tree, without a commit\n"
+    "  --no-log            keep the build's log out of the bundle\n"
+    "  --json              the result on stdout as one object\n"
+    "  --debug             messages of the worker itself on stderr\n"
+    "  --help              this text\n"
+    "\n"
+    "Exit status: 0 built and verified; 1 the build failed or a limit was reached;\n"
+    "2 it could not be tried.\n";
+
+void tc_build_options_free(struct tc_build_options *options)
+{
+    free(options->host_tools);
+    free(options->nonce);
+    options->host_tools = NULL;
+    options->nonce = NULL;
+}
+
+enum {
+    OPT_DIR = 1000, OPT_BUILD_FILE, OPT_IMAGE, OPT_HOST_TOOL, OPT_BACKEND, OPT_NONCE, OPT_OUTPUT,
+    OPT_DETACHED, OPT_EXTRACT, OPT_ALLOW_DIRTY, OPT_NO_LOG, OPT_JSON, OPT_DEBUG, OPT_HELP,
+    OPT_NITRO, OPT_MEM, OPT_WITH_SOURCE, OPT_ARCHIVE, OPT_REPLAY,
+};
+
+static const struct option long_options[] = {
+    {"dir", required_argument, NULL, OPT_DIR},
+    {"build-file", required_argument, NULL, OPT_BUILD_FILE},
+    {"image", required_argument, NULL, OPT_IMAGE},
+    {"host-tool", required_argument, NULL, OPT_HOST_TOOL},
+    {"backend", required_argument, NULL, OPT_BACKEND},
+    {"nonce", required_argument, NULL, OPT_NONCE},
+    {"output", required_argument, NULL, OPT_OUTPUT},
+    {"detached", required_argument, NULL, OPT_DETACHED},
+    {"extract", required_argument, NULL, OPT_EXTRACT},
+    {"allow-dirty", no_argument, NULL, OPT_ALLOW_DIRTY},
+    {"no-log", no_argument, NULL, OPT_NO_LOG},
+    {"json", no_argument, NULL, OPT_JSON},
+    {"debug", no_argument, NULL, OPT_DEBUG},
+    {"help", no_argument, NULL, OPT_HELP},
+    {"nitro", required_argument, NULL, OPT_NITRO},
+    {"mem", required_argument, NULL, OPT_MEM},
+    {"with-source", no_argument, NULL, OPT_WITH_SOURCE},
+    {"archive", required_argument, NULL, OPT_ARCHIVE},
+    {"replay", required_argument, NULL, OPT_REPLAY},
+    {NULL, 0, NULL, 0},
+};
+
+static tc_status add_host_tool(struct tc_build_options *options, const char *folder,
+                               struct tc_error *err)
+{
+    if (folder[0] != '/')
+        return tc_fail(err, TC_USAGE, "--host-tool %s: give an absolute path", folder);
+    size_t count = 0;
+    while (options->host_tools && options->host_tools[count])
+        count++;
+    const char **grown = reallocarray(options->host_tools, count + 2, sizeof *grown);
+    if (!grown) return tc_fail(err, TC_SYSTEM, "out of memory");
+    grown[count] = folder;
+    grown[count + 1] = NULL;
+    options->host_tools = grown;
+    return TC_OK;
+}
+
+static tc_status set_nonce(struct tc_build_options *options, const char *hex, struct tc_error *err)
+{
+    size_t size = strlen(hex) / 2;
+    free(options->nonce);
+    options->nonce = NULL;
+    if (size == 0 || size > TC_WIRE_NONCE_MAX || !(options->nonce = malloc(size)) ||
+        !tc_unhex(hex, options->nonce, size))
+        return tc_fail(err, TC_USAGE, "--nonce takes 1 to %d bytes as hexadecimal digits",
+                       TC_WIRE_NONCE_MAX);
+    options->nonce_size = size;
+    return TC_OK;
+}
+
+/* Options of the contract that this version cannot honour are refused by name:
+ * an ignored option would be a promise that is not kept. */
+static tc_status refuse(const char *option, const char *instead, struct tc_error *err)
+{
+    return tc_fail(err, TC_UNAVAILABLE, "%s is not part of this version: %s", option, instead);
+}
+
+static tc_status take(struct tc_build_options *options, int option, const char *value,
+                      struct tc_error *err)
+{
+    switch (option) {
+    case OPT_DIR: options->folder = value; return TC_OK;
+    case OPT_BUILD_FILE: options->build_file = value; return TC_OK;
+    case OPT_IMAGE: options->image = value; return TC_OK;
+    case OPT_HOST_TOOL: return add_host_tool(options, value, err);
+    case OPT_BACKEND: options->backend = value; return TC_OK;
+    case OPT_NONCE: return set_nonce(options, value, err);
+    case OPT_OUTPUT: options->output = value; return TC_OK;
+    case OPT_DETACHED: options->detached = value; return TC_OK;
+    case OPT_EXTRACT: options->extract = value; return TC_OK;
+    case OPT_ALLOW_DIRTY: options->allow_dirty = true; return TC_OK;
+    case OPT_NO_LOG: options->no_log = true; return TC_OK;
+    case OPT_JSON: options->json = true; return TC_OK;
+    case OPT_DEBUG: options->debug = true; return TC_OK;
+    case OPT_HELP: options->help = true; return TC_OK;
+    case OPT_NITRO: return refuse("--nitro", "it has the local back end only", err);
+    case OPT_MEM: return refuse("--mem", "memory comes from limits.memory of build.json", err);
+    case OPT_WITH_SOURCE: return refuse("--with-source", "publish the source beside it", err);
+    case OPT_ARCHIVE:
+    case OPT_REPLAY: return refuse("--archive and --replay", "builds have no network yet", err);
+    default: return tc_fail(err, TC_USAGE, "unknown option, or its value is missing");
+    }
+}
+
+static tc_status check(const struct tc_build_options *options, struct tc_error *err)
+{
+    if (strcmp(options->backend, "auto") != 0 && strcmp(options->backend, "local") != 0)
+        return tc_fail(err, TC_UNAVAILABLE,
+                       "--backend %s is not part of this version: it has auto and local",
+                       options->backend);
+    if (options->image && strcmp(options->image, "host") != 0)
+        return tc_fail(err, TC_UNAVAILABLE,
+                       "--image %s is not part of this version: it has \"host\", the machine's own "
+                       "toolchain",
+                       options->image);
+    if (!options->image)
+        return tc_fail(err, TC_USAGE,
+                       "no image is chosen: --image host builds with this machine's own toolchain, "
+                       "which the report will call unmeasured");
+    struct tc_span build_file = tc_span_of_text(options->build_file);
+    if (!tc_path_is_safe(build_file) || !tc_is_utf8(build_file))
+        return tc_fail(err, TC_USAGE, "--build-file takes a path inside the project");
+    return TC_OK;
+}
+
+tc_status tc_build_options_parse(int argc, char **argv, struct tc_build_options *ret_options,
+                                 struct tc_error *err)
+{
+    TC_AUTO_BUILD_OPTIONS struct tc_build_options options = {
+        .folder = ".", .build_file = "build.json", .backend = "auto"};
+    opterr = 0;
+    optind = 1;
+    int option, index = 0;
+    /* _only: the reference's single-dash spellings mean the same. */
+    while ((option = getopt_long_only(argc, argv, "", long_options, &index)) != -1) {
+        if (option == '?')
+            return tc_fail(err, TC_USAGE, "%s: unknown option, or its value is missing",
+                           argv[optind - 1]);
+        TC_TRY(take(&options, option, optarg, err));
+    }
+    if (optind < argc) return tc_fail(err, TC_USAGE, "unexpected argument %s", argv[optind]);
+    if (!options.help) TC_TRY(check(&options, err));
+    *ret_options = options;
+    options = (struct tc_build_options){0};
+    return TC_OK;
+}

@@ -1,0 +1,32 @@
+/* What a person sees of a build: phases with their times and the live log, on
+ * stderr. The log is the build's own text and is escaped before it reaches a
+ * terminal. */
+#ifndef TC_CMD_BUILD_UI_H
+#define TC_CMD_BUILD_UI_H
+
+#include <stdint.h>
+#include <stdio.h>
+
+#include "core/wire.h"
+#include "source/pack.h"
+#include "verify/verify.h"
+
+struct tc_build_ui {
+    FILE *out;
+    bool colour;
+    int64_t started_ms, phase_ms;
+    bool phase_open;  /* a phase runs, its time is still to be printed */
+    bool line_open;   /* the log has begun a line */
+};
+
+void tc_build_ui_init(struct tc_build_ui *ui, FILE *out);
+void tc_build_ui_source(struct tc_build_ui *ui, const struct tc_pack *pack, const char *folder);
+void tc_build_ui_start(struct tc_build_ui *ui, const char *backend);
+void tc_build_ui_phase(struct tc_build_ui *ui, enum tc_phase phase);
+void tc_build_ui_log(struct tc_build_ui *ui, struct tc_span bytes);
+void tc_build_ui_end(struct tc_build_ui *ui); /* closes an open line */
+/* bundle and detached may be NULL. */
+void tc_build_ui_done(struct tc_build_ui *ui, const struct tc_verdict *verdict, const char *bundle,
+                      const char *detached, const char *root, bool root_created);
+
+#endif

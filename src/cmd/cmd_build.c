@@ -1,0 +1,298 @@
+/* `tee-compile build`: one attested build, from a folder to a verified bundle.
+ *
+ *   options -> output opened -> project read, build.json checked -> worker started
+ *   -> session (host/client.h) -> worker ended -> own result verified -> named
+ *
+ * Nothing gets a name before it has verified; a failed build leaves its log. */
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/text.h"
+#include "cmd/build_options.h"
+#include "cmd/build_ui.h"
+#include "cmd/commands.h"
+#include "cmd/extract.h"
+#include "cmd/files.h"
+#include "cmd/print.h"
+#include "core/nitrodoc.h"
+#include "core/pcr.h"
+#include "host/backend.h"
+#include "host/client.h"
+#include "host/devattest.h"
+#include "os/tempfile.h"
+#include "source/pack.h"
+#include "verify/verify.h"
+
+struct build {
+    struct tc_build_options options;
+    struct tc_pack *pack;
+    struct tc_buildspec spec;
+    struct tc_manifest_summary source;
+    struct tc_tempfile bundle, detached, log;
+    char *bundle_path, *log_path;
+    bool keep_bundle; /* false: only --detached and --extract were asked for */
+    char *devroot_folder, *devroot_pem;
+    bool devroot_created;
+    int interrupt_fd;
+    struct tc_build_ui ui;
+    struct tc_verdict verdict;
+};
+
+static void build_free(struct build *build)
+{
+    tc_build_options_free(&build->options);
+    tc_pack_close(build->pack);
+    tc_buildspec_free(&build->spec);
+    tc_tempfile_drop(&build->bundle);
+    tc_tempfile_drop(&build->detached);
+    tc_tempfile_drop(&build->log);
+    free(build->bundle_path);
+    free(build->log_path);
+    free(build->devroot_folder);
+    free(build->devroot_pem);
+    tc_close_ptr(&build->interrupt_fd);
+    tc_verdict_free(&build->verdict);
+}
+
+/* SIGINT, SIGTERM and SIGHUP become bytes to poll for, so that one path cleans
+ * up whatever ends the build. */
+static tc_status catch_signals(int *ret_fd, struct tc_error *err)
+{
+    sigset_t set;
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGINT);
+    (void)sigaddset(&set, SIGTERM);
+    (void)sigaddset(&set, SIGHUP);
+    if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot block signals");
+    int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (fd < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot wait for signals");
+    *ret_fd = fd;
+    return TC_OK;
+}
+
+static tc_status open_outputs(struct build *build, struct tc_error *err)
+{
+    const struct tc_build_options *options = &build->options;
+    build->keep_bundle = options->output || !(options->detached && options->extract);
+    const char *path = options->output ? options->output : "release.tar";
+    build->bundle_path = strdup(path);
+    if (!build->bundle_path || asprintf(&build->log_path, "%s.log", path) < 0) {
+        build->log_path = NULL;
+        return tc_fail(err, TC_SYSTEM, "out of memory");
+    }
+    TC_TRY(tc_tempfile_open(path, &build->bundle, err));
+    TC_TRY(tc_tempfile_open(build->log_path, &build->log, err));
+    if (options->detached) TC_TRY(tc_tempfile_open(options->detached, &build->detached, err));
+    return options->extract ? tc_extract_check(options->extract, err) : TC_OK;
+}
+
+/* An absolute path of a file that may not exist yet; owned, NULL when its folder
+ * cannot be resolved. */
+static char *absolute(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    TC_AUTO_FREE char *folder = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+    TC_AUTO_FREE char *real = folder ? realpath(folder, NULL) : NULL;
+    char *result;
+    if (!real || asprintf(&result, "%s/%s", real, slash ? slash + 1 : path) < 0) return NULL;
+    return result;
+}
+
+static tc_status read_project(struct build *build, struct tc_error *err)
+{
+    const struct tc_build_options *options = &build->options;
+    /* What earlier builds left in the project is no source. */
+    TC_AUTO_FREE char *bundle = absolute(build->bundle_path);
+    TC_AUTO_FREE char *log = absolute(build->log_path);
+    TC_AUTO_FREE char *detached = options->detached ? absolute(options->detached) : NULL;
+    const char *ignore[] = {bundle ? bundle : "", log ? log : "", detached, NULL};
+    struct tc_pack_options pack = {.folder = options->folder,
+                                   .build_file = options->build_file,
+                                   .allow_dirty = options->allow_dirty,
+                                   .ignore = ignore};
+    TC_TRY(tc_pack_open(&pack, &build->pack, err));
+    TC_TRY(tc_buildspec_parse(tc_pack_build_file(build->pack), options->build_file, &build->spec,
+                              err));
+    TC_TRY(tc_buildspec_check_supported(&build->spec, options->build_file, err));
+    tc_build_ui_source(&build->ui, build->pack, options->folder);
+    return TC_OK;
+}
+
+struct source_sender {
+    struct build *build;
+};
+
+static tc_status send_source(void *context, void *sink,
+                             tc_status (*send)(void *sink, enum tc_wire_kind kind,
+                                               struct tc_span payload, struct tc_error *err),
+                             struct tc_error *err)
+{
+    struct build *build = context;
+    struct tc_pack_sink pack_sink = {sink, send};
+    return tc_pack_send(build->pack, &build->spec, &pack_sink, &build->source, err);
+}
+
+static void on_phase(void *context, enum tc_phase phase)
+{
+    struct build *build = context;
+    tc_build_ui_phase(&build->ui, phase);
+}
+
+static void on_log(void *context, struct tc_span bytes)
+{
+    struct build *build = context;
+    tc_build_ui_log(&build->ui, bytes);
+}
+
+static tc_status talk(struct build *build, int fd, struct tc_error *err)
+{
+    const struct tc_build_options *options = &build->options;
+    enum tc_source_kind kind = tc_pack_kind(build->pack);
+    struct tc_client_config config = {
+        .fd = fd,
+        .interrupt_fd = build->interrupt_fd,
+        .hello = {.source = kind,
+                  .no_log = options->no_log,
+                  .git_folder = kind == TC_SOURCE_GIT && build->spec.source_git,
+                  .nonce = {options->nonce, options->nonce_size},
+                  .build_file = tc_span_of_text(options->build_file),
+                  .repository = tc_span_of_text(tc_pack_repository(build->pack)),
+                  .ref = tc_span_of_text(tc_pack_ref(build->pack))},
+        .build_file = tc_pack_build_file(build->pack),
+        .context = build,
+        .send_source = send_source,
+        .on_phase = on_phase,
+        .on_log = on_log,
+        .log_fd = build->log.fd,
+        .bundle_fd = build->bundle.fd,
+        .detached_fd = build->detached.fd,
+    };
+    return tc_client_run(&config, err);
+}
+
+static tc_status run_worker(struct build *build, struct tc_error *err)
+{
+    const struct tc_backend *backend = &tc_backend_local;
+    TC_AUTO_FREE char *worker = NULL;
+    TC_TRY(tc_find_worker(&worker, err));
+    struct tc_backend_config config = {
+        .image = build->options.image,
+        .host_tools = (const char *const *)build->options.host_tools,
+        .worker = worker,
+        .devroot_folder = build->devroot_folder,
+        .debug = build->options.debug};
+    struct tc_enclave *enclave = NULL;
+    int fd = -1;
+    tc_build_ui_start(&build->ui, backend->name);
+    TC_TRY(backend->start(&config, &enclave, &fd, err));
+    tc_status status = talk(build, fd, err);
+    struct tc_error end = {0};
+    tc_status ended = backend->stop(enclave, &end);
+    /* What the session says explains more than how the worker ended. */
+    if (status == TC_OK && ended != TC_OK) {
+        *err = end;
+        return ended;
+    }
+    return status;
+}
+
+/* The client is not trusted by anybody, and need not trust the worker: what is
+ * handed out has passed the same checks that users will make. */
+static tc_status verify_result(struct build *build, struct tc_error *err)
+{
+    const struct tc_build_options *options = &build->options;
+    TC_AUTO_BUF struct tc_buf root = {0};
+    TC_TRY(tc_read_certificate(build->devroot_pem, &root, err));
+    char commit[TC_SHA1_HEX] = "";
+    if (tc_pack_commit(build->pack))
+        tc_hex((struct tc_span){tc_pack_commit(build->pack)->bytes, TC_SHA1_SIZE}, commit);
+    struct tc_verify_options verify = {.root = tc_buf_span(&root),
+                                       .allow_unmeasured = true,
+                                       .compare_source = true,
+                                       .source = build->source.digest,
+                                       .commit = *commit ? commit : NULL,
+                                       .compare_nonce = options->nonce_size > 0,
+                                       .nonce = {options->nonce, options->nonce_size}};
+    struct tc_extract *extract = NULL;
+    if (options->extract) TC_TRY(tc_extract_begin(options->extract, &verify, &extract, err));
+    if (lseek(build->bundle.fd, 0, SEEK_SET) != 0) {
+        tc_extract_drop(extract);
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot read the bundle back");
+    }
+    tc_status status = tc_verify_bundle(build->bundle.fd, &verify, &build->verdict, err);
+    if (status == TC_OK && build->verdict.kind != TC_VERDICT_AUTHENTIC &&
+        build->verdict.kind != TC_VERDICT_DEVELOPMENT)
+        status = tc_fail(err, TC_REFUSED, "the worker's bundle does not verify: %s",
+                         build->verdict.reason);
+    if (status == TC_OK && extract) return tc_extract_commit(extract, err);
+    tc_extract_drop(extract);
+    return status;
+}
+
+static tc_status commit_outputs(struct build *build, struct tc_error *err)
+{
+    if (build->detached.fd >= 0) TC_TRY(tc_tempfile_commit(&build->detached, err));
+    return build->keep_bundle ? tc_tempfile_commit(&build->bundle, err) : TC_OK;
+}
+
+static tc_status run(struct build *build, struct tc_error *err)
+{
+    TC_TRY(catch_signals(&build->interrupt_fd, err));
+    TC_TRY(open_outputs(build, err));
+    TC_TRY(read_project(build, err));
+    TC_TRY(tc_devroot_folder(&build->devroot_folder, err));
+    TC_TRY(tc_devroot_ensure(build->devroot_folder, &build->devroot_pem, &build->devroot_created,
+                             err));
+    TC_TRY(run_worker(build, err));
+    TC_TRY(verify_result(build, err));
+    return commit_outputs(build, err);
+}
+
+/* A log that says something outlives a failed build, under a name that the
+ * message gives. */
+static void keep_log(struct build *build, struct tc_error *err)
+{
+    struct tc_error ignored = {0};
+    if (build->log.fd < 0 || lseek(build->log.fd, 0, SEEK_END) <= 0) return;
+    if (tc_tempfile_commit(&build->log, &ignored) == TC_OK) {
+        size_t used = strlen(err->message);
+        (void)snprintf(err->message + used, sizeof err->message - used, "\nthe build's log is in %s",
+                       build->log_path);
+    }
+}
+
+int tc_cmd_build(int argc, char **argv)
+{
+    struct tc_error err = {0};
+    struct build build = {.bundle = TC_TEMPFILE_NONE,
+                          .detached = TC_TEMPFILE_NONE,
+                          .log = TC_TEMPFILE_NONE,
+                          .interrupt_fd = -1};
+    tc_build_ui_init(&build.ui, stderr);
+    tc_status status = tc_build_options_parse(argc, argv, &build.options, &err);
+    if (status == TC_OK && build.options.help) {
+        (void)fputs(tc_build_usage, stdout);
+        build_free(&build);
+        return 0;
+    }
+    if (status == TC_OK) status = run(&build, &err);
+    tc_build_ui_end(&build.ui);
+    if (status == TC_OK)
+        tc_build_ui_done(&build.ui, &build.verdict, build.keep_bundle ? build.bundle_path : NULL,
+                         build.options.detached, build.devroot_pem, build.devroot_created);
+    else if (status != TC_INTERRUPTED)
+        keep_log(&build, &err);
+    if (build.options.json) tc_print_build_json(stdout, status, &err, &build.verdict);
+    if (status != TC_OK) tc_print_error(stderr, &err);
+    int exit_status = tc_exit_status(status);
+    build_free(&build);
+    return exit_status;
+}

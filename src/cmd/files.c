@@ -1,0 +1,108 @@
+#include "cmd/files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+
+#include "base/cleanup.h"
+
+enum { CERTIFICATE_FILE_MAX = 65536 };
+
+tc_status tc_find_worker(char **ret_path, struct tc_error *err)
+{
+    const char *given = getenv("TEE_COMPILE_WORKER");
+    if (given && *given) {
+        if (access(given, X_OK) != 0)
+            return tc_fail_errno(err, TC_UNAVAILABLE, errno, "TEE_COMPILE_WORKER is %s", given);
+        *ret_path = strdup(given);
+        return *ret_path ? TC_OK : tc_fail(err, TC_SYSTEM, "out of memory");
+    }
+    char self[PATH_MAX];
+    ssize_t size = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (size <= 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot find this program's folder");
+    self[size] = '\0';
+    char *slash = strrchr(self, '/');
+    if (slash) *slash = '\0';
+    static const char *const places[] = {"tee-compile-worker",
+                                         "../libexec/tee-compile/tee-compile-worker"};
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        char *path;
+        if (asprintf(&path, "%s/%s", self, places[i]) < 0)
+            return tc_fail(err, TC_SYSTEM, "out of memory");
+        if (access(path, X_OK) == 0) {
+            *ret_path = path;
+            return TC_OK;
+        }
+        free(path);
+    }
+    return tc_fail(err, TC_UNAVAILABLE,
+                   "tee-compile-worker is neither in %s nor in %s/../libexec/tee-compile: install "
+                   "it there or name it in TEE_COMPILE_WORKER",
+                   self, self);
+}
+
+static void bio_free(BIO **bio)
+{
+    BIO_free(*bio);
+}
+
+static void x509_free(X509 **certificate)
+{
+    X509_free(*certificate);
+}
+
+tc_status tc_read_certificate(const char *path, struct tc_buf *ret_der, struct tc_error *err)
+{
+    __attribute__((cleanup(bio_free))) BIO *file = BIO_new_file(path, "r");
+    if (!file)
+        return tc_fail(err, TC_USAGE, "cannot read the certificate %s: %s", path, strerror(errno));
+    TC_AUTO_FREE uint8_t *bytes = malloc(CERTIFICATE_FILE_MAX);
+    if (!bytes) return tc_fail(err, TC_SYSTEM, "out of memory");
+    int size = BIO_read(file, bytes, CERTIFICATE_FILE_MAX);
+    if (size <= 0 || size == CERTIFICATE_FILE_MAX)
+        return tc_fail(err, TC_USAGE, "%s is no certificate: expected at most %d bytes", path,
+                       CERTIFICATE_FILE_MAX - 1);
+    const uint8_t *next = bytes;
+    __attribute__((cleanup(x509_free))) X509 *certificate = d2i_X509(NULL, &next, size);
+    if (!certificate) {
+        __attribute__((cleanup(bio_free))) BIO *text = BIO_new_mem_buf(bytes, size);
+        if (text) certificate = PEM_read_bio_X509(text, NULL, NULL, NULL);
+    }
+    uint8_t *der = NULL;
+    int der_size = certificate ? i2d_X509(certificate, &der) : -1;
+    if (der_size <= 0)
+        return tc_fail(err, TC_USAGE, "%s is no certificate in PEM or DER form", path);
+    struct tc_buf buf = tc_buf_new(CERTIFICATE_FILE_MAX);
+    tc_buf_add(&buf, der, (size_t)der_size);
+    OPENSSL_free(der);
+    TC_TRY(tc_buf_check(&buf, path, err));
+    *ret_der = buf;
+    return TC_OK;
+}
+
+tc_status tc_digest_file(const char *path, struct tc_sha256 *ret_digest, struct tc_error *err)
+{
+    TC_AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    struct stat info;
+    if (fd < 0 || fstat(fd, &info) != 0)
+        return tc_fail_errno(err, TC_USAGE, errno, "cannot read %s", path);
+    if (!S_ISREG(info.st_mode)) return tc_fail(err, TC_USAGE, "%s is no regular file", path);
+    TC_AUTO_HASH struct tc_hash *hash = tc_hash_new(TC_HASH_SHA256);
+    TC_AUTO_FREE uint8_t *piece = malloc(1 << 18);
+    if (!hash || !piece) return tc_fail(err, TC_SYSTEM, "out of memory");
+    ssize_t got;
+    while ((got = read(fd, piece, 1 << 18)) != 0) {
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot read %s", path);
+        tc_hash_add(hash, piece, (size_t)got);
+    }
+    return tc_hash_finish(hash, ret_digest->bytes, sizeof ret_digest->bytes, err);
+}

@@ -1,0 +1,137 @@
+/* The report itself: an in-toto Statement v1 whose predicate is SLSA v1
+ * provenance (https://in-toto.io/Statement/v1, https://slsa.dev/provenance/v1).
+ * Writer and reader stand together here. The monitor fills the parts, each one
+ * once; the verifier reads the bytes that were signed and never writes them
+ * again. The shape of the JSON is in docs/formats.md. */
+#ifndef TC_CORE_STATEMENT_H
+#define TC_CORE_STATEMENT_H
+
+#include "core/buildspec.h"
+#include "core/entry.h"
+#include "core/wire.h"
+
+#define TC_STATEMENT_TYPE "https://in-toto.io/Statement/v1"
+#define TC_PREDICATE_TYPE "https://slsa.dev/provenance/v1"
+#define TC_BUILD_TYPE "urn:tee-compile:build:1"
+#define TC_BUILDER_ID "urn:tee-compile:worker:1"
+
+enum {
+    TC_STATEMENT_MAX = 8 << 20,   /* bytes of the JSON */
+    TC_SUBJECTS_MAX = 10000,      /* outputs of one build */
+    TC_COLLECTED_MAX = 4096,      /* bytes kept of one collected output */
+    TC_TAGS_MAX = 64,
+    TC_ENVIRONMENT_MAX = 512,
+    TC_VERSION_TEXT_MAX = 64,
+};
+
+/* Each struct below owns its strings; counts go with their arrays. */
+
+struct tc_part_source { /* set after unpacking */
+    enum tc_source_kind kind;
+    struct tc_sha256 digest; /* manifest.h */
+    uint64_t files;
+    uint64_t bytes;
+    bool has_commit; /* only for a clean git source */
+    struct tc_sha1 commit;
+    struct tc_sha1 tree;
+    int64_t epoch;     /* SOURCE_DATE_EPOCH */
+    char *repository;  /* claimed, may be NULL */
+    char *ref;         /* claimed, may be NULL */
+    char **tags;       /* "name id", chosen by the builder; only with source.git */
+    size_t tags_count;
+};
+
+struct tc_part_recipe { /* from build.json of the received tree */
+    char *build_file;   /* its path */
+    struct tc_sha256 build_file_digest;
+    char *language;
+    char *image; /* may be NULL */
+    char *command;
+    char *vendor; /* may be NULL */
+    char *folder;
+    char **environment; /* complete, as the command sees it, sorted */
+    size_t environment_count;
+    char **outputs; /* the patterns */
+    size_t outputs_count;
+    struct tc_limits limits;
+    enum tc_network_mode network; /* never TC_NETWORK_ABSENT here */
+};
+
+struct tc_collected { /* information asked for by input.collect, said by the build */
+    char *name;
+    char *command;
+    char *output; /* UTF-8, escaped where it was not, cut at TC_COLLECTED_MAX */
+};
+
+struct tc_subject {
+    char *path; /* as in build.json, safe, UTF-8 */
+    bool executable;
+    uint64_t size;
+    struct tc_sha256 digest;
+};
+
+struct tc_part_log {
+    bool present; /* false with --no-log */
+    struct tc_sha256 digest;
+    uint64_t size;
+};
+
+struct tc_part_transcript {
+    struct tc_sha256 last; /* transcript.h */
+    uint64_t count;
+    struct tc_sha256 digest; /* of network.jsonl */
+};
+
+struct tc_part_platform { /* asked from the NSM by the monitor itself */
+    struct tc_sha384 pcr[3];
+    bool measured; /* false when PCR0 is the constant of an unmeasured toolchain */
+    unsigned cpus;
+    char architecture[16]; /* "x86_64" */
+    char version[TC_VERSION_TEXT_MAX]; /* of tee-compile */
+    uint8_t invocation[16];            /* random, from the NSM */
+};
+
+struct tc_statement {
+    struct tc_part_platform platform;
+    struct tc_part_source source;
+    struct tc_part_recipe recipe;
+    uint8_t nonce[TC_WIRE_NONCE_MAX];
+    size_t nonce_size;
+    struct tc_collected *collected;
+    size_t collected_count;
+    struct tc_subject *subjects; /* sorted by path, no two alike */
+    size_t subjects_count;
+    struct tc_part_log log;
+    struct tc_part_transcript transcript;
+    int64_t started;  /* seconds since the epoch, of the first command */
+    int64_t finished; /* when the last process of the build was dead */
+};
+#define TC_AUTO_STATEMENT TC_CLEANUP(tc_statement_free)
+
+void tc_part_source_free(struct tc_part_source *part);
+void tc_part_recipe_free(struct tc_part_recipe *part);
+void tc_statement_free(struct tc_statement *statement); /* accepts NULL and a zeroed one */
+
+/* Writes the JSON: compact, keys in a fixed order, one byte string for one
+ * statement. TC_LIMIT past TC_STATEMENT_MAX. */
+tc_status tc_statement_write(const struct tc_statement *statement, struct tc_buf *buf,
+                             struct tc_error *err) TC_MUST_USE;
+
+/* Reads it strictly: unknown types, missing or unknown fields, bad digests,
+ * unsorted or repeated subjects are TC_MALFORMED. */
+tc_status tc_statement_read(struct tc_span json, struct tc_statement *ret_statement,
+                            struct tc_error *err) TC_MUST_USE;
+
+/* The output digest: SHA-256 over what `sha256sum` prints for the subjects in
+ * order ("<hex>  <path>\n"). */
+tc_status tc_statement_output_digest(const struct tc_statement *statement,
+                                     struct tc_sha256 *ret_digest, struct tc_error *err)
+    TC_MUST_USE;
+
+/* What PCR16 is extended with before the command (DESIGN: bound before the
+ * build): SHA-384 over the source digest, the build file's path and digest,
+ * the limits and the nonce, in the text form that docs/formats.md gives. */
+tc_status tc_statement_binding(const struct tc_statement *statement, struct tc_sha384 *ret_binding,
+                               struct tc_error *err) TC_MUST_USE;
+
+#endif

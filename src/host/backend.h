@@ -1,0 +1,30 @@
+/* Where a worker runs: one interface, one file each. */
+#ifndef TC_HOST_BACKEND_H
+#define TC_HOST_BACKEND_H
+
+#include "core/digest.h"
+
+struct tc_backend_config {
+    const char *image;             /* "host" */
+    const char *const *host_tools; /* absolute folders, NULL-terminated; may be NULL */
+    const char *worker;            /* path of tee-compile-worker */
+    const char *devroot_folder;    /* devattest.h, ensured */
+    bool debug;                    /* the worker's own messages to stderr */
+};
+
+struct tc_enclave; /* a started worker: its processes, mounts, cgroup */
+
+struct tc_backend {
+    const char *name;
+    /* Starts a worker; ret_fd is the stream to its session, owned by the
+     * enclave. TC_UNAVAILABLE names what is missing and the fix. */
+    tc_status (*start)(const struct tc_backend_config *config, struct tc_enclave **ret_enclave,
+                       int *ret_fd, struct tc_error *err);
+    /* Ends it: kills what still runs, waits, removes what was made. Says in err
+     * how the worker ended when it did not exit with 0. Always frees. */
+    tc_status (*stop)(struct tc_enclave *enclave, struct tc_error *err);
+};
+
+extern const struct tc_backend tc_backend_local;
+
+#endif

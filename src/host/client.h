@@ -1,0 +1,32 @@
+/* The host's side of a session: sends the source, shows the log, writes what
+ * comes back as a bundle. Trusts the worker no more than the worker trusts it:
+ * each frame is checked, sizes are capped by the disk alone, and the caller
+ * verifies the finished bundle before anybody hears of success. */
+#ifndef TC_HOST_CLIENT_H
+#define TC_HOST_CLIENT_H
+
+#include "core/wire.h"
+
+struct tc_client_config {
+    int fd;           /* stream to the worker; borrowed */
+    int interrupt_fd; /* readable: stop with TC_INTERRUPTED; -1: none */
+    struct tc_wire_hello hello;
+    struct tc_span build_file;
+    void *context; /* for the callbacks */
+    /* Sends the source up to and with SOURCE_END through send. */
+    tc_status (*send_source)(void *context, void *sink,
+                             tc_status (*send)(void *sink, enum tc_wire_kind kind,
+                                               struct tc_span payload, struct tc_error *err),
+                             struct tc_error *err);
+    void (*on_phase)(void *context, enum tc_phase phase);
+    void (*on_log)(void *context, struct tc_span bytes);
+    int log_fd;      /* gets the log; read back into the bundle */
+    int bundle_fd;   /* gets the bundle with outputs; -1: not wanted */
+    int detached_fd; /* gets the bundle without outputs; -1: not wanted */
+};
+
+/* Runs the session to its end. On failure the descriptors hold rubbish, but for
+ * log_fd, which holds the log so far. A FAIL of the worker becomes the error. */
+tc_status tc_client_run(const struct tc_client_config *config, struct tc_error *err) TC_MUST_USE;
+
+#endif

@@ -1,0 +1,113 @@
+#include "os/tempfile.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/text.h"
+
+enum { NAME_TRIES = 16 };
+
+static const char *last_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+static tc_status open_folder(const char *path, int *ret_fd, struct tc_error *err)
+{
+    size_t size = (size_t)(last_name(path) - path);
+    TC_AUTO_FREE char *folder = size > 0 ? strndup(path, size) : strdup(".");
+    if (!folder) return tc_fail(err, TC_SYSTEM, "out of memory");
+    int fd = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return tc_fail_errno(err, TC_USAGE, errno, "cannot write %s: its folder %s", path, folder);
+    *ret_fd = fd;
+    return TC_OK;
+}
+
+/* A name beside the final one that nobody else has; owned. */
+static char *temporary_name(const char *name)
+{
+    uint8_t random[8];
+    char hex[2 * sizeof random + 1], *text;
+    if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random) return NULL;
+    tc_hex((struct tc_span){random, sizeof random}, hex);
+    return asprintf(&text, ".%s.%s.part", name, hex) < 0 ? NULL : text;
+}
+
+/* Not every file system has O_TMPFILE (NFS, some FUSE): a hidden name then. */
+static int open_named(struct tc_tempfile *file)
+{
+    for (int i = 0; i < NAME_TRIES; i++) {
+        free(file->temporary);
+        file->temporary = temporary_name(last_name(file->path));
+        if (!file->temporary) return -1;
+        int fd = openat(file->folder_fd, file->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC,
+                        0644);
+        if (fd >= 0 || errno != EEXIST) return fd;
+    }
+    return -1;
+}
+
+tc_status tc_tempfile_open(const char *path, struct tc_tempfile *ret_file, struct tc_error *err)
+{
+    TC_AUTO_TEMPFILE struct tc_tempfile file = TC_TEMPFILE_NONE;
+    const char *name = last_name(path);
+    if (!*name || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+        return tc_fail(err, TC_USAGE, "%s names no file", path);
+    TC_TRY(open_folder(path, &file.folder_fd, err));
+    struct stat info;
+    if (fstatat(file.folder_fd, name, &info, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(info.st_mode))
+        return tc_fail(err, TC_USAGE, "%s exists and is no regular file", path);
+    file.path = strdup(path);
+    if (!file.path) return tc_fail(err, TC_SYSTEM, "out of memory");
+    file.fd = openat(file.folder_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0644);
+    if (file.fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL))
+        file.fd = open_named(&file);
+    if (file.fd < 0) return tc_fail_errno(err, TC_USAGE, errno, "cannot write %s", path);
+    *ret_file = file;
+    file = TC_TEMPFILE_NONE;
+    return TC_OK;
+}
+
+tc_status tc_tempfile_commit(struct tc_tempfile *file, struct tc_error *err)
+{
+    const char *name = last_name(file->path);
+    if (!file->temporary) {
+        /* linkat cannot replace: link beside, then rename over. The empty-path
+         * form needs a capability, /proc does not. */
+        char proc[64];
+        (void)snprintf(proc, sizeof proc, "/proc/self/fd/%d", file->fd);
+        char *temporary = temporary_name(name);
+        if (!temporary) return tc_fail(err, TC_SYSTEM, "out of memory");
+        if (linkat(AT_FDCWD, proc, file->folder_fd, temporary, AT_SYMLINK_FOLLOW) != 0) {
+            int reason = errno;
+            free(temporary);
+            return tc_fail_errno(err, TC_SYSTEM, reason, "cannot name %s", file->path);
+        }
+        file->temporary = temporary;
+    }
+    if (fsync(file->fd) != 0 ||
+        renameat(file->folder_fd, file->temporary, file->folder_fd, name) != 0)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot finish %s", file->path);
+    free(TC_TAKE(file->temporary));
+    tc_tempfile_drop(file);
+    return TC_OK;
+}
+
+void tc_tempfile_drop(struct tc_tempfile *file)
+{
+    if (file->temporary) (void)unlinkat(file->folder_fd, file->temporary, 0);
+    tc_close_ptr(&file->fd);
+    tc_close_ptr(&file->folder_fd);
+    free(file->path);
+    free(file->temporary);
+    *file = TC_TEMPFILE_NONE;
+}

@@ -1,0 +1,84 @@
+/* The relying party: judges a bundle offline. No global state, thread-safe,
+ * bounded memory; reads the bundle once from start to end. Every check ends in
+ * the list with what was expected and what was seen; the first thing that is
+ * wrong with evidence does not hide the others where they can still be judged. */
+#ifndef TC_VERIFY_VERIFY_H
+#define TC_VERIFY_VERIFY_H
+
+#include "core/nitrodoc.h"
+#include "core/statement.h"
+
+enum tc_check_result {
+    TC_CHECK_PASS,
+    TC_CHECK_FAIL,
+    TC_CHECK_NOT_ASKED, /* what the caller gave nothing to compare with */
+    TC_CHECK_ALLOWED,   /* would fail, but an --allow option accepts it */
+};
+struct tc_check {
+    const char *name; /* stable: "document", "chain", "statement", "pcr16", ... */
+    enum tc_check_result result;
+    char *expected, *seen; /* owned, printable */
+};
+
+enum tc_verdict_kind {
+    TC_VERDICT_AUTHENTIC,   /* exit 0: every check passed; hardware */
+    TC_VERDICT_DEVELOPMENT, /* exit 0: every check passed; root named by --root, no hardware */
+    TC_VERDICT_REFUSED,     /* exit 1 */
+    TC_VERDICT_UNDECIDED,   /* exit 2: not a bundle that can be read, or I/O */
+};
+
+struct tc_artifact {
+    const char *path;
+    struct tc_sha256 digest; /* computed by the caller */
+};
+
+struct tc_verify_options {
+    struct tc_span root;    /* DER; the AWS root when empty */
+    bool allow_unmeasured;
+    bool allow_debug;
+    const struct tc_artifact *artifacts;
+    size_t artifacts_count;
+    bool compare_source;
+    struct tc_sha256 source; /* digest of --source, computed by the caller */
+    const char *commit;      /* hex, 40 digits; NULL: not asked */
+    bool compare_nonce;
+    struct tc_span nonce;
+    /* Receives each output's bytes as they pass, before the verdict is known;
+     * the caller keeps them only if it is good. NULL: nobody wants them. */
+    void *extract_context;
+    tc_status (*extract_begin)(void *context, const char *path, bool executable,
+                               struct tc_error *err);
+    tc_status (*extract_data)(void *context, struct tc_span bytes, struct tc_error *err);
+    tc_status (*extract_end)(void *context, struct tc_error *err);
+};
+
+struct tc_verdict {
+    enum tc_verdict_kind kind;
+    bool hardware; /* only for the pinned AWS root */
+    struct tc_check *checks;
+    size_t checks_count;
+    struct tc_statement statement; /* zeroed when it could not be read */
+    bool have_statement;
+    uint64_t signed_at; /* milliseconds, the document's; 0 when it could not be read */
+    char reason[TC_ERROR_MAX]; /* of the first failure */
+};
+void tc_verdict_free(struct tc_verdict *verdict);
+
+/* fd is read from where it stands to its end. Always fills ret_verdict; the
+ * status is TC_OK for any verdict and an error only when memory ran out. */
+tc_status tc_verify_bundle(int fd, const struct tc_verify_options *options,
+                           struct tc_verdict *ret_verdict, struct tc_error *err) TC_MUST_USE;
+
+/* What a bundle says, trusting nothing: reads statement and document without
+ * judging them. */
+struct tc_bundle_view {
+    struct tc_statement statement;
+    struct tc_buf statement_json;
+    struct tc_buf document;
+    bool detached; /* no outputs in it */
+};
+void tc_bundle_view_free(struct tc_bundle_view *view);
+tc_status tc_bundle_view_read(int fd, struct tc_bundle_view *ret_view, struct tc_error *err)
+    TC_MUST_USE;
+
+#endif

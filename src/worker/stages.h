@@ -1,0 +1,37 @@
+/* Stages: PID 1 of the worker and the only privileged process (see spawner.h
+ * for the table). Starts monitor and session, then serves the session. */
+#ifndef TC_WORKER_STAGES_H
+#define TC_WORKER_STAGES_H
+
+#include "base/status.h"
+
+struct tc_stages_config {
+    int host_fd; /* stream socket to the host */
+    int nsm_fd;  /* /dev/nsm, or a socket to the development attester */
+    /* Folders that the local launcher added to the toolchain (--host-tool);
+     * their bin/ goes to the front of PATH. NULL-terminated. */
+    const char *const *host_tools;
+};
+
+/* Runs one session and returns the worker's exit status: 0 when a document was
+ * signed and everything sent, 1 otherwise. Reads no byte of the host itself.
+ *  1. makes the scratch tmpfs, the cgroup for the build, checks /toolchain;
+ *  2. forks the monitor (keeps nsm_fd; uid 2; no capabilities; not dumpable;
+ *     seccomp), then the session (keeps host_fd; uid 1; likewise);
+ *  3. closes both descriptors in itself and serves the session's requests
+ *     until it ends; then kills everything that is left. */
+int tc_stages_run(const struct tc_stages_config *config);
+
+/* What stages runs in the two children. Both return an exit status. */
+struct tc_session_config {
+    int host_fd, spawner_fd, monitor_fd;
+    const char *const *host_tools;
+};
+int tc_session_main(const struct tc_session_config *config);
+
+struct tc_monitor_config {
+    int nsm_fd, session_fd, stages_fd;
+};
+int tc_monitor_main(const struct tc_monitor_config *config);
+
+#endif
