@@ -3,7 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static void set_message(struct tc_error *err, const char *format, va_list args)
+__attribute__((format(printf, 2, 0))) static void
+set_message(struct tc_error *err, const char *format, va_list args)
 {
     /* A cut message is better than none: the result is ignored on purpose. */
     (void)vsnprintf(err->message, sizeof err->message, format, args);

@@ -1,10 +1,9 @@
 #include "cmd/build_ui.h"
 
-#include <stdlib.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "base/text.h"
+#include "cmd/print.h"
 
 static int64_t now_ms(void)
 {
@@ -15,10 +14,8 @@ static int64_t now_ms(void)
 
 void tc_build_ui_init(struct tc_build_ui *ui, FILE *out)
 {
-    const char *no_colour = getenv("NO_COLOR");
-    *ui = (struct tc_build_ui){.out = out,
-                               .colour = isatty(fileno(out)) && !(no_colour && *no_colour),
-                               .started_ms = now_ms()};
+    *ui = (struct tc_build_ui){
+        .out = out, .colour = tc_print_colour(out), .started_ms = now_ms()};
 }
 
 /* One line of our own; everything between belongs to the build. */

@@ -21,8 +21,7 @@
 #include "cmd/extract.h"
 #include "cmd/files.h"
 #include "cmd/print.h"
-#include "core/nitrodoc.h"
-#include "core/pcr.h"
+#include "core/jsonw.h"
 #include "host/backend.h"
 #include "host/client.h"
 #include "host/devattest.h"
@@ -36,6 +35,7 @@ struct build {
     struct tc_buildspec spec;
     struct tc_manifest_summary source;
     struct tc_tempfile bundle, detached, log;
+    struct tc_extract *extract;
     char *bundle_path, *log_path;
     bool keep_bundle; /* false: only --detached and --extract were asked for */
     char *devroot_folder, *devroot_pem;
@@ -53,6 +53,7 @@ static void build_free(struct build *build)
     tc_tempfile_drop(&build->bundle);
     tc_tempfile_drop(&build->detached);
     tc_tempfile_drop(&build->log);
+    tc_extract_free(build->extract);
     free(build->bundle_path);
     free(build->log_path);
     free(build->devroot_folder);
@@ -91,7 +92,7 @@ static tc_status open_outputs(struct build *build, struct tc_error *err)
     TC_TRY(tc_tempfile_open(path, &build->bundle, err));
     TC_TRY(tc_tempfile_open(build->log_path, &build->log, err));
     if (options->detached) TC_TRY(tc_tempfile_open(options->detached, &build->detached, err));
-    return options->extract ? tc_extract_check(options->extract, err) : TC_OK;
+    return options->extract ? tc_extract_open(options->extract, &build->extract, err) : TC_OK;
 }
 
 /* An absolute path of a file that may not exist yet; owned, NULL when its folder
@@ -125,10 +126,6 @@ static tc_status read_project(struct build *build, struct tc_error *err)
     tc_build_ui_source(&build->ui, build->pack, options->folder);
     return TC_OK;
 }
-
-struct source_sender {
-    struct build *build;
-};
 
 static tc_status send_source(void *context, void *sink,
                              tc_status (*send)(void *sink, enum tc_wire_kind kind,
@@ -221,24 +218,24 @@ static tc_status verify_result(struct build *build, struct tc_error *err)
                                        .commit = *commit ? commit : NULL,
                                        .compare_nonce = options->nonce_size > 0,
                                        .nonce = {options->nonce, options->nonce_size}};
-    struct tc_extract *extract = NULL;
-    if (options->extract) TC_TRY(tc_extract_begin(options->extract, &verify, &extract, err));
-    if (lseek(build->bundle.fd, 0, SEEK_SET) != 0) {
-        tc_extract_drop(extract);
-        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot read the bundle back");
+    if (build->extract) {
+        verify.extract_context = build->extract;
+        verify.extract_begin = tc_extract_begin;
+        verify.extract_data = tc_extract_data;
+        verify.extract_end = tc_extract_end;
     }
-    tc_status status = tc_verify_bundle(build->bundle.fd, &verify, &build->verdict, err);
-    if (status == TC_OK && build->verdict.kind != TC_VERDICT_AUTHENTIC &&
-        build->verdict.kind != TC_VERDICT_DEVELOPMENT)
-        status = tc_fail(err, TC_REFUSED, "the worker's bundle does not verify: %s",
-                         build->verdict.reason);
-    if (status == TC_OK && extract) return tc_extract_commit(extract, err);
-    tc_extract_drop(extract);
-    return status;
+    if (lseek(build->bundle.fd, 0, SEEK_SET) != 0)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot read the bundle back");
+    TC_TRY(tc_verify_bundle(build->bundle.fd, &verify, &build->verdict, err));
+    if (build->verdict.kind != TC_VERDICT_AUTHENTIC && build->verdict.kind != TC_VERDICT_DEVELOPMENT)
+        return tc_fail(err, TC_REFUSED, "the worker's bundle does not verify: %s",
+                       build->verdict.reason);
+    return TC_OK;
 }
 
 static tc_status commit_outputs(struct build *build, struct tc_error *err)
 {
+    if (build->extract) TC_TRY(tc_extract_commit(build->extract, err));
     if (build->detached.fd >= 0) TC_TRY(tc_tempfile_commit(&build->detached, err));
     return build->keep_bundle ? tc_tempfile_commit(&build->bundle, err) : TC_OK;
 }
@@ -269,6 +266,55 @@ static void keep_log(struct build *build, struct tc_error *err)
     }
 }
 
+/* 1: the answer is no, the build failed or was refused; 2: it was not decided. */
+static enum tc_exit exit_status(tc_status status)
+{
+    switch (status) {
+    case TC_OK: return TC_EXIT_YES;
+    case TC_BUILD:
+    case TC_LIMIT:
+    case TC_REFUSED: return TC_EXIT_NO;
+    case TC_MALFORMED:
+    case TC_USAGE:
+    case TC_UNAVAILABLE:
+    case TC_PEER:
+    case TC_INTERRUPTED:
+    case TC_SYSTEM: return TC_EXIT_UNDECIDED;
+    }
+    return TC_EXIT_UNDECIDED;
+}
+
+/* A failure as the object that --json promises: no check was reached. */
+static tc_status print_failure_json(const struct tc_error *failure, struct tc_error *err)
+{
+    TC_AUTO_BUF struct tc_buf buf = tc_buf_new(8 * TC_ERROR_MAX);
+    struct tc_jsonw json = tc_jsonw_new(&buf);
+    tc_jsonw_object(&json, NULL);
+    tc_jsonw_text(&json, "verdict",
+                  exit_status(failure->status) == TC_EXIT_NO ? "failed" : "undecided");
+    tc_jsonw_bool(&json, "hardware", false);
+    tc_jsonw_text(&json, "status", tc_status_name(failure->status));
+    tc_jsonw_text(&json, "reason", failure->message);
+    tc_jsonw_array(&json, "checks");
+    tc_jsonw_end_array(&json);
+    tc_jsonw_end_object(&json);
+    return tc_print_buf(stdout, &buf, err);
+}
+
+static void print_result(struct build *build, const struct tc_error *failure)
+{
+    struct tc_error err = {0};
+    if (failure->status == TC_OK)
+        tc_build_ui_done(&build->ui, &build->verdict, build->keep_bundle ? build->bundle_path : NULL,
+                         build->options.detached, build->devroot_pem, build->devroot_created);
+    if (failure->status != TC_OK) tc_print_error("build", failure);
+    if (!build->options.json) return;
+    tc_status status = failure->status == TC_OK
+                           ? tc_print_verdict_json(stdout, &build->verdict, &err)
+                           : print_failure_json(failure, &err);
+    if (status != TC_OK) tc_print_error("build", &err);
+}
+
 int tc_cmd_build(int argc, char **argv)
 {
     struct tc_error err = {0};
@@ -279,20 +325,13 @@ int tc_cmd_build(int argc, char **argv)
     tc_build_ui_init(&build.ui, stderr);
     tc_status status = tc_build_options_parse(argc, argv, &build.options, &err);
     if (status == TC_OK && build.options.help) {
-        (void)fputs(tc_build_usage, stdout);
         build_free(&build);
-        return 0;
+        return fputs(tc_build_usage, stdout) < 0 ? TC_EXIT_UNDECIDED : TC_EXIT_YES;
     }
     if (status == TC_OK) status = run(&build, &err);
     tc_build_ui_end(&build.ui);
-    if (status == TC_OK)
-        tc_build_ui_done(&build.ui, &build.verdict, build.keep_bundle ? build.bundle_path : NULL,
-                         build.options.detached, build.devroot_pem, build.devroot_created);
-    else if (status != TC_INTERRUPTED)
-        keep_log(&build, &err);
-    if (build.options.json) tc_print_build_json(stdout, status, &err, &build.verdict);
-    if (status != TC_OK) tc_print_error(stderr, &err);
-    int exit_status = tc_exit_status(status);
+    if (status != TC_OK && status != TC_INTERRUPTED) keep_log(&build, &err);
+    print_result(&build, &err);
     build_free(&build);
-    return exit_status;
+    return exit_status(status);
 }

@@ -64,6 +64,10 @@ struct tc_buildspec {
 #define TC_AUTO_BUILDSPEC TC_CLEANUP(tc_buildspec_free)
 
 void tc_buildspec_free(struct tc_buildspec *spec); /* accepts NULL and a zeroed one */
+void tc_text_list_free(char **list, size_t count); /* strings and list; accepts NULL */
+
+/* Are all limits in the ranges above? */
+bool tc_limits_are_valid(const struct tc_limits *limits);
 
 /* name is how messages call the file ("build.json"). */
 tc_status tc_buildspec_parse(struct tc_span json, const char *name, struct tc_buildspec *ret_spec,

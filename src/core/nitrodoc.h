@@ -39,9 +39,14 @@ tc_status tc_nitrodoc_decode(struct tc_span bytes, struct tc_nitrodoc *ret_docum
 
 /* Step 2: chain from `root` (DER, one certificate, pinned by the caller) to the
  * leaf, judged at `at` (seconds since the epoch; the document's own signed time
- * for releases), then the COSE signature by the leaf's key. */
+ * for releases) and at the document's signed time, which must both be inside
+ * every certificate's window; then the COSE signature by the leaf's key. */
 tc_status tc_nitrodoc_authenticate(const struct tc_nitrodoc *document, struct tc_span root,
                                    int64_t at, struct tc_error *err) TC_MUST_USE;
+
+/* The payload that decode reads, for the development attester to sign with
+ * tc_cose_sign1_create; the document's COSE parts are not looked at. */
+void tc_nitrodoc_encode_payload(const struct tc_nitrodoc *document, struct tc_buf *buf);
 
 /* PCR0 all zero: a debug enclave, whose memory its host can read. */
 bool tc_nitrodoc_is_debug(const struct tc_nitrodoc *document);

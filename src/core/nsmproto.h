@@ -37,7 +37,7 @@ struct tc_nsm_response {
     enum tc_nsm_op op;
     struct tc_span error;  /* "InvalidArgument", ...; not empty means failure */
     bool lock;             /* DescribePCR */
-    struct tc_span data;   /* DescribePCR, ExtendPCR: the PCR; GetRandom; Attestation: the document */
+    struct tc_span data;   /* the PCR, the random bytes or the document */
     struct tc_span module_id; /* DescribeNSM, as the next two */
     uint64_t max_pcrs;
     uint32_t locked_pcrs; /* bit mask */

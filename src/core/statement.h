@@ -117,13 +117,23 @@ void tc_statement_free(struct tc_statement *statement); /* accepts NULL and a ze
 tc_status tc_statement_write(const struct tc_statement *statement, struct tc_buf *buf,
                              struct tc_error *err) TC_MUST_USE;
 
+/* Everything a statement must be whoever made it: safe paths, order, bounds.
+ * The writer asks it before it writes and the reader after it has read. */
+tc_status tc_statement_check(const struct tc_statement *statement, struct tc_error *err)
+    TC_MUST_USE;
+
 /* Reads it strictly: unknown types, missing or unknown fields, bad digests,
  * unsorted or repeated subjects are TC_MALFORMED. */
 tc_status tc_statement_read(struct tc_span json, struct tc_statement *ret_statement,
                             struct tc_error *err) TC_MUST_USE;
 
+/* May an output have this name? A safe path (entry.h) in UTF-8 without control
+ * characters, so that it stands in a tar, on a terminal and in a line. The
+ * writer, the reader and the bundle refuse other names. */
+bool tc_output_name_is_good(struct tc_span name) TC_MUST_USE;
+
 /* The output digest: SHA-256 over what `sha256sum` prints for the subjects in
- * order ("<hex>  <path>\n"). */
+ * order ("<hex>  <path>\n"; a path with a backslash as sha256sum escapes it). */
 tc_status tc_statement_output_digest(const struct tc_statement *statement,
                                      struct tc_sha256 *ret_digest, struct tc_error *err)
     TC_MUST_USE;

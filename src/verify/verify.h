@@ -22,7 +22,8 @@ struct tc_check {
 
 enum tc_verdict_kind {
     TC_VERDICT_AUTHENTIC,   /* exit 0: every check passed; hardware */
-    TC_VERDICT_DEVELOPMENT, /* exit 0: every check passed; root named by --root, no hardware */
+    TC_VERDICT_DEVELOPMENT, /* exit 0: every check passed, but the root is one named by --root, or
+                               the enclave ran in debug mode, which its host can read */
     TC_VERDICT_REFUSED,     /* exit 1 */
     TC_VERDICT_UNDECIDED,   /* exit 2: not a bundle that can be read, or I/O */
 };
@@ -43,6 +44,9 @@ struct tc_verify_options {
     const char *commit;      /* hex, 40 digits; NULL: not asked */
     bool compare_nonce;
     struct tc_span nonce;
+    bool compare_age;
+    uint64_t max_age; /* seconds */
+    int64_t now;      /* seconds since the epoch, by the caller's clock */
     /* Receives each output's bytes as they pass, before the verdict is known;
      * the caller keeps them only if it is good. NULL: nobody wants them. */
     void *extract_context;

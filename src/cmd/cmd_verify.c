@@ -1,0 +1,273 @@
+/* tee-compile verify: reads what the user gave to compare with, lets verify.h
+ * judge the bundle, prints the verdict. */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/text.h"
+#include "cmd/commands.h"
+#include "cmd/extract.h"
+#include "cmd/files.h"
+#include "cmd/print.h"
+#include "source/pack.h"
+
+enum { ARTIFACTS_MAX = 1024 };
+
+static const char usage[] =
+    "usage: tee-compile verify BUNDLE|- [option]...\n"
+    "  --artifact FILE    the file is an output of the build (may be repeated)\n"
+    "  --source DIR       the source is this folder\n"
+    "  --commit ID        the source is this git commit (40 hex digits)\n"
+    "  --nonce HEX        the report was made for this nonce\n"
+    "  --max-age DUR      it was signed within this time (90s, 15m, 2h)\n"
+    "  --root PEM         trust this root instead of AWS's\n"
+    "  --allow-unmeasured accept a toolchain that was not measured\n"
+    "  --allow-debug      accept an enclave in debug mode\n"
+    "  --extract DIR      write the outputs to DIR when the verdict is good\n"
+    "  --json             one JSON object on stdout\n";
+
+struct request {
+    const char *bundle, *root_path, *source_path, *extract_path;
+    bool json;
+    struct tc_verify_options options;
+    struct tc_artifact artifacts[ARTIFACTS_MAX];
+    uint8_t nonce[TC_WIRE_NONCE_MAX];
+    struct tc_buf root; /* DER */
+};
+
+enum option_code {
+    OPTION_ARTIFACT = 1,
+    OPTION_SOURCE,
+    OPTION_COMMIT,
+    OPTION_NONCE,
+    OPTION_MAX_AGE,
+    OPTION_ROOT,
+    OPTION_ALLOW_UNMEASURED,
+    OPTION_ALLOW_DEBUG,
+    OPTION_EXTRACT,
+    OPTION_JSON,
+    OPTION_HELP,
+    OPTION_LATER,
+};
+
+static const struct option options[] = {
+    {"artifact", required_argument, NULL, OPTION_ARTIFACT},
+    {"source", required_argument, NULL, OPTION_SOURCE},
+    {"commit", required_argument, NULL, OPTION_COMMIT},
+    {"nonce", required_argument, NULL, OPTION_NONCE},
+    {"max-age", required_argument, NULL, OPTION_MAX_AGE},
+    {"root", required_argument, NULL, OPTION_ROOT},
+    {"allow-unmeasured", no_argument, NULL, OPTION_ALLOW_UNMEASURED},
+    {"allow-debug", no_argument, NULL, OPTION_ALLOW_DEBUG},
+    {"extract", required_argument, NULL, OPTION_EXTRACT},
+    {"json", no_argument, NULL, OPTION_JSON},
+    {"help", no_argument, NULL, OPTION_HELP},
+    /* Part of the contract, but not of this version: ignoring one of them would
+     * leave out a check that somebody relies on. */
+    {"images", required_argument, NULL, OPTION_LATER},
+    {"policy", required_argument, NULL, OPTION_LATER},
+    {"vsa", required_argument, NULL, OPTION_LATER},
+    {"ballots", required_argument, NULL, OPTION_LATER},
+    {"voters", required_argument, NULL, OPTION_LATER},
+    {"allow-replayed", no_argument, NULL, OPTION_LATER},
+    {"allow-unauthenticated", no_argument, NULL, OPTION_LATER},
+    {NULL, 0, NULL, 0},
+};
+
+static tc_status set_nonce(struct request *request, const char *text, struct tc_error *err)
+{
+    size_t size = strlen(text) / 2;
+    if (size == 0 || size > sizeof request->nonce || !tc_unhex(text, request->nonce, size))
+        return tc_fail(err, TC_USAGE, "--nonce must be 1 to %d bytes in hex", TC_WIRE_NONCE_MAX);
+    request->options.compare_nonce = true;
+    request->options.nonce = (struct tc_span){request->nonce, size};
+    return TC_OK;
+}
+
+static tc_status set_commit(struct request *request, const char *text, struct tc_error *err)
+{
+    uint8_t id[TC_SHA1_SIZE];
+    if (!tc_unhex(text, id, sizeof id))
+        return tc_fail(err, TC_USAGE, "--commit must be a full git commit id of 40 hex digits");
+    request->options.commit = text;
+    return TC_OK;
+}
+
+static tc_status add_artifact(struct request *request, const char *path, struct tc_error *err)
+{
+    if (request->options.artifacts_count == ARTIFACTS_MAX)
+        return tc_fail(err, TC_USAGE, "--artifact can be given at most %d times", ARTIFACTS_MAX);
+    request->artifacts[request->options.artifacts_count++].path = path;
+    return TC_OK;
+}
+
+static tc_status take_option(struct request *request, int option, int index, const char *word,
+                             struct tc_error *err)
+{
+    struct tc_verify_options *wanted = &request->options;
+    switch (option) {
+    case OPTION_ARTIFACT:
+        return add_artifact(request, optarg, err);
+    case OPTION_SOURCE:
+        request->source_path = optarg;
+        return TC_OK;
+    case OPTION_COMMIT:
+        return set_commit(request, optarg, err);
+    case OPTION_NONCE:
+        return set_nonce(request, optarg, err);
+    case OPTION_MAX_AGE:
+        wanted->compare_age = true;
+        wanted->now = (int64_t)time(NULL);
+        if (tc_parse_duration(optarg, &wanted->max_age)) return TC_OK;
+        return tc_fail(err, TC_USAGE, "--max-age must be like 90s, 15m or 2h");
+    case OPTION_ROOT:
+        request->root_path = optarg;
+        return TC_OK;
+    case OPTION_ALLOW_UNMEASURED:
+        wanted->allow_unmeasured = true;
+        return TC_OK;
+    case OPTION_ALLOW_DEBUG:
+        wanted->allow_debug = true;
+        return TC_OK;
+    case OPTION_EXTRACT:
+        request->extract_path = optarg;
+        return TC_OK;
+    case OPTION_JSON:
+        request->json = true;
+        return TC_OK;
+    case OPTION_LATER:
+        return tc_fail(err, TC_USAGE, "--%s is not part of this version", options[index].name);
+    default:
+        return tc_fail(err, TC_USAGE, "%s is unknown, ambiguous or lacks its value", word);
+    }
+}
+
+/* Packs the folder as a build would, sending nowhere. */
+static tc_status digest_source(struct request *request, struct tc_error *err)
+{
+    struct tc_pack_options pack_options = {.folder = request->source_path,
+                                           .build_file = "build.json"};
+    struct tc_pack *pack = NULL;
+    TC_TRY(tc_pack_open(&pack_options, &pack, err));
+    TC_AUTO_BUILDSPEC struct tc_buildspec spec = {0};
+    struct tc_pack_sink sink = {0};
+    struct tc_manifest_summary summary;
+    tc_status status = tc_buildspec_parse(tc_pack_build_file(pack), "build.json", &spec, err);
+    if (status == TC_OK) status = tc_pack_send(pack, &spec, &sink, &summary, err);
+    tc_pack_close(pack);
+    if (status != TC_OK) return tc_wrap(err, "--source %s", request->source_path);
+    request->options.compare_source = true;
+    request->options.source = summary.digest;
+    return TC_OK;
+}
+
+static tc_status prepare(struct request *request, struct tc_error *err)
+{
+    if (request->root_path) {
+        TC_TRY(tc_read_certificate(request->root_path, &request->root, err));
+        request->options.root = tc_buf_span(&request->root);
+    }
+    for (size_t i = 0; i < request->options.artifacts_count; i++)
+        TC_TRY(tc_digest_file(request->artifacts[i].path, &request->artifacts[i].digest, err));
+    request->options.artifacts = request->artifacts;
+    if (request->source_path) TC_TRY(digest_source(request, err));
+    return TC_OK;
+}
+
+static tc_status open_bundle(const char *path, int *ret_fd, struct tc_error *err)
+{
+    int fd = strcmp(path, "-") == 0 ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0)
+                                    : open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot open %s", path);
+    *ret_fd = fd;
+    return TC_OK;
+}
+
+static bool is_good(const struct tc_verdict *verdict)
+{
+    return verdict->kind == TC_VERDICT_AUTHENTIC || verdict->kind == TC_VERDICT_DEVELOPMENT;
+}
+
+static tc_status judge(struct request *request, struct tc_extract *extract,
+                       struct tc_verdict *verdict, struct tc_error *err)
+{
+    TC_AUTO_CLOSE int fd = -1;
+    TC_TRY(open_bundle(request->bundle, &fd, err));
+    if (extract) {
+        request->options.extract_context = extract;
+        request->options.extract_begin = tc_extract_begin;
+        request->options.extract_data = tc_extract_data;
+        request->options.extract_end = tc_extract_end;
+    }
+    TC_TRY(tc_verify_bundle(fd, &request->options, verdict, err));
+    return extract && is_good(verdict) ? tc_extract_commit(extract, err) : TC_OK;
+}
+
+/* The verdict is printed even when the outputs could not get their name. */
+static tc_status run(struct request *request, enum tc_verdict_kind *ret_kind, struct tc_error *err)
+{
+    TC_TRY(prepare(request, err));
+    struct tc_extract *extract = NULL;
+    if (request->extract_path) TC_TRY(tc_extract_open(request->extract_path, &extract, err));
+    struct tc_verdict verdict = {.kind = TC_VERDICT_UNDECIDED};
+    tc_status status = judge(request, extract, &verdict, err);
+    tc_extract_free(extract);
+    *ret_kind = verdict.kind;
+    struct tc_error print_error = {0};
+    tc_status printed = TC_OK;
+    if (verdict.checks_count > 0 && request->json) {
+        printed = tc_print_verdict_json(stdout, &verdict, &print_error);
+    } else if (verdict.checks_count > 0) {
+        tc_print_verdict(stdout, &verdict, request->bundle);
+        printed = tc_print_flush(stdout, &print_error);
+    }
+    tc_verdict_free(&verdict);
+    if (status == TC_OK && printed != TC_OK) {
+        *err = print_error;
+        return printed;
+    }
+    return status;
+}
+
+int tc_cmd_verify(int argc, char **argv)
+{
+    struct tc_error err = {0};
+    struct request *request = calloc(1, sizeof *request);
+    if (!request) return TC_EXIT_UNDECIDED;
+    tc_status status = TC_OK;
+    int option, index = 0;
+    bool help = false;
+    opterr = 0;
+    optind = 0; /* GNU: start anew, whatever main has parsed before */
+    while (status == TC_OK && !help &&
+           (option = getopt_long(argc, argv, "", options, &index)) != -1) {
+        help = option == OPTION_HELP;
+        if (!help) status = take_option(request, option, index, argv[optind - 1], &err);
+    }
+    if (help) {
+        free(request);
+        return fputs(usage, stdout) < 0 ? TC_EXIT_UNDECIDED : TC_EXIT_YES;
+    }
+    if (status == TC_OK && optind + 1 != argc)
+        status = tc_fail(&err, TC_USAGE, "expected one bundle, got %d", argc - optind);
+    if (status != TC_OK) {
+        tc_print_error("verify", &err);
+        (void)fputs(usage, stderr);
+        free(request);
+        return TC_EXIT_UNDECIDED;
+    }
+    request->bundle = argv[optind];
+
+    enum tc_verdict_kind kind = TC_VERDICT_UNDECIDED;
+    status = run(request, &kind, &err);
+    if (status != TC_OK) tc_print_error("verify", &err);
+    tc_buf_free(&request->root);
+    free(request);
+    if (status != TC_OK || kind == TC_VERDICT_UNDECIDED) return TC_EXIT_UNDECIDED;
+    return kind == TC_VERDICT_REFUSED ? TC_EXIT_NO : TC_EXIT_YES;
+}

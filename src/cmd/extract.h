@@ -1,0 +1,26 @@
+/* Writes a bundle's outputs below a folder, all or nothing: into a fresh folder
+ * beside it, which takes its name only when tc_extract_commit is called. Paths
+ * come from a bundle and are hostile: every step is relative to an open folder
+ * and follows no symlink. */
+#ifndef TC_CMD_EXTRACT_H
+#define TC_CMD_EXTRACT_H
+
+#include "base/bytes.h"
+
+struct tc_extract;
+
+/* Makes the fresh folder. The named one must not exist, or be an empty folder;
+ * TC_USAGE otherwise. */
+tc_status tc_extract_open(const char *folder, struct tc_extract **ret_extract, struct tc_error *err)
+    TC_MUST_USE;
+/* Callbacks of verify.h; context is the tc_extract. */
+tc_status tc_extract_begin(void *context, const char *path, bool executable, struct tc_error *err)
+    TC_MUST_USE;
+tc_status tc_extract_data(void *context, struct tc_span bytes, struct tc_error *err) TC_MUST_USE;
+tc_status tc_extract_end(void *context, struct tc_error *err) TC_MUST_USE;
+/* Gives the outputs their name; TC_UNAVAILABLE when there are none. */
+tc_status tc_extract_commit(struct tc_extract *extract, struct tc_error *err) TC_MUST_USE;
+/* Removes whatever was not committed. Accepts NULL. */
+void tc_extract_free(struct tc_extract *extract);
+
+#endif

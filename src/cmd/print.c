@@ -1,0 +1,217 @@
+#include "cmd/print.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/text.h"
+#include "core/jsonw.h"
+
+void tc_print_error(const char *command, const struct tc_error *err)
+{
+    (void)fprintf(stderr, "tee-compile %s: %s\n", command, err->message);
+}
+
+bool tc_print_colour(FILE *stream)
+{
+    const char *no_colour = getenv("NO_COLOR");
+    return !(no_colour && *no_colour) && isatty(fileno(stream)) == 1;
+}
+
+void tc_print_field(FILE *stream, const char *label, const char *text)
+{
+    if (!text) return;
+    char shown[2048];
+    (void)fprintf(stream, "  %-12s %s\n", label,
+                  tc_printable(tc_span_of_text(text), shown, sizeof shown));
+}
+
+void tc_print_field_hex(FILE *stream, const char *label, const void *bytes, size_t size)
+{
+    char hex[TC_SHA384_HEX];
+    if (2 * size + 1 > sizeof hex) return;
+    tc_hex((struct tc_span){bytes, size}, hex);
+    tc_print_field(stream, label, hex);
+}
+
+const char *tc_verdict_name(enum tc_verdict_kind kind)
+{
+    switch (kind) {
+    case TC_VERDICT_AUTHENTIC:
+        return "authentic";
+    case TC_VERDICT_DEVELOPMENT:
+        return "development";
+    case TC_VERDICT_REFUSED:
+        return "refused";
+    case TC_VERDICT_UNDECIDED:
+        return "undecided";
+    }
+    return "undecided";
+}
+
+static const char *result_name(enum tc_check_result result)
+{
+    switch (result) {
+    case TC_CHECK_PASS:
+        return "pass";
+    case TC_CHECK_FAIL:
+        return "fail";
+    case TC_CHECK_NOT_ASKED:
+        return "not-asked";
+    case TC_CHECK_ALLOWED:
+        return "allowed";
+    }
+    return "fail";
+}
+
+static enum tc_check_result result_of(const struct tc_verdict *verdict, const char *name)
+{
+    for (size_t i = 0; i < verdict->checks_count; i++)
+        if (strcmp(verdict->checks[i].name, name) == 0) return verdict->checks[i].result;
+    return TC_CHECK_NOT_ASKED;
+}
+
+static bool is_source_compared(const struct tc_verdict *verdict)
+{
+    return result_of(verdict, "source") == TC_CHECK_PASS ||
+           result_of(verdict, "commit") == TC_CHECK_PASS;
+}
+
+static bool is_good(const struct tc_verdict *verdict)
+{
+    return verdict->kind == TC_VERDICT_AUTHENTIC || verdict->kind == TC_VERDICT_DEVELOPMENT;
+}
+
+static void print_headline(FILE *stream, const struct tc_verdict *verdict, const char *name)
+{
+    static const char *const colours[] = {[TC_VERDICT_AUTHENTIC] = "\033[32m",
+                                          [TC_VERDICT_DEVELOPMENT] = "\033[33m",
+                                          [TC_VERDICT_REFUSED] = "\033[31m",
+                                          [TC_VERDICT_UNDECIDED] = "\033[31m"};
+    bool colour = tc_print_colour(stream);
+    char shown[1024];
+    (void)fprintf(stream, "%s%s%s%s: %s\n", colour ? colours[verdict->kind] : "",
+                  tc_verdict_name(verdict->kind),
+                  is_good(verdict) && !is_source_compared(verdict) ? ", source not compared" : "",
+                  colour ? "\033[0m" : "",
+                  tc_printable(tc_span_of_text(name), shown, sizeof shown));
+    if (!is_good(verdict)) {
+        (void)fprintf(stream, "  %s\n", verdict->reason);
+        return;
+    }
+    if (!verdict->hardware)
+        (void)fprintf(stream, "  NOTHING WAS ATTESTED BY HARDWARE: the signer is the root given with "
+                              "--root\n");
+    if (result_of(verdict, "debug") == TC_CHECK_ALLOWED)
+        (void)fprintf(stream, "  A DEBUG ENCLAVE: its host can read and change its memory\n");
+    if (result_of(verdict, "image") == TC_CHECK_ALLOWED)
+        (void)fprintf(stream, "  THE IMAGE IS NOT KNOWN: nothing says which toolchain was used\n");
+}
+
+static void print_facts(FILE *stream, const struct tc_statement *statement)
+{
+    const struct tc_part_source *source = &statement->source;
+    tc_print_field_hex(stream, "source", source->digest.bytes, sizeof source->digest.bytes);
+    if (source->has_commit)
+        tc_print_field_hex(stream, "commit", source->commit.bytes, sizeof source->commit.bytes);
+    if (source->repository) tc_print_field(stream, "claimed repo", source->repository);
+    if (source->ref) tc_print_field(stream, "claimed ref", source->ref);
+    tc_print_field(stream, "command", statement->recipe.command);
+    tc_print_field_hex(stream, "PCR0", statement->platform.pcr[0].bytes, TC_SHA384_SIZE);
+    if (strcmp(statement->recipe.build_file, "build.json") != 0)
+        tc_print_field(stream, "WARNING", "the build file is not build.json at the top");
+    for (size_t i = 0; i < statement->subjects_count && i < 20; i++) {
+        char line[TC_SHA256_HEX + TC_PATH_MAX + 4], hex[TC_SHA256_HEX];
+        tc_hex((struct tc_span){statement->subjects[i].digest.bytes, TC_SHA256_SIZE}, hex);
+        (void)snprintf(line, sizeof line, "%s  %s", hex, statement->subjects[i].path);
+        tc_print_field(stream, "output", line);
+    }
+    if (statement->subjects_count > 20)
+        (void)fprintf(stream, "  %-12s and %zu more\n", "", statement->subjects_count - 20);
+}
+
+void tc_print_verdict(FILE *stream, const struct tc_verdict *verdict, const char *name)
+{
+    print_headline(stream, verdict, name);
+    if (verdict->have_statement && is_good(verdict)) print_facts(stream, &verdict->statement);
+    if (verdict->signed_at > 0 && is_good(verdict)) {
+        char stamp[TC_TIME_TEXT_SIZE];
+        tc_format_time((int64_t)(verdict->signed_at / 1000), stamp);
+        tc_print_field(stream, "signed", stamp);
+    }
+    (void)fprintf(stream, "checks:\n");
+    for (size_t i = 0; i < verdict->checks_count; i++) {
+        const struct tc_check *check = &verdict->checks[i];
+        (void)fprintf(stream, "  %-10s %s\n", result_name(check->result), check->name);
+        if (check->result == TC_CHECK_PASS) continue;
+        (void)fprintf(stream, "             expected %s\n             saw      %s\n",
+                      check->expected, check->seen);
+    }
+}
+
+static void write_checks(struct tc_jsonw *w, const struct tc_verdict *verdict)
+{
+    tc_jsonw_array(w, "checks");
+    for (size_t i = 0; i < verdict->checks_count; i++) {
+        const struct tc_check *check = &verdict->checks[i];
+        tc_jsonw_object(w, NULL);
+        tc_jsonw_text(w, "name", check->name);
+        tc_jsonw_text(w, "result", result_name(check->result));
+        tc_jsonw_text(w, "expected", check->expected);
+        tc_jsonw_text(w, "seen", check->seen);
+        tc_jsonw_end_object(w);
+    }
+    tc_jsonw_end_array(w);
+}
+
+static void write_outputs(struct tc_jsonw *w, const struct tc_statement *statement)
+{
+    tc_jsonw_array(w, "outputs");
+    for (size_t i = 0; i < statement->subjects_count; i++) {
+        const struct tc_subject *subject = &statement->subjects[i];
+        tc_jsonw_object(w, NULL);
+        tc_jsonw_text(w, "name", subject->path);
+        tc_jsonw_hex(w, "sha256", subject->digest.bytes, sizeof subject->digest.bytes);
+        tc_jsonw_end_object(w);
+    }
+    tc_jsonw_end_array(w);
+}
+
+tc_status tc_print_verdict_json(FILE *stream, const struct tc_verdict *verdict,
+                                struct tc_error *err)
+{
+    TC_AUTO_BUF struct tc_buf buf = tc_buf_new(TC_STATEMENT_MAX);
+    struct tc_jsonw w = tc_jsonw_new(&buf);
+    tc_jsonw_object(&w, NULL);
+    tc_jsonw_text(&w, "verdict", tc_verdict_name(verdict->kind));
+    tc_jsonw_bool(&w, "hardware", verdict->hardware);
+    tc_jsonw_bool(&w, "source_compared", is_source_compared(verdict));
+    if (verdict->reason[0]) tc_jsonw_text(&w, "reason", verdict->reason);
+    if (verdict->signed_at > 0) {
+        char stamp[TC_TIME_TEXT_SIZE];
+        tc_format_time((int64_t)(verdict->signed_at / 1000), stamp);
+        tc_jsonw_text(&w, "signed_at", stamp);
+    }
+    write_checks(&w, verdict);
+    if (verdict->have_statement) write_outputs(&w, &verdict->statement);
+    tc_jsonw_end_object(&w);
+    TC_TRY(tc_buf_check(&buf, "the verdict", err));
+    return tc_print_buf(stream, &buf, err);
+}
+
+tc_status tc_print_buf(FILE *stream, const struct tc_buf *buf, struct tc_error *err)
+{
+    if (buf->size > 0 && fwrite(buf->data, 1, buf->size, stream) != buf->size)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot write the result");
+    (void)fputc('\n', stream);
+    return tc_print_flush(stream, err);
+}
+
+tc_status tc_print_flush(FILE *stream, struct tc_error *err)
+{
+    if (fflush(stream) != 0 || ferror(stream))
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot write the result");
+    return TC_OK;
+}

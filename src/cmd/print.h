@@ -1,0 +1,35 @@
+/* How commands speak: results to stdout as text or as one JSON object, messages
+ * to stderr. Colour only on a terminal and without NO_COLOR. Whatever a bundle
+ * says is escaped before it is printed. */
+#ifndef TC_CMD_PRINT_H
+#define TC_CMD_PRINT_H
+
+#include <stdio.h>
+
+#include "verify/verify.h"
+
+/* "tee-compile COMMAND: message" on stderr. */
+void tc_print_error(const char *command, const struct tc_error *err);
+
+/* May colours be used on this stream? */
+bool tc_print_colour(FILE *stream);
+
+/* "label  text" with the text escaped; nothing for NULL. */
+void tc_print_field(FILE *stream, const char *label, const char *text);
+void tc_print_field_hex(FILE *stream, const char *label, const void *bytes, size_t size);
+
+/* "authentic", "development", "refused", "undecided". */
+const char *tc_verdict_name(enum tc_verdict_kind kind);
+
+/* name is the bundle's, as the user gave it. */
+void tc_print_verdict(FILE *stream, const struct tc_verdict *verdict, const char *name);
+tc_status tc_print_verdict_json(FILE *stream, const struct tc_verdict *verdict,
+                                struct tc_error *err) TC_MUST_USE;
+
+/* Writes buf and a line feed; TC_SYSTEM when the stream did not take it. */
+tc_status tc_print_buf(FILE *stream, const struct tc_buf *buf, struct tc_error *err) TC_MUST_USE;
+
+/* fflush that notices a full disk or a closed pipe. */
+tc_status tc_print_flush(FILE *stream, struct tc_error *err) TC_MUST_USE;
+
+#endif

@@ -1,0 +1,18 @@
+/* The root file system of a local worker, as src/worker/spawner.h wants it. */
+#ifndef TC_HOST_LOCAL_ROOT_H
+#define TC_HOST_LOCAL_ROOT_H
+
+#include "base/status.h"
+
+struct tc_local_root {
+    const char *const *host_tools; /* absolute folders; may be NULL */
+    const char *memory_cgroup, *pids_cgroup; /* pids_cgroup NULL: version 2 */
+};
+
+/* In a process with capabilities over its own new mount and pid namespaces:
+ * assembles the root, moves into it and lets go of the old one. From then on
+ * nothing of the machine is there but /usr, parts of /etc, six devices, the
+ * host tools (all read-only) and the worker's own control groups. */
+tc_status tc_local_root_enter(const struct tc_local_root *root, struct tc_error *err) TC_MUST_USE;
+
+#endif

@@ -1,0 +1,28 @@
+/* Giving up: uid, capabilities, dumpability, and a filter of system calls. */
+#ifndef TC_WORKER_PRIVILEGE_H
+#define TC_WORKER_PRIVILEGE_H
+
+#include <sys/types.h>
+
+#include "base/status.h"
+
+/* Becomes uid = gid = id for good: no supplementary groups, no capability in any
+ * set, none to regain (no_new_privs, empty bounding set), no core file, not
+ * traceable by other processes of the same uid. */
+tc_status tc_privilege_drop(uid_t id, struct tc_error *err) TC_MUST_USE;
+
+/* Standard descriptors are kept, and those of the list (sorted, -1 ends it);
+ * every other one is closed. */
+void tc_close_other_fds(const int *keep);
+
+enum tc_filter_kind { TC_FILTER_SESSION, TC_FILTER_MONITOR };
+/* An allowlist for this process from here on: memory, time, and I/O on
+ * descriptors that it has. No open, no exec, no fork, no socket but a pair. */
+tc_status tc_filter_self(enum tc_filter_kind kind, struct tc_error *err) TC_MUST_USE;
+
+/* The filter of the build as BPF in a memfd, for bwrap --seccomp; owned. */
+tc_status tc_filter_build_fd(int *ret_fd, struct tc_error *err) TC_MUST_USE;
+/* The same for the calling process (unpacker, collector). */
+tc_status tc_filter_build_self(struct tc_error *err) TC_MUST_USE;
+
+#endif

@@ -1,0 +1,351 @@
+/* A host that lies: against the real worker on the local back end, every way of
+ * sending a session wrong must end it with an error and without a signature.
+ * The unchanged session must end with one, or none of the rest means anything. */
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/cleanup.h"
+#include "host/backend.h"
+#include "host/devattest.h"
+#include "os/channel.h"
+
+static const char build_json[] =
+    "{\"language\":\"c\",\"input\":{\"cmd\":\"cp input output; sleep 0\"},"
+    "\"output\":{\"files\":[\"output\"]},"
+    "\"limits\":{\"memory\":\"256M\",\"disk\":\"64M\",\"timeout\":\"60s\"}}";
+static const char input[] = "some bytes\n";
+
+struct frame {
+    enum tc_wire_kind kind;
+    struct tc_buf payload;
+};
+enum { FRAMES_MAX = 16 };
+struct script {
+    struct frame frames[FRAMES_MAX];
+    size_t count;
+};
+
+static struct tc_buf *add(struct script *script, enum tc_wire_kind kind)
+{
+    assert_true(script->count < FRAMES_MAX);
+    struct frame *frame = &script->frames[script->count++];
+    frame->kind = kind;
+    frame->payload = tc_buf_new(TC_WIRE_PAYLOAD_MAX);
+    return &frame->payload;
+}
+
+static void add_file(struct script *script, const char *path, const char *bytes)
+{
+    struct tc_entry entry = {.kind = TC_ENTRY_FILE,
+                             .size = strlen(bytes),
+                             .path = tc_span_of_text(path)};
+    tc_entry_encode(&entry, add(script, TC_WIRE_ENTRY));
+    tc_buf_add_text(add(script, TC_WIRE_DATA), bytes);
+}
+
+static void make_script(struct script *script)
+{
+    *script = (struct script){.count = 0};
+    struct tc_wire_hello hello = {.source = TC_SOURCE_TREE,
+                                  .nonce = tc_span_of_text("nonce"),
+                                  .build_file = tc_span_of_text("build.json")};
+    tc_wire_hello_encode(&hello, add(script, TC_WIRE_HELLO));
+    tc_buf_add_text(add(script, TC_WIRE_BUILD_FILE), build_json);
+    add_file(script, "build.json", build_json);
+    add_file(script, "input", input);
+    (void)add(script, TC_WIRE_SOURCE_END);
+}
+
+static void free_script(struct script *script)
+{
+    for (size_t i = 0; i < script->count; i++)
+        tc_buf_free(&script->frames[i].payload);
+}
+
+struct outcome {
+    bool failed;   /* FAIL came */
+    bool hung_up;  /* the worker closed without DONE */
+    bool document; /* a member of attestation/ came: something was signed */
+    bool done;
+    bool clean_end; /* the worker exited with 0 */
+    char message[TC_ERROR_MAX];
+};
+
+static char *devroot;
+
+static struct tc_enclave *start(struct tc_channel *channel, int *ret_fd)
+{
+    struct tc_error err = {0};
+    struct tc_backend_config config = {
+        .image = "host", .worker = getenv("TC_WORKER"), .devroot_folder = devroot};
+    struct tc_enclave *enclave = NULL;
+    if (tc_backend_local.start(&config, &enclave, ret_fd, &err) != TC_OK)
+        fail_msg("the worker does not start: %s", err.message);
+    assert_int_equal(tc_channel_init(channel, *ret_fd, 60000, "the worker", &err), TC_OK);
+    return enclave;
+}
+
+/* Reads until the worker ends the session one way or the other. */
+static void listen_to(struct tc_channel *channel, struct outcome *outcome)
+{
+    struct tc_error err = {0};
+    enum tc_wire_kind kind;
+    struct tc_span payload;
+    while (tc_channel_read(channel, &kind, &payload, &err) == TC_OK) {
+        if (kind == TC_WIRE_MEMBER) outcome->document = true;
+        if (kind == TC_WIRE_DONE) {
+            outcome->done = true;
+            return;
+        }
+        if (kind == TC_WIRE_FAIL) {
+            outcome->failed = true;
+            (void)!tc_wire_fail_decode(payload, &err);
+            memcpy(outcome->message, err.message, sizeof outcome->message);
+            return;
+        }
+    }
+    outcome->hung_up = true;
+}
+
+static void end(struct tc_enclave *enclave, struct tc_channel *channel, struct outcome *outcome)
+{
+    struct tc_error err = {0};
+    (void)shutdown(channel->fd, SHUT_RDWR);
+    outcome->clean_end = tc_backend_local.stop(enclave, &err) == TC_OK;
+    tc_channel_done(channel);
+}
+
+/* Sends frames 0 to count - 1, then extra raw bytes; a broken pipe is the
+ * worker's answer and no failure of the test. */
+static void send_script(struct tc_channel *channel, const struct script *script, size_t count,
+                        struct tc_span extra)
+{
+    struct tc_error err = {0};
+    for (size_t i = 0; i < count; i++)
+        if (tc_channel_write(channel, script->frames[i].kind,
+                             tc_buf_span(&script->frames[i].payload), &err) != TC_OK)
+            return;
+    if (extra.size > 0) (void)!tc_channel_write_bytes(channel, extra, &err);
+}
+
+enum then { LISTEN, HANG_UP };
+
+static struct outcome play(const struct script *script, size_t count, struct tc_span extra,
+                           enum then then)
+{
+    struct outcome outcome = {0};
+    struct tc_channel channel;
+    int fd;
+    struct tc_enclave *enclave = start(&channel, &fd);
+    send_script(&channel, script, count, extra);
+    if (then == HANG_UP) (void)shutdown(fd, SHUT_WR);
+    listen_to(&channel, &outcome);
+    end(enclave, &channel, &outcome);
+    return outcome;
+}
+
+static void assert_refused(const struct outcome *outcome, const char *what, size_t step)
+{
+    if (outcome->done || outcome->document || outcome->clean_end)
+        fail_msg("%s at step %zu: done %d, signed %d, worker content %d", what, step, outcome->done,
+                 outcome->document, outcome->clean_end);
+}
+
+static void test_unchanged(void **state)
+{
+    (void)state;
+    struct script script;
+    make_script(&script);
+    struct outcome outcome = play(&script, script.count, (struct tc_span){0}, LISTEN);
+    if (!outcome.done) fail_msg("the unchanged session fails: %s", outcome.message);
+    assert_true(outcome.document && outcome.clean_end && !outcome.failed);
+    free_script(&script);
+}
+
+static void test_hang_up_at_each_step(void **state)
+{
+    (void)state;
+    struct script script;
+    make_script(&script);
+    for (size_t i = 0; i < script.count; i++) {
+        struct outcome outcome = play(&script, i, (struct tc_span){0}, HANG_UP);
+        assert_refused(&outcome, "hang-up", i);
+        /* Half a header, and a header without its payload. */
+        static const uint8_t half[] = {TC_WIRE_DATA, 0, 0};
+        outcome = play(&script, i, (struct tc_span){half, sizeof half}, HANG_UP);
+        assert_refused(&outcome, "hang-up in a header", i);
+    }
+    free_script(&script);
+}
+
+static void test_repeated_and_reordered(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < 7; i++) {
+        struct script script;
+        make_script(&script);
+        /* Repeat frame i: shift the rest up by one. */
+        struct script twice = script;
+        memmove(&twice.frames[i + 1], &script.frames[i], (script.count - i) * sizeof *script.frames);
+        twice.count++;
+        struct outcome outcome = play(&twice, twice.count, (struct tc_span){0}, LISTEN);
+        assert_refused(&outcome, "repeated frame", i);
+        if (i + 1 < script.count) {
+            struct script swapped = script;
+            struct frame kept = swapped.frames[i];
+            swapped.frames[i] = swapped.frames[i + 1];
+            swapped.frames[i + 1] = kept;
+            outcome = play(&swapped, swapped.count, (struct tc_span){0}, HANG_UP);
+            assert_refused(&outcome, "swapped frames", i);
+        }
+        free_script(&script);
+    }
+}
+
+static void test_missing_frame(void **state)
+{
+    (void)state;
+    struct script script;
+    make_script(&script);
+    for (size_t i = 0; i < script.count; i++) {
+        struct script less = script;
+        memmove(&less.frames[i], &script.frames[i + 1],
+                (script.count - i - 1) * sizeof *script.frames);
+        less.count--;
+        struct outcome outcome = play(&less, less.count, (struct tc_span){0}, HANG_UP);
+        assert_refused(&outcome, "missing frame", i);
+    }
+    free_script(&script);
+}
+
+static void test_bad_headers(void **state)
+{
+    (void)state;
+    static const uint8_t headers[][TC_WIRE_HEADER_SIZE] = {
+        {0, 0, 0, 0, 0, 0, 0, 1},                            /* unknown kind */
+        {200, 0, 0, 0, 0, 0, 0, 1},                          /* unknown kind */
+        {TC_WIRE_DATA, 1, 0, 0, 0, 0, 0, 1},                 /* reserved byte */
+        {TC_WIRE_DATA, 0, 0, 0, 0xff, 0xff, 0xff, 0xff},     /* 4 GiB claimed */
+        {TC_WIRE_DATA, 0, 0, 0, 0, 1, 0, 1},                 /* one over the cap */
+        {TC_WIRE_DATA, 0, 0, 0, 0, 0, 0, 0},                 /* empty data */
+        {TC_WIRE_DONE, 0, 0, 0, 0, 0, 0, 0},                 /* the worker's own kind */
+        {TC_WIRE_MEMBER, 0, 0, 0, 0, 0, 0, 9},               /* the same */
+    };
+    struct script script;
+    make_script(&script);
+    for (size_t step = 0; step < script.count; step += 2)
+        for (size_t i = 0; i < sizeof headers / sizeof *headers; i++) {
+            struct outcome outcome = play(
+                &script, step, (struct tc_span){headers[i], TC_WIRE_HEADER_SIZE}, HANG_UP);
+            assert_refused(&outcome, "bad header", i);
+        }
+    free_script(&script);
+}
+
+/* The announced build.json decides the limits; the one in the tree decides the
+ * build; they must be one. */
+static void test_other_build_file(void **state)
+{
+    (void)state;
+    struct script script;
+    make_script(&script);
+    script.frames[1].payload.data[script.frames[1].payload.size - 1] = ' ';
+    tc_buf_add_text(&script.frames[1].payload, "}");
+    struct outcome outcome = play(&script, script.count, (struct tc_span){0}, LISTEN);
+    assert_refused(&outcome, "other build file", 0);
+    assert_non_null(strstr(outcome.message, "not the one that the host announced"));
+    free_script(&script);
+}
+
+/* One session: whatever comes after the source ends it. */
+static void test_speaks_out_of_turn(void **state)
+{
+    (void)state;
+    struct script script;
+    make_script(&script);
+    struct script second = script;
+    second.frames[second.count++] = script.frames[0]; /* another HELLO */
+    struct outcome outcome = play(&second, second.count, (struct tc_span){0}, LISTEN);
+    assert_refused(&outcome, "second session", 0);
+    free_script(&script);
+}
+
+/* A host that takes the log but stops reading during the members gets no DONE;
+ * the worker ends by itself when the stream is closed. */
+static void test_hang_up_while_receiving(void **state)
+{
+    (void)state;
+    struct script script;
+    make_script(&script);
+    for (int stop_at = 0; stop_at < 4; stop_at++) {
+        struct tc_error err = {0};
+        struct outcome outcome = {0};
+        struct tc_channel channel;
+        int fd, members = 0;
+        struct tc_enclave *enclave = start(&channel, &fd);
+        send_script(&channel, &script, script.count, (struct tc_span){0});
+        enum tc_wire_kind kind = TC_WIRE_ACCEPT;
+        struct tc_span payload;
+        while (members <= stop_at && tc_channel_read(&channel, &kind, &payload, &err) == TC_OK)
+            if (kind == TC_WIRE_MEMBER) members++;
+        assert_true(members > stop_at);
+        end(enclave, &channel, &outcome);
+        /* Small results may lie in the socket already; the end is what counts:
+         * stop() returned, so nothing of the worker is left. */
+    }
+    free_script(&script);
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    static char folder[] = "/tmp/tc-hostile-host-XXXXXX";
+    struct tc_error err = {0};
+    char *pem;
+    bool created;
+    (void)signal(SIGPIPE, SIG_IGN);
+    if (!getenv("TC_WORKER")) {
+        (void)fprintf(stderr, "TC_WORKER must name tee-compile-worker\n");
+        return -1;
+    }
+    devroot = mkdtemp(folder);
+    if (!devroot || tc_devroot_ensure(devroot, &pem, &created, &err) != TC_OK) {
+        (void)fprintf(stderr, "no development root: %s\n", err.message);
+        return -1;
+    }
+    free(pem);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    char command[128];
+    (void)snprintf(command, sizeof command, "rm -rf -- %s", devroot);
+    return system(command);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_unchanged),
+        cmocka_unit_test(test_hang_up_at_each_step),
+        cmocka_unit_test(test_repeated_and_reordered),
+        cmocka_unit_test(test_missing_frame),
+        cmocka_unit_test(test_bad_headers),
+        cmocka_unit_test(test_other_build_file),
+        cmocka_unit_test(test_speaks_out_of_turn),
+        cmocka_unit_test(test_hang_up_while_receiving),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}

@@ -1,0 +1,133 @@
+#!/usr/bin/python3
+"""Reads a bundle with none of our code and recomputes every digest in it.
+
+check_bundle.py MAKE_BUNDLE      makes a bundle with that program and checks it
+check_bundle.py --bundle FILE    checks one that is there
+
+Python's tarfile, json, hashlib, cbor2 and cryptography stand in for whoever
+reads docs/formats.md and trusts nothing of this project.
+"""
+import base64
+import hashlib
+import json
+import subprocess
+import sys
+import tarfile
+import tempfile
+
+import cbor2
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+
+def sha256(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+def equal(what, seen, expected):
+    if seen != expected:
+        sys.exit(f"{what}: expected {expected!r}, saw {seen!r}")
+
+
+def binding_text(source, parameters):
+    build_file, limits = parameters["buildFile"], parameters["limits"]
+    order = ("timeout", "memory", "disk", "log", "processes")
+    path = build_file["path"]
+    return (
+        "tee-compile/binding/1\n"
+        f"source {source['digest']['sha256']}\n"
+        f"build-file {build_file['digest']['sha256']} {len(path.encode())}:{path}\n"
+        f"limits {' '.join(f'{key}={limits[key]}' for key in order)}\n"
+        f"nonce {parameters['nonce']}\n"
+    ).encode()
+
+
+def chain(transcript):
+    lines = transcript.splitlines(keepends=True)
+    last = hashlib.sha256(lines[0]).digest()
+    for line in lines[1:]:
+        last = hashlib.sha256(last + line).digest()
+    return last.hex(), len(lines) - 1
+
+
+def check_tar(tar):
+    names = [member.name for member in tar.getmembers()]
+    equal("member order", names, sorted(names, key=str.encode))
+    for member in tar.getmembers():
+        equal(f"{member.name}: kind", member.isreg(), True)
+        equal(f"{member.name}: owner", (member.uid, member.gid, member.mtime), (0, 0, 0))
+        equal(f"{member.name}: mode", member.mode in (0o644, 0o755), True)
+
+
+def check(path):
+    with tarfile.open(path) as tar:
+        check_tar(tar)
+        modes = {member.name: member.mode for member in tar.getmembers()}
+        files = {member.name: tar.extractfile(member).read() for member in tar.getmembers()}
+    raw = files["attestation/statement.json"]
+    statement = json.loads(raw)
+    definition = statement["predicate"]["buildDefinition"]
+    run = statement["predicate"]["runDetails"]
+    parameters = definition["externalParameters"]
+    source, image = definition["resolvedDependencies"]
+    byproducts = {item["name"]: item for item in run["byproducts"]}
+
+    equal("build.json", sha256(files["attestation/build.json"]),
+          parameters["buildFile"]["digest"]["sha256"])
+    if parameters["keepLog"]:
+        equal("build.log", sha256(files["attestation/build.log"]),
+              byproducts["build.log"]["digest"]["sha256"])
+    transcript = files["attestation/network.jsonl"]
+    described = byproducts["network.jsonl"]
+    equal("network.jsonl", sha256(transcript), described["digest"]["sha256"])
+    equal("chain", chain(transcript),
+          (described["annotations"]["last"], described["annotations"]["count"]))
+
+    sums = b""
+    for subject in statement["subject"]:
+        name, content = subject["name"], files["outputs/" + subject["name"]]
+        equal(name, sha256(content), subject["digest"]["sha256"])
+        equal(name + " size", len(content), subject["annotations"]["size"])
+        equal(name + " mode", f"{modes['outputs/' + name]:04o}", subject["annotations"]["mode"])
+        mark = b"\\" if "\\" in name else b""
+        sums += mark + sha256(content).encode() + b"  "
+        sums += name.encode().replace(b"\\", b"\\\\") + b"\n"
+    inside = [name for name in files if name.startswith("outputs/")]
+    equal("number of outputs", len(inside), len(statement["subject"]))
+
+    document = cbor2.loads(cbor2.loads(files["attestation/document.cbor"])[2])
+    claims = json.loads(document["user_data"])
+    equal("type", claims["type"], "tee-compile/build/1")
+    equal("statement", claims["statement"], sha256(raw))
+    equal("input", claims["input"], source["digest"]["sha256"])
+    equal("output", claims["output"], sha256(sums))
+    equal("commit", claims.get("commit"), source["digest"].get("gitCommit"))
+    equal("nonce", (document["nonce"] or b"").hex(), parameters["nonce"])
+    equal("PCR0", document["pcrs"][0].hex(), image["digest"]["sha384"])
+    bound = hashlib.sha384(binding_text(source, parameters)).digest()
+    equal("PCR16", document["pcrs"][16], hashlib.sha384(bytes(48) + bound).digest())
+
+    envelope = json.loads(files["attestation/envelope.dsse.json"])
+    payload = base64.b64decode(envelope["payload"], validate=True)
+    equal("payload", payload, raw)
+    kind = envelope["payloadType"].encode()
+    signed = b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
+    key = serialization.load_der_public_key(document["public_key"])
+    signature = envelope["signatures"][0]
+    equal("keyid", signature["keyid"], sha256(document["public_key"]))
+    key.verify(base64.b64decode(signature["sig"]), signed, ec.ECDSA(hashes.SHA256()))
+    print(f"{path}: {len(statement['subject'])} outputs, every digest recomputed")
+
+
+def main():
+    if len(sys.argv) == 3 and sys.argv[1] == "--bundle":
+        check(sys.argv[2])
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = folder + "/release.tar"
+        subprocess.run([sys.argv[1], bundle, folder + "/root.pem"], check=True)
+        check(bundle)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,200 @@
+/* Envelopes and transcripts: what our writer signs verifies, and nothing else. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <openssl/evp.h>
+#include <openssl/x509.h>
+
+#include "base/cleanup.h"
+#include "base/text.h"
+#include "core/dsse.h"
+#include "core/transcript.h"
+
+#define assert_ok(expression)                                                                      \
+    do {                                                                                           \
+        tc_status status_ = (expression);                                                          \
+        if (status_ != TC_OK) fail_msg("%s: %s", #expression, err.message);                        \
+    } while (0)
+
+/* The specification's own example of a PAE, with our payload type. */
+static void test_pae(void **state)
+{
+    (void)state;
+    TC_AUTO_BUF struct tc_buf buf = tc_buf_new(1000);
+    tc_dsse_pae(tc_span_of_text("hello world"), &buf);
+    TC_AUTO_FREE char *text = tc_buf_take_text(&buf);
+    assert_string_equal(text, "DSSEv1 28 application/vnd.in-toto+json 11 hello world");
+}
+
+struct signed_text {
+    struct tc_buf envelope, spki;
+};
+
+static void sign(const char *payload, struct signed_text *ret)
+{
+    struct tc_error err = {0};
+    struct tc_build_key *key;
+    assert_ok(tc_build_key_new(&key, &err));
+    ret->envelope = tc_buf_new(TC_DSSE_MAX);
+    ret->spki = tc_buf_new(TC_DSSE_KEY_MAX);
+    assert_ok(tc_build_key_public(key, &ret->spki, &err));
+    assert_ok(tc_dsse_sign(key, tc_span_of_text(payload), &ret->envelope, &err));
+    tc_build_key_free(key);
+}
+
+static tc_status verify(const struct tc_buf *envelope, const char *payload,
+                        const struct tc_buf *spki)
+{
+    struct tc_error err = {0};
+    return tc_dsse_verify(tc_buf_span(envelope), tc_span_of_text(payload), tc_buf_span(spki), &err);
+}
+
+static void test_signed(void **state)
+{
+    (void)state;
+    static const char payload[] = "{\"a\":1}";
+    struct signed_text mine, other;
+    sign(payload, &mine);
+    sign(payload, &other);
+    assert_int_equal(verify(&mine.envelope, payload, &mine.spki), TC_OK);
+    assert_int_equal(verify(&mine.envelope, payload, &other.spki), TC_REFUSED);
+    assert_int_equal(verify(&mine.envelope, "{\"a\":2}", &mine.spki), TC_REFUSED);
+    assert_int_equal(verify(&mine.envelope, "", &mine.spki), TC_REFUSED);
+    for (size_t i = 0; i < mine.envelope.size; i++) {
+        mine.envelope.data[i] ^= 1;
+        if (verify(&mine.envelope, payload, &mine.spki) == TC_OK)
+            fail_msg("byte %zu can be changed", i);
+        mine.envelope.data[i] ^= 1;
+    }
+    for (size_t i = 0; i < mine.spki.size; i++) {
+        mine.spki.data[i] ^= 1;
+        if (verify(&mine.envelope, payload, &mine.spki) == TC_OK)
+            fail_msg("byte %zu of the key can be changed", i);
+        mine.spki.data[i] ^= 1;
+    }
+    tc_buf_add_text(&mine.spki, "x");
+    assert_int_equal(verify(&mine.envelope, payload, &mine.spki), TC_REFUSED);
+    tc_buf_free(&mine.envelope);
+    tc_buf_free(&mine.spki);
+    tc_buf_free(&other.envelope);
+    tc_buf_free(&other.spki);
+}
+
+static void test_forms(void **state)
+{
+    (void)state;
+    struct signed_text mine;
+    sign("{}", &mine);
+    TC_AUTO_FREE char *text = NULL;
+    tc_buf_add_u8(&mine.envelope, 0);
+    text = strdup((const char *)mine.envelope.data);
+    char *signature = strstr(text, "{\"keyid\"");
+    assert_non_null(signature);
+    size_t size = strlen(signature) - strlen("]}");
+    TC_AUTO_BUF struct tc_buf changed = tc_buf_new(TC_DSSE_MAX);
+    /* The signature twice: which of them counts nobody should have to ask. */
+    tc_buf_add(&changed, text, strlen(text) - strlen("]}"));
+    tc_buf_add_text(&changed, ",");
+    tc_buf_add(&changed, signature, size);
+    tc_buf_add_text(&changed, "]}");
+    assert_int_equal(verify(&changed, "{}", &mine.spki), TC_MALFORMED);
+    tc_buf_reset(&changed);
+    tc_buf_add(&changed, text, (size_t)(signature - text));
+    tc_buf_add_text(&changed, "]}");
+    assert_int_equal(verify(&changed, "{}", &mine.spki), TC_MALFORMED);
+    tc_buf_reset(&changed);
+    tc_buf_add_text(&changed, "{\"more\":1,");
+    tc_buf_add_text(&changed, text + 1);
+    assert_int_equal(verify(&changed, "{}", &mine.spki), TC_MALFORMED);
+    tc_buf_free(&mine.envelope);
+    tc_buf_free(&mine.spki);
+}
+
+/* A key of another curve is refused before it verifies anything. */
+static void test_other_curve(void **state)
+{
+    (void)state;
+    struct signed_text mine;
+    sign("{}", &mine);
+    EVP_PKEY *key = EVP_EC_gen("P-384");
+    assert_non_null(key);
+    uint8_t *der = NULL;
+    int size = i2d_PUBKEY(key, &der);
+    assert_true(size > 0);
+    struct tc_error err = {0};
+    assert_int_equal(tc_dsse_verify(tc_buf_span(&mine.envelope), tc_span_of_text("{}"),
+                                    (struct tc_span){der, (size_t)size}, &err),
+                     TC_REFUSED);
+    assert_non_null(strstr(err.message, "P-256"));
+    OPENSSL_free(der);
+    EVP_PKEY_free(key);
+    tc_buf_free(&mine.envelope);
+    tc_buf_free(&mine.spki);
+}
+
+static tc_status read_transcript(const char *text, size_t piece, struct tc_transcript_summary *ret)
+{
+    struct tc_error err = {0};
+    struct tc_transcript_reader *reader = tc_transcript_reader_new();
+    assert_non_null(reader);
+    struct tc_span bytes = tc_span_of_text(text);
+    tc_status status = TC_OK;
+    while (status == TC_OK && bytes.size > 0) {
+        size_t now = bytes.size < piece ? bytes.size : piece;
+        status = tc_transcript_reader_add(reader, (struct tc_span){bytes.data, now}, &err);
+        bytes.data += now;
+        bytes.size -= now;
+    }
+    if (status == TC_OK) status = tc_transcript_reader_finish(reader, ret, &err);
+    tc_transcript_reader_free(reader);
+    return status;
+}
+
+static void test_transcript(void **state)
+{
+    (void)state;
+    static const char text[] = TC_TRANSCRIPT_HEADER "{\"n\":1}\n{\"n\":2}\n";
+    struct tc_transcript_summary summary;
+    for (size_t piece = 1; piece < sizeof text; piece++) {
+        assert_int_equal(read_transcript(text, piece, &summary), TC_OK);
+        assert_int_equal(summary.count, 2);
+        char hex[TC_SHA256_HEX];
+        /* Computed with Python's hashlib by the recipe of docs/formats.md. */
+        tc_hex((struct tc_span){summary.last.bytes, sizeof summary.last.bytes}, hex);
+        assert_string_equal(hex, "0493e9e7e088ff779ad7c5ec4d5b6273ac0a7c3c47b3164973fca05ba447af7e");
+        tc_hex((struct tc_span){summary.digest.bytes, sizeof summary.digest.bytes}, hex);
+        assert_string_equal(hex, "d9ff097bf76e7502b17b1647c04dfe896519fd7e1f4db3c15eaad9260326d0dc");
+    }
+    assert_int_equal(read_transcript(TC_TRANSCRIPT_HEADER, 7, &summary), TC_OK);
+    assert_int_equal(summary.count, 0);
+    assert_memory_equal(summary.last.bytes, summary.digest.bytes, sizeof summary.last.bytes);
+
+    static const char *const bad[] = {"", "{}", "{}\n", "{\"type\":\"tee-compile/network/2\"}\n",
+                                      TC_TRANSCRIPT_HEADER "{}", TC_TRANSCRIPT_HEADER "\n",
+                                      TC_TRANSCRIPT_HEADER "[]\n", TC_TRANSCRIPT_HEADER "{}{}\n",
+                                      TC_TRANSCRIPT_HEADER "{\"a\":1,\"a\":1}\n"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        if (read_transcript(bad[i], 64, &summary) != TC_MALFORMED) fail_msg("%s", bad[i]);
+
+    TC_AUTO_BUF struct tc_buf line = tc_buf_new(2 * TC_TRANSCRIPT_LINE_MAX);
+    tc_buf_add_text(&line, TC_TRANSCRIPT_HEADER);
+    for (int i = 0; i <= TC_TRANSCRIPT_LINE_MAX; i++)
+        tc_buf_add_text(&line, " ");
+    TC_AUTO_FREE char *long_text = tc_buf_take_text(&line);
+    assert_int_equal(read_transcript(long_text, 1000, &summary), TC_LIMIT);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_pae),         cmocka_unit_test(test_signed),
+        cmocka_unit_test(test_forms),       cmocka_unit_test(test_other_curve),
+        cmocka_unit_test(test_transcript),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,389 @@
+/* The monitor's phases, against the development attester: what it must sign,
+ * and everything that it must not. */
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/cleanup.h"
+#include "core/nitrodoc.h"
+#include "core/pcr.h"
+#include "core/userdata.h"
+#include "host/devattest.h"
+#include "worker/monitor_client.h"
+#include "worker/nsm.h"
+#include "worker/spawner.h"
+#include "worker/stages.h"
+
+struct fixture {
+    char folder[64];
+    pid_t attester, monitor;
+    int nsm_fd; /* our own way to the same attester's protocol: what root in the enclave has */
+    int stages_fd;
+    struct tc_channel session;
+    int session_fd;
+};
+
+static void spawn_attester(struct fixture *f, int fd, int unused)
+{
+    f->attester = fork();
+    assert_true(f->attester >= 0);
+    if (f->attester != 0) return;
+    (void)close(unused);
+    struct tc_error err = {0};
+    struct tc_sha384 pcr;
+    if (tc_pcr_unmeasured(&pcr, &err) != TC_OK) _exit(9);
+    struct tc_sha384 pcrs[3] = {pcr, pcr, pcr};
+    struct tc_devattest_config config = {f->folder, pcrs};
+    _exit(tc_devattest_serve(fd, &config, &err) == TC_OK ? 0 : 1);
+}
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    (void)snprintf(f->folder, sizeof f->folder, "/tmp/tc-monitor-XXXXXX");
+    assert_non_null(mkdtemp(f->folder));
+    struct tc_error err = {0};
+    char *pem;
+    bool created;
+    assert_int_equal(tc_devroot_ensure(f->folder, &pem, &created, &err), TC_OK);
+    free(pem);
+    int nsm[2], session[2], stages[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, nsm), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, session), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, stages), 0);
+    spawn_attester(f, nsm[1], nsm[0]);
+    (void)close(nsm[1]);
+    f->monitor = fork();
+    assert_true(f->monitor >= 0);
+    if (f->monitor == 0) {
+        (void)close(session[0]);
+        (void)close(stages[0]);
+        struct tc_monitor_config config = {nsm[0], session[1], stages[1]};
+        _exit(tc_monitor_main(&config));
+    }
+    (void)close(session[1]);
+    (void)close(stages[1]);
+    f->nsm_fd = nsm[0];
+    f->stages_fd = stages[0];
+    f->session_fd = session[0];
+    assert_int_equal(tc_channel_init(&f->session, session[0], 30000, "the monitor", &err), TC_OK);
+    *state = f;
+    return 0;
+}
+
+static int monitor_status(struct fixture *f)
+{
+    int status;
+    assert_int_equal(waitpid(f->monitor, &status, 0), f->monitor);
+    f->monitor = 0;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    tc_channel_done(&f->session);
+    (void)close(f->session_fd);
+    (void)close(f->stages_fd);
+    (void)close(f->nsm_fd);
+    if (f->monitor > 0) (void)waitpid(f->monitor, NULL, 0);
+    (void)waitpid(f->attester, NULL, 0);
+    char path[128];
+    (void)snprintf(path, sizeof path, "%s/development-root.key", f->folder);
+    (void)unlink(path);
+    (void)snprintf(path, sizeof path, "%s/development-root.pem", f->folder);
+    (void)unlink(path);
+    (void)snprintf(path, sizeof path, "%s/development-root.lock", f->folder);
+    (void)unlink(path);
+    (void)rmdir(f->folder);
+    free(f);
+    return 0;
+}
+
+static void say(struct fixture *f, uint32_t kind, bool clean, int64_t started, int64_t finished)
+{
+    struct tc_verdict_message message = {kind, clean, started, finished};
+    assert_int_equal(send(f->stages_fd, &message, sizeof message, MSG_NOSIGNAL),
+                     (ssize_t)sizeof message);
+}
+
+static char *outputs[] = {(char *)"app"};
+static char *environment[] = {(char *)"HOME=/home/build"};
+
+static struct tc_part_source a_source(uint8_t first)
+{
+    struct tc_part_source source = {.kind = TC_SOURCE_GIT, .has_commit = true, .epoch = 1};
+    memset(source.digest.bytes, first, sizeof source.digest.bytes);
+    memset(source.commit.bytes, first, sizeof source.commit.bytes);
+    return source;
+}
+
+static struct tc_part_recipe a_recipe(void)
+{
+    return (struct tc_part_recipe){.build_file = (char *)"build.json",
+                                   .language = (char *)"c",
+                                   .command = (char *)"make",
+                                   .folder = (char *)".",
+                                   .environment = environment,
+                                   .environment_count = 1,
+                                   .outputs = outputs,
+                                   .outputs_count = 1,
+                                   .limits = {60, 1 << 30, 1 << 30, 1 << 20, 100},
+                                   .network = TC_NETWORK_OFFLINE};
+}
+
+static tc_status bind_now(struct fixture *f, struct tc_error *err)
+{
+    struct tc_part_source source = a_source(7);
+    struct tc_part_recipe recipe = a_recipe();
+    return tc_monitor_bind(&f->session, &source, &recipe, tc_span_of_text("fresh"), err);
+}
+
+static tc_status finish_now(struct fixture *f, struct tc_signed *ret, struct tc_error *err)
+{
+    struct tc_subject subject = {.path = (char *)"app", .executable = true, .size = 3};
+    struct tc_statement statement = {.subjects = &subject, .subjects_count = 1};
+    return tc_monitor_finish(&f->session, &statement, ret, err);
+}
+
+static void test_signs_once(void **state)
+{
+    struct fixture *f = *state;
+    struct tc_error err = {0};
+    say(f, TC_VERDICT_UNPACKED, true, 0, 0);
+    assert_int_equal(bind_now(f, &err), TC_OK);
+    say(f, TC_VERDICT_COMMAND, true, 100, 160);
+    struct tc_signed parts;
+    tc_status status = finish_now(f, &parts, &err);
+    if (status != TC_OK) fail_msg("%s", err.message);
+    struct tc_nitrodoc document;
+    assert_int_equal(tc_nitrodoc_decode(tc_buf_span(&parts.document), &document, &err), TC_OK);
+    assert_true(document.has_nonce && document.nonce.size == 5);
+    struct tc_userdata data;
+    assert_int_equal(tc_userdata_read(document.user_data, &data, &err), TC_OK);
+    assert_int_equal(data.input.bytes[0], 7);
+    struct tc_sha256 digest;
+    assert_int_equal(tc_sha256_of(tc_buf_span(&parts.statement), &digest, &err), TC_OK);
+    assert_memory_equal(digest.bytes, data.statement.bytes, sizeof digest.bytes);
+    struct tc_statement read;
+    assert_int_equal(tc_statement_read(tc_buf_span(&parts.statement), &read, &err), TC_OK);
+    assert_int_equal(read.started, 100);
+    assert_int_equal(read.finished, 160);
+    struct tc_sha384 binding, pcr = {{0}};
+    assert_int_equal(tc_statement_binding(&read, &binding, &err), TC_OK);
+    assert_int_equal(
+        tc_pcr_extend(&pcr, (struct tc_span){binding.bytes, sizeof binding.bytes}, &err), TC_OK);
+    assert_memory_equal(document.pcr[TC_PCR_BINDING], pcr.bytes, sizeof pcr.bytes);
+    tc_statement_free(&read);
+    tc_signed_free(&parts);
+    assert_int_equal(monitor_status(f), 0);
+}
+
+/* The NSM in the hands of whoever took over the enclave after the binding: it
+ * can ask for a document, but PCR16 says which source it belongs to. */
+static void test_register_is_locked(void **state)
+{
+    struct fixture *f = *state;
+    struct tc_error err = {0};
+    say(f, TC_VERDICT_UNPACKED, true, 0, 0);
+    assert_int_equal(bind_now(f, &err), TC_OK);
+    struct tc_nsm nsm;
+    assert_int_equal(tc_nsm_open(f->nsm_fd, &nsm, &err), TC_OK);
+    struct tc_sha384 before, value;
+    bool locked;
+    assert_int_equal(tc_nsm_describe_pcr(&nsm, TC_PCR_BINDING, &before, &locked, &err), TC_OK);
+    assert_true(locked);
+    assert_int_not_equal(
+        tc_nsm_extend_pcr(&nsm, TC_PCR_BINDING, tc_span_of_text("other"), &value, &err), TC_OK);
+    TC_AUTO_BUF struct tc_buf bytes = tc_buf_new(TC_NITRODOC_MAX);
+    assert_int_equal(tc_nsm_attest(&nsm, tc_span_of_text("mine"), (struct tc_span){0},
+                                   (struct tc_span){0}, &bytes, &err),
+                     TC_OK);
+    struct tc_nitrodoc document;
+    assert_int_equal(tc_nitrodoc_decode(tc_buf_span(&bytes), &document, &err), TC_OK);
+    assert_memory_equal(document.pcr[TC_PCR_BINDING], before.bytes, sizeof before.bytes);
+}
+
+static void expect_refusal(struct fixture *f, tc_status status, const struct tc_error *err,
+                           const char *part)
+{
+    assert_int_not_equal(status, TC_OK);
+    if (!strstr(err->message, part)) fail_msg("\"%s\" does not say \"%s\"", err->message, part);
+    assert_int_equal(monitor_status(f), 1);
+}
+
+static void test_bind_needs_unpacking(void **state)
+{
+    struct fixture *f = *state;
+    struct tc_error err = {0};
+    tc_status status = bind_now(f, &err);
+    expect_refusal(f, status, &err, "before the source was unpacked");
+}
+
+static void test_second_bind(void **state)
+{
+    struct fixture *f = *state;
+    struct tc_error err = {0};
+    say(f, TC_VERDICT_UNPACKED, true, 0, 0);
+    assert_int_equal(bind_now(f, &err), TC_OK);
+    tc_status status = bind_now(f, &err);
+    expect_refusal(f, status, &err, "out of its phase");
+}
+
+static void test_second_source(void **state)
+{
+    struct fixture *f = *state;
+    struct tc_error err = {0};
+    say(f, TC_VERDICT_UNPACKED, true, 0, 0);
+    TC_AUTO_BUF struct tc_buf part = tc_buf_new(TC_IPC_PART_MAX);
+    struct tc_part_source source = a_source(1);
+    tc_part_source_encode(&source, &part);
+    assert_int_equal(tc_ipc_write(&f->session, TC_IPC_SOURCE, tc_buf_span(&part), &err), TC_OK);
+    tc_status status = bind_now(f, &err);
+    expect_refusal(f, status, &err, "a second time");
+}
+
+static void test_finish_before_bind(void **state)
+{
+    struct fixture *f = *state;
+    struct tc_error err = {0};
+    struct tc_signed parts;
+    tc_status status = finish_now(f, &parts, &err);
+    expect_refusal(f, status, &err, "out of its phase");
+}
+
+static void test_unclean_command(void **state)
+{
+    struct fixture *f = *state;
+    struct tc_error err = {0};
+    say(f, TC_VERDICT_UNPACKED, true, 0, 0);
+    assert_int_equal(bind_now(f, &err), TC_OK);
+    say(f, TC_VERDICT_COMMAND, false, 1, 2);
+    struct tc_signed parts;
+    tc_status status = finish_now(f, &parts, &err);
+    expect_refusal(f, status, &err, "did not end cleanly");
+}
+
+static void test_unclean_unpacking(void **state)
+{
+    struct fixture *f = *state;
+    struct tc_error err = {0};
+    say(f, TC_VERDICT_UNPACKED, false, 0, 0);
+    tc_status status = bind_now(f, &err);
+    expect_refusal(f, status, &err, "did not end cleanly");
+}
+
+static void test_no_command(void **state)
+{
+    struct fixture *f = *state;
+    struct tc_error err = {0};
+    say(f, TC_VERDICT_UNPACKED, true, 0, 0);
+    assert_int_equal(bind_now(f, &err), TC_OK);
+    struct tc_signed parts;
+    tc_status status = finish_now(f, &parts, &err);
+    expect_refusal(f, status, &err, "0 commands ran");
+}
+
+static void test_too_many_commands(void **state)
+{
+    struct fixture *f = *state;
+    struct tc_error err = {0};
+    say(f, TC_VERDICT_UNPACKED, true, 0, 0);
+    assert_int_equal(bind_now(f, &err), TC_OK);
+    say(f, TC_VERDICT_COMMAND, true, 1, 2);
+    say(f, TC_VERDICT_COMMAND, true, 3, 4);
+    struct tc_signed parts;
+    tc_status status = finish_now(f, &parts, &err);
+    expect_refusal(f, status, &err, "2 commands ran");
+}
+
+static void test_command_before_bind(void **state)
+{
+    struct fixture *f = *state;
+    struct tc_error err = {0};
+    say(f, TC_VERDICT_UNPACKED, true, 0, 0);
+    say(f, TC_VERDICT_COMMAND, true, 1, 2);
+    tc_status status = bind_now(f, &err);
+    expect_refusal(f, status, &err, "out of its phase");
+}
+
+static void test_stages_gone(void **state)
+{
+    struct fixture *f = *state;
+    struct tc_error err = {0};
+    say(f, TC_VERDICT_UNPACKED, true, 0, 0);
+    assert_int_equal(bind_now(f, &err), TC_OK);
+    (void)shutdown(f->stages_fd, SHUT_RDWR);
+    struct tc_signed parts;
+    tc_status status = finish_now(f, &parts, &err);
+    expect_refusal(f, status, &err, "stages does not say");
+}
+
+/* A part over the cap is refused by its claim, before memory is spent. */
+static void test_oversized_part(void **state)
+{
+    struct fixture *f = *state;
+    struct tc_error err = {0};
+    uint8_t header[8] = {0, 0, 0, TC_IPC_SOURCE, 0xff, 0xff, 0xff, 0xff};
+    assert_int_equal(
+        tc_channel_write_bytes(&f->session, (struct tc_span){header, sizeof header}, &err), TC_OK);
+    assert_int_equal(monitor_status(f), 1);
+}
+
+static void test_malformed_part(void **state)
+{
+    struct fixture *f = *state;
+    struct tc_error err = {0};
+    assert_int_equal(tc_ipc_write(&f->session, TC_IPC_RECIPE, tc_span_of_text("x"), &err), TC_OK);
+    assert_int_equal(monitor_status(f), 1);
+}
+
+/* A register that was used belongs to another build. */
+static void test_used_enclave(void **state)
+{
+    struct fixture *f = *state;
+    struct tc_error err = {0};
+    say(f, TC_VERDICT_UNPACKED, true, 0, 0);
+    assert_int_equal(bind_now(f, &err), TC_OK);
+    int session[2], stages[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, session), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, stages), 0);
+    pid_t second = fork();
+    assert_true(second >= 0);
+    if (second == 0) {
+        struct tc_monitor_config config = {f->nsm_fd, session[1], stages[1]};
+        _exit(tc_monitor_main(&config));
+    }
+    int status;
+    assert_int_equal(waitpid(second, &status, 0), second);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+    for (int i = 0; i < 2; i++) {
+        (void)close(session[i]);
+        (void)close(stages[i]);
+    }
+}
+
+int main(void)
+{
+    (void)signal(SIGPIPE, SIG_IGN);
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        T(test_signs_once),          T(test_register_is_locked), T(test_bind_needs_unpacking),
+        T(test_second_bind),         T(test_second_source),      T(test_finish_before_bind),
+        T(test_unclean_command),     T(test_unclean_unpacking),  T(test_no_command),
+        T(test_too_many_commands),   T(test_command_before_bind), T(test_stages_gone),
+        T(test_oversized_part),      T(test_malformed_part),     T(test_used_enclave),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

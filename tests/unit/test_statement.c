@@ -1,0 +1,290 @@
+/* The statement: what is written is read back equal, what is not exactly a
+ * statement is refused, and the digests are those of docs/formats.md. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/cleanup.h"
+#include "base/text.h"
+#include "core/userdata.h"
+#include "statement_sample.h"
+
+#define assert_ok(expression)                                                                      \
+    do {                                                                                           \
+        tc_status status_ = (expression);                                                          \
+        if (status_ != TC_OK) fail_msg("%s: %s", #expression, err.message);                        \
+    } while (0)
+
+static struct tc_buf write_sample(void)
+{
+    struct tc_error err = {0};
+    TC_AUTO_STATEMENT struct tc_statement statement;
+    sample_statement(&statement);
+    struct tc_buf buf = tc_buf_new(TC_STATEMENT_MAX);
+    assert_ok(tc_statement_write(&statement, &buf, &err));
+    return buf;
+}
+
+static void assert_round_trip(const struct tc_statement *statement)
+{
+    struct tc_error err = {0};
+    TC_AUTO_BUF struct tc_buf first = tc_buf_new(TC_STATEMENT_MAX);
+    TC_AUTO_BUF struct tc_buf second = tc_buf_new(TC_STATEMENT_MAX);
+    TC_AUTO_STATEMENT struct tc_statement again = {0};
+    assert_ok(tc_statement_write(statement, &first, &err));
+    assert_ok(tc_statement_read(tc_buf_span(&first), &again, &err));
+    assert_ok(tc_statement_write(&again, &second, &err));
+    assert_true(tc_span_equal(tc_buf_span(&first), tc_buf_span(&second)));
+    struct tc_sha384 a, b;
+    assert_ok(tc_statement_binding(statement, &a, &err));
+    assert_ok(tc_statement_binding(&again, &b, &err));
+    assert_memory_equal(a.bytes, b.bytes, sizeof a.bytes);
+}
+
+static void test_round_trip(void **state)
+{
+    (void)state;
+    TC_AUTO_STATEMENT struct tc_statement statement;
+    sample_statement(&statement);
+    assert_round_trip(&statement);
+
+    statement.log = (struct tc_part_log){0};
+    statement.nonce_size = 0;
+    free(statement.source.repository);
+    statement.source.repository = NULL;
+    statement.source.kind = TC_SOURCE_TREE;
+    statement.source.has_commit = false;
+    statement.recipe.vendor = strdup("./fetch\n./more \"\\ \t\xe2\x80\xae");
+    statement.recipe.image = strdup("gcc-12");
+    assert_round_trip(&statement);
+
+    struct tc_error err = {0};
+    TC_AUTO_BUF struct tc_buf buf = tc_buf_new(TC_STATEMENT_MAX);
+    TC_AUTO_STATEMENT struct tc_statement again = {0};
+    assert_ok(tc_statement_write(&statement, &buf, &err));
+    for (size_t i = 0; i < buf.size; i++)
+        assert_true(buf.data[i] >= 0x20 && buf.data[i] < 0x7f);
+    assert_ok(tc_statement_read(tc_buf_span(&buf), &again, &err));
+    assert_string_equal(again.recipe.vendor, statement.recipe.vendor);
+    assert_string_equal(again.collected[0].output, "cc 12 \xc2\xb5");
+    assert_false(again.log.present);
+    assert_false(again.source.has_commit);
+    assert_true(again.subjects[0].executable);
+    assert_false(again.subjects[1].executable);
+    assert_int_equal(again.nonce_size, 0);
+}
+
+static void test_tags(void **state)
+{
+    (void)state;
+    TC_AUTO_STATEMENT struct tc_statement statement;
+    sample_statement(&statement);
+    statement.source.tags = calloc(2, sizeof(char *));
+    statement.source.tags[0] = strdup("v1.0 c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0");
+    statement.source.tags_count = 1;
+    assert_round_trip(&statement);
+}
+
+/* Replaces the first `from` in a good statement. */
+static tc_status read_changed(const char *from, const char *to, struct tc_error *err)
+{
+    TC_AUTO_BUF struct tc_buf buf = write_sample();
+    TC_AUTO_FREE char *text = tc_buf_take_text(&buf);
+    assert_non_null(text);
+    char *at = strstr(text, from);
+    if (!at) fail_msg("the sample lacks %s", from);
+    TC_AUTO_BUF struct tc_buf changed = tc_buf_new(TC_STATEMENT_MAX);
+    tc_buf_add(&changed, text, (size_t)(at - text));
+    tc_buf_add_text(&changed, to);
+    tc_buf_add_text(&changed, at + strlen(from));
+    TC_AUTO_STATEMENT struct tc_statement statement = {0};
+    return tc_statement_read(tc_buf_span(&changed), &statement, err);
+}
+
+static void test_refusals(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *from, *to, *message;
+    } cases[] = {
+        {TC_STATEMENT_TYPE, "https://in-toto.io/Statement/v0.1", "_type: must be"},
+        {TC_PREDICATE_TYPE, "https://slsa.dev/provenance/v0.2", "predicateType: must be"},
+        {TC_BUILD_TYPE, "urn:tee-compile:build:2", "buildType: must be"},
+        {TC_BUILDER_ID, "urn:somebody", "builder.id: must be"},
+        {"\"_type\":", "\"_type\":\"x\",\"_type\":", "duplicate"},
+        {"\"subject\":", "\"more\":1,\"subject\":", "more: unknown key"},
+        {"\"command\":", "\"comand\":", "did you mean \"command\""},
+        {"\"mode\":\"0755\"", "\"mode\":\"4755\"", "the mode must be"},
+        {"\"mode\":\"0755\"", "\"mode\":755", "must be a string"},
+        {"\"name\":\"bin/app\"", "\"name\":\"../app\"", "not a relative path"},
+        {"\"name\":\"bin/app\"", "\"name\":\"bin/\\u001bapp\"", "not a relative path"},
+        {"\"name\":\"bin/app\"", "\"name\":\"zzz\"", "not sorted"},
+        {"\"name\":\"bin/app\"", "\"name\":\"notes.txt\"", "not sorted"},
+        {"\"sha256\":\"", "\"sha256\":\"A", "at most 64"},
+        {"\"sha256\":\"", "\"sha512\":\"", "sha512: unknown key"},
+        {"\"gitCommit\":\"c0c0", "\"gitCommit\":\"C0c0", "lower-case hex"},
+        {"\"kind\":\"git\"", "\"kind\":\"tree\"", "gitCommit: unknown key"},
+        {"\"kind\":\"git\"", "\"kind\":\"svn\"", "the kind must be"},
+        {"\"mode\":\"offline\"", "\"mode\":\"record\"", "network.mode: must be"},
+        {"\"nonce\":\"01", "\"nonce\":\"1", "hex digits"},
+        {"\"keepLog\":true", "\"keepLog\":false", "must be \"network.jsonl\""},
+        {"\"keepLog\":true", "\"keepLog\":\"true\"", "must be true or false"},
+        {"\"startedOn\":\"2026-01-02T", "\"startedOn\":\"2026-02-30T", "must be a time"},
+        {"\"startedOn\":\"2026", "\"startedOn\":\"0026", "must be a time"},
+        {"\"saidBy\":\"the build\"", "\"saidBy\":\"the worker\"", "saidBy: must be"},
+        {"\"content\":\"", "\"content\":\"=", "base64"},
+        {"\"environment\":[", "\"environment\":[\"ZZ=1\",", "not sorted"},
+        {"\"path\":\"build.json\"", "\"path\":\"../build.json\"", "outside the source"},
+        {"\"folder\":\".\"", "\"folder\":\"..\"", "outside the source"},
+        {"\"size\":", "\"size\":-", "size: is -"},
+        {"\"size\":", "\"size\":1.5,\"x\":", "size: must be a whole number"},
+        {"\"architecture\":\"x86_64\"", "\"architecture\":\"x86_64-with-too-long-a-name\"",
+         "architecture: has"},
+        {"\"sourceDateEpoch\":", "\"sourceDateEpoch\":99999999", "out of range"},
+        {"\"externalParameters\":", "\"internalparameters\":", "unknown key"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct tc_error err = {0};
+        tc_status status = read_changed(cases[i].from, cases[i].to, &err);
+        if (status != TC_MALFORMED)
+            fail_msg("%s -> %s: not refused (%d)", cases[i].from, cases[i].to, (int)status);
+        if (!strstr(err.message, cases[i].message))
+            fail_msg("%s -> %s: \"%s\" lacks \"%s\"", cases[i].from, cases[i].to, err.message,
+                     cases[i].message);
+    }
+}
+
+/* Removing any one character from a statement leaves no statement, or at least
+ * another one: nothing in it is without meaning. */
+static void test_cut(void **state)
+{
+    (void)state;
+    TC_AUTO_BUF struct tc_buf whole = write_sample();
+    for (size_t i = 0; i < whole.size; i++) {
+        struct tc_error err = {0};
+        TC_AUTO_BUF struct tc_buf cut = tc_buf_new(TC_STATEMENT_MAX);
+        TC_AUTO_BUF struct tc_buf again = tc_buf_new(TC_STATEMENT_MAX);
+        TC_AUTO_STATEMENT struct tc_statement statement = {0};
+        tc_buf_add(&cut, whole.data, i);
+        tc_buf_add(&cut, whole.data + i + 1, whole.size - i - 1);
+        if (tc_statement_read(tc_buf_span(&cut), &statement, &err) != TC_OK) continue;
+        assert_ok(tc_statement_write(&statement, &again, &err));
+        assert_false(tc_span_equal(tc_buf_span(&again), tc_buf_span(&whole)));
+    }
+}
+
+static void test_writer_refuses(void **state)
+{
+    (void)state;
+    struct tc_error err = {0};
+    TC_AUTO_BUF struct tc_buf buf = tc_buf_new(TC_STATEMENT_MAX);
+    TC_AUTO_STATEMENT struct tc_statement statement;
+    sample_statement(&statement);
+    statement.subjects[1].path[0] = '\n';
+    assert_int_equal(tc_statement_write(&statement, &buf, &err), TC_MALFORMED);
+    statement.subjects[1].path[0] = 'a';
+    assert_int_equal(tc_statement_write(&statement, &buf, &err), TC_MALFORMED);
+    statement.subjects[1].path[0] = 'n';
+    statement.recipe.network = TC_NETWORK_RECORD;
+    assert_int_equal(tc_statement_write(&statement, &buf, &err), TC_MALFORMED);
+    statement.recipe.network = TC_NETWORK_OFFLINE;
+    statement.source.has_commit = false;
+    assert_int_equal(tc_statement_write(&statement, &buf, &err), TC_MALFORMED);
+    statement.source.has_commit = true;
+    /* Bytes that are no UTF-8 never become JSON. */
+    statement.recipe.command[0] = '\xff';
+    assert_int_equal(tc_statement_write(&statement, &buf, &err), TC_LIMIT);
+}
+
+/* Values computed with sha256sum and Python's hashlib from the text that
+ * docs/formats.md gives. */
+static void test_digests(void **state)
+{
+    (void)state;
+    struct tc_error err = {0};
+    TC_AUTO_STATEMENT struct tc_statement statement;
+    sample_statement(&statement);
+    struct tc_sha256 output;
+    struct tc_sha384 binding;
+    char hex[TC_SHA384_HEX];
+    assert_ok(tc_statement_output_digest(&statement, &output, &err));
+    tc_hex((struct tc_span){output.bytes, sizeof output.bytes}, hex);
+    assert_string_equal(hex, "14432160b22e751833f3e7cc652aea7361b4bfeaf3ed0336157a7bac15315d3b");
+    assert_ok(tc_statement_binding(&statement, &binding, &err));
+    tc_hex((struct tc_span){binding.bytes, sizeof binding.bytes}, hex);
+    assert_string_equal(hex, "128567dc56975a32afbc541e867adbbf6b8c5c2a0db5f7d9"
+                             "7101f35ad26e7a8a59aa3a5767e24e5a7abf0a16aec5c5eb");
+    /* Each bound value changes it. */
+    struct tc_sha384 other;
+    uint64_t *limits[] = {&statement.recipe.limits.timeout, &statement.recipe.limits.memory,
+                          &statement.recipe.limits.disk, &statement.recipe.limits.log,
+                          &statement.recipe.limits.processes};
+    for (size_t i = 0; i < 5; i++) {
+        ++*limits[i];
+        assert_ok(tc_statement_binding(&statement, &other, &err));
+        assert_memory_not_equal(other.bytes, binding.bytes, sizeof other.bytes);
+        --*limits[i];
+    }
+    uint8_t *bytes[] = {statement.source.digest.bytes, statement.recipe.build_file_digest.bytes,
+                        statement.nonce, (uint8_t *)statement.recipe.build_file};
+    for (size_t i = 0; i < 4; i++) {
+        bytes[i][0] ^= 1;
+        assert_ok(tc_statement_binding(&statement, &other, &err));
+        assert_memory_not_equal(other.bytes, binding.bytes, sizeof other.bytes);
+        bytes[i][0] ^= 1;
+    }
+    statement.nonce_size--;
+    assert_ok(tc_statement_binding(&statement, &other, &err));
+    assert_memory_not_equal(other.bytes, binding.bytes, sizeof other.bytes);
+}
+
+static void test_userdata(void **state)
+{
+    (void)state;
+    for (int commit = 0; commit < 2; commit++) {
+        struct tc_error err = {0};
+        struct tc_userdata data = {.has_commit = commit == 1}, again;
+        memset(data.statement.bytes, 0x11, TC_SHA256_SIZE);
+        memset(data.input.bytes, 0x22, TC_SHA256_SIZE);
+        memset(data.output.bytes, 0x33, TC_SHA256_SIZE);
+        memset(data.commit.bytes, commit ? 0x44 : 0, TC_SHA1_SIZE);
+        TC_AUTO_BUF struct tc_buf buf = tc_buf_new(512);
+        tc_userdata_write(&data, &buf);
+        assert_ok(tc_userdata_read(tc_buf_span(&buf), &again, &err));
+        assert_int_equal(again.has_commit, data.has_commit);
+        assert_memory_equal(again.output.bytes, data.output.bytes, TC_SHA256_SIZE);
+        assert_memory_equal(again.commit.bytes, data.commit.bytes, TC_SHA1_SIZE);
+        /* Any other bytes are refused: each change, each cut, each addition. */
+        for (size_t i = 0; i < buf.size; i++) {
+            uint8_t before = buf.data[i];
+            assert_int_equal(
+                tc_userdata_read((struct tc_span){buf.data, i}, &again, &err), TC_MALFORMED);
+            buf.data[i] = before == 'x' ? 'y' : 'x';
+            assert_int_equal(tc_userdata_read(tc_buf_span(&buf), &again, &err), TC_MALFORMED);
+            buf.data[i] = before;
+        }
+        tc_buf_add_text(&buf, " ");
+        assert_int_equal(tc_userdata_read(tc_buf_span(&buf), &again, &err), TC_MALFORMED);
+    }
+    struct tc_error err = {0};
+    struct tc_userdata again;
+    assert_int_equal(tc_userdata_read(tc_span_of_text("{\"type\":\"tee-compile/build/2\",\"stat"),
+                                      &again, &err),
+                     TC_MALFORMED);
+    assert_non_null(strstr(err.message, "tee-compile/build/2"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_round_trip),     cmocka_unit_test(test_tags),
+        cmocka_unit_test(test_refusals),       cmocka_unit_test(test_cut),
+        cmocka_unit_test(test_writer_refuses), cmocka_unit_test(test_digests),
+        cmocka_unit_test(test_userdata),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
