@@ -37,6 +37,7 @@ struct build {
     struct tc_tempfile bundle, detached, log;
     struct tc_extract *extract;
     char *bundle_path, *log_path;
+    char *ignore[4]; /* absolute paths of what this build makes; NULL-terminated */
     bool keep_bundle; /* false: only --detached and --extract were asked for */
     char *devroot_folder, *devroot_pem;
     bool devroot_created;
@@ -54,6 +55,8 @@ static void build_free(struct build *build)
     tc_tempfile_drop(&build->detached);
     tc_tempfile_drop(&build->log);
     tc_extract_free(build->extract);
+    for (size_t i = 0; build->ignore[i]; i++)
+        free(build->ignore[i]);
     free(build->bundle_path);
     free(build->log_path);
     free(build->devroot_folder);
@@ -111,14 +114,13 @@ static tc_status read_project(struct build *build, struct tc_error *err)
 {
     const struct tc_build_options *options = &build->options;
     /* What earlier builds left in the project is no source. */
-    TC_AUTO_FREE char *bundle = absolute(build->bundle_path);
-    TC_AUTO_FREE char *log = absolute(build->log_path);
-    TC_AUTO_FREE char *detached = options->detached ? absolute(options->detached) : NULL;
-    const char *ignore[] = {bundle ? bundle : "", log ? log : "", detached, NULL};
+    const char *const made[] = {build->bundle_path, build->log_path, options->detached};
+    for (size_t i = 0, count = 0; i < sizeof made / sizeof *made; i++)
+        if (made[i] && (build->ignore[count] = absolute(made[i]))) count++;
     struct tc_pack_options pack = {.folder = options->folder,
                                    .build_file = options->build_file,
                                    .allow_dirty = options->allow_dirty,
-                                   .ignore = ignore};
+                                   .ignore = (const char *const *)build->ignore};
     TC_TRY(tc_pack_open(&pack, &build->pack, err));
     TC_TRY(tc_buildspec_parse(tc_pack_build_file(build->pack), options->build_file, &build->spec,
                               err));

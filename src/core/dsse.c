@@ -108,7 +108,7 @@ tc_status tc_dsse_sign(const struct tc_build_key *key, struct tc_span payload, s
     TC_AUTO_BUF struct tc_buf spki = tc_buf_new(TC_DSSE_KEY_MAX);
     char id[TC_SHA256_HEX];
     uint8_t signature[SIGNATURE_MAX];
-    size_t signature_size;
+    size_t signature_size = 0;
     TC_TRY(tc_build_key_public(key, &spki, err));
     TC_TRY(key_id(tc_buf_span(&spki), id, err));
     TC_TRY(sign(key, payload, signature, &signature_size, err));

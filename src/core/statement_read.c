@@ -175,6 +175,7 @@ static tc_status read_nonce(const struct tc_json *parent, struct tc_statement *s
     const char *text;
     TC_TRY(tc_json_get(parent, "nonce", &value, err));
     TC_TRY(tc_json_string(&value, 2 * TC_WIRE_NONCE_MAX, &text, err));
+    if (strlen(text) % 2 != 0) return tc_json_fail(&value, err, "must be whole bytes in hex digits");
     statement->nonce_size = strlen(text) / 2;
     return tc_json_hex(&value, statement->nonce, statement->nonce_size, err);
 }

@@ -16,7 +16,7 @@
 static tc_status receive_reply(struct tc_spawner *spawner, enum tc_request_kind kind,
                                struct tc_reply *ret_reply, struct tc_error *err)
 {
-    struct tc_reply reply;
+    struct tc_reply reply = {0};
     TC_TRY(tc_message_receive(spawner->fd, &reply, sizeof reply, NULL, 0, NULL, err));
     reply.text[sizeof reply.text - 1] = '\0';
     if (reply.kind != (uint32_t)kind || reply.status > TC_SYSTEM)
@@ -29,7 +29,7 @@ static tc_status receive_reply(struct tc_spawner *spawner, enum tc_request_kind 
 static tc_status ask(struct tc_spawner *spawner, const struct tc_request *request, const int *fds,
                      size_t fds_count, struct tc_error *err)
 {
-    struct tc_reply reply;
+    struct tc_reply reply = {0};
     TC_TRY(tc_message_send(spawner->fd, request, sizeof *request, fds, fds_count, err));
     return receive_reply(spawner, (enum tc_request_kind)request->kind, &reply, err);
 }
@@ -109,7 +109,7 @@ tc_status tc_spawner_kill(struct tc_spawner *spawner, struct tc_error *err)
 tc_status tc_spawner_finish(struct tc_spawner *spawner, struct tc_run_result *ret_result,
                             struct tc_error *err)
 {
-    struct tc_reply reply;
+    struct tc_reply reply = {0};
     TC_TRY(receive_reply(spawner, TC_REQUEST_COMMAND, &reply, err));
     if (reply.end < TC_RUN_EXITED || reply.end > TC_RUN_NOT_STARTED)
         return tc_fail(err, TC_MALFORMED, "stages does not say how the command ended");

@@ -39,6 +39,9 @@
 enum {
     SANDBOX_TASKS = 3, /* bwrap, its PID 1, and one in between */
     BUILD_FILES_MAX = 65536,
+    /* Where a child puts the descriptors that it keeps: above every other, so
+     * that no dup2 takes the place of one that is still wanted. */
+    KEPT_FD = 100,
 };
 
 enum progress { AT_START, PREPARED, UNPACKING, READY, RUNNING, COLLECTING };
@@ -125,15 +128,15 @@ static tc_status fork_monitor(struct stages *stages, int nsm_fd, int session_end
         return TC_OK;
     }
     unblock_signals();
-    /* Descriptors in rising order, for tc_close_other_fds. */
-    int keep[4] = {dup2(nsm_fd, 10), dup2(session_end, 11), dup2(stages_end, 12), -1};
+    int keep[4] = {dup2(nsm_fd, KEPT_FD), dup2(session_end, KEPT_FD + 1),
+                   dup2(stages_end, KEPT_FD + 2), -1};
     struct tc_error ignored = {0};
-    if (keep[0] != 10 || keep[1] != 11 || keep[2] != 12) _exit(EXIT_FAILURE);
+    if (keep[0] < 0 || keep[1] < 0 || keep[2] < 0) _exit(EXIT_FAILURE);
     tc_close_other_fds(keep);
     if (tc_privilege_drop(TC_UID_MONITOR, &ignored) != TC_OK ||
         tc_filter_self(TC_FILTER_MONITOR, &ignored) != TC_OK)
         _exit(EXIT_FAILURE);
-    struct tc_monitor_config config = {10, 11, 12};
+    struct tc_monitor_config config = {keep[0], keep[1], keep[2]};
     _exit(tc_monitor_main(&config));
 }
 
@@ -147,14 +150,15 @@ static tc_status fork_session(struct stages *stages, const struct tc_stages_conf
         return TC_OK;
     }
     unblock_signals();
-    int keep[4] = {dup2(given->host_fd, 10), dup2(spawner_end, 11), dup2(monitor_end, 12), -1};
+    int keep[4] = {dup2(given->host_fd, KEPT_FD), dup2(spawner_end, KEPT_FD + 1),
+                   dup2(monitor_end, KEPT_FD + 2), -1};
     struct tc_error ignored = {0};
-    if (keep[0] != 10 || keep[1] != 11 || keep[2] != 12) _exit(EXIT_FAILURE);
+    if (keep[0] < 0 || keep[1] < 0 || keep[2] < 0) _exit(EXIT_FAILURE);
     tc_close_other_fds(keep);
     if (tc_privilege_drop(TC_UID_SESSION, &ignored) != TC_OK ||
         tc_filter_self(TC_FILTER_SESSION, &ignored) != TC_OK)
         _exit(EXIT_FAILURE);
-    struct tc_session_config config = {10, 11, 12, given->host_tools};
+    struct tc_session_config config = {keep[0], keep[1], keep[2], given->host_tools};
     _exit(tc_session_main(&config));
 }
 
@@ -267,12 +271,12 @@ static tc_status start_helper(struct stages *stages, int stream, int (*main)(int
         return TC_OK;
     }
     struct tc_error ignored = {0};
-    int keep[3] = {dup2(stream, 20), dup2(stages->build_folder, 21), -1};
-    if (keep[0] != 20 || keep[1] != 21 || become_build(stages, &ignored) != TC_OK)
+    int keep[3] = {dup2(stream, KEPT_FD), dup2(stages->build_folder, KEPT_FD + 1), -1};
+    if (keep[0] < 0 || keep[1] < 0 || become_build(stages, &ignored) != TC_OK)
         _exit(EXIT_FAILURE);
     tc_close_other_fds(keep);
     if (tc_filter_build_self(&ignored) != TC_OK) _exit(EXIT_FAILURE);
-    _exit(main(20, 21));
+    _exit(main(keep[0], keep[1]));
 }
 
 _Noreturn static void run_command(struct stages *stages, int command_fd, int log_fd)
@@ -290,10 +294,10 @@ _Noreturn static void run_command(struct stages *stages, int command_fd, int log
     /* bwrap itself must be able to write the id maps in /proc/self. */
     (void)prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
     (void)signal(SIGPIPE, SIG_DFL);
-    int keep[3] = {dup2(command_fd, 20), dup2(filter, 21), -1};
-    if (keep[0] != 20 || keep[1] != 21) _exit(TC_SANDBOX_NOT_STARTED);
+    int keep[3] = {dup2(command_fd, KEPT_FD), dup2(filter, KEPT_FD + 1), -1};
+    if (keep[0] < 0 || keep[1] < 0) _exit(TC_SANDBOX_NOT_STARTED);
     tc_close_other_fds(keep);
-    tc_sandbox_exec(20, 21);
+    tc_sandbox_exec(keep[0], keep[1]);
 }
 
 static tc_status start_command(struct stages *stages, int command_fd, int log_fd,
@@ -504,10 +508,10 @@ static tc_status loop(struct stages *stages, struct tc_error *err)
             (void)kill(stages->command, SIGKILL);
         }
         if (ready <= 0) continue;
-        /* Requests first: a hang-up of the session is also its end as a child,
-         * whose exit status says more. */
-        if (fds[1].revents & POLLIN) TC_TRY(take_request(stages, err));
-        else if (fds[1].revents) stages->session_fd = -1;
+        /* A hang-up of the session is its end as a child too, whose exit status
+         * says more: it is reaped before its socket is asked again. */
+        if (fds[1].revents & (POLLHUP | POLLERR)) tc_close_ptr(&stages->session_fd);
+        else if (fds[1].revents & POLLIN) TC_TRY(take_request(stages, err));
         if (fds[0].revents) TC_TRY(reap(stages, err));
     }
 }

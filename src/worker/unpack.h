@@ -30,7 +30,15 @@ tc_status tc_source_receive(struct tc_channel *host, struct tc_channel *unpacker
                             struct tc_source_received *ret_received, struct tc_error *err)
     TC_MUST_USE;
 
-/* The unpacker's main: reads from fd, writes below the folder `root_fd` (empty,
+/* What the session tells the unpacker:
+ *   git_folder:u8 epoch:u64, then frames of core/wire.h:
+ *   ENTRY DATA*     each entry, in order; a file's bytes are also the git blob,
+ *                   unless OBJECT(blob) came right before (a git LFS pointer)
+ *   OBJECT DATA*    with git_folder: commit, trees, LFS pointers, annotated tags
+ *   TAG             with git_folder
+ *   SOURCE_END
+ *
+ * The unpacker's main: reads from fd, writes below the folder `root_fd` (empty,
  * owned by the caller's uid), gives everything one mtime, answers DONE or FAIL.
  * Returns an exit status. Uses only *at calls that follow no symlink. */
 int tc_unpack_main(int fd, int root_fd);

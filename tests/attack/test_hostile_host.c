@@ -87,7 +87,7 @@ static struct tc_enclave *start(struct tc_channel *channel, int *ret_fd)
 {
     struct tc_error err = {0};
     struct tc_backend_config config = {
-        .image = "host", .worker = getenv("TC_WORKER"), .devroot_folder = devroot};
+        .image = "host", .worker = getenv("TC_WORKER"), .devroot_folder = devroot, .debug = getenv("TC_DEBUG") != NULL};
     struct tc_enclave *enclave = NULL;
     if (tc_backend_local.start(&config, &enclave, ret_fd, &err) != TC_OK)
         fail_msg("the worker does not start: %s", err.message);
@@ -103,6 +103,8 @@ static void listen_to(struct tc_channel *channel, struct outcome *outcome)
     struct tc_span payload;
     while (tc_channel_read(channel, &kind, &payload, &err) == TC_OK) {
         if (kind == TC_WIRE_MEMBER) outcome->document = true;
+        if (kind == TC_WIRE_LOG && getenv("TC_DEBUG"))
+            (void)fprintf(stderr, "%.*s", (int)payload.size, (const char *)payload.data);
         if (kind == TC_WIRE_DONE) {
             outcome->done = true;
             return;

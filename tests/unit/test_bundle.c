@@ -325,6 +325,8 @@ static void test_records(void **state)
     add_member(&tar, "PaxHeaders/member", false, "");
     memcpy(tar.data + 124, "77777777777", 11);
     set_type(tar.data, 'x');
+    add_member(&tar, "ab", false, "x");
+    add_end(&tar);
     assert_refused(&tar, "a huge extended header");
     memset(tar.data + 124, 'x', 11);
     fix_sum(tar.data);

@@ -137,6 +137,27 @@ static void test_other_curve(void **state)
     tc_buf_free(&mine.spki);
 }
 
+/* The same key with its length spelled longer, as BER allows and DER does not. */
+static void test_other_spelling(void **state)
+{
+    (void)state;
+    struct tc_error err = {0};
+    struct signed_text mine;
+    sign("{}", &mine);
+    assert_int_equal(mine.spki.data[0], 0x30);
+    assert_true(mine.spki.data[1] < 0x80);
+    TC_AUTO_BUF struct tc_buf longer = tc_buf_new(TC_DSSE_KEY_MAX);
+    tc_buf_add_u8(&longer, 0x30);
+    tc_buf_add_u8(&longer, 0x81);
+    tc_buf_add(&longer, mine.spki.data + 1, mine.spki.size - 1);
+    assert_int_equal(tc_dsse_verify(tc_buf_span(&mine.envelope), tc_span_of_text("{}"),
+                                    tc_buf_span(&longer), &err),
+                     TC_REFUSED);
+    assert_non_null(strstr(err.message, "not a P-256 key in DER"));
+    tc_buf_free(&mine.envelope);
+    tc_buf_free(&mine.spki);
+}
+
 static tc_status read_transcript(const char *text, size_t piece, struct tc_transcript_summary *ret)
 {
     struct tc_error err = {0};
@@ -194,7 +215,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pae),         cmocka_unit_test(test_signed),
         cmocka_unit_test(test_forms),       cmocka_unit_test(test_other_curve),
-        cmocka_unit_test(test_transcript),
+        cmocka_unit_test(test_other_spelling), cmocka_unit_test(test_transcript),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

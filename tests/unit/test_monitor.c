@@ -60,10 +60,11 @@ static int setup(void **state)
     free(pem);
     int nsm[2], session[2], stages[2];
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, nsm), 0);
-    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, session), 0);
-    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, stages), 0);
+    /* First the attester, so that it holds no end of what the monitor waits on. */
     spawn_attester(f, nsm[1], nsm[0]);
     (void)close(nsm[1]);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, session), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, stages), 0);
     f->monitor = fork();
     assert_true(f->monitor >= 0);
     if (f->monitor == 0) {
@@ -118,8 +119,9 @@ static void say(struct fixture *f, uint32_t kind, bool clean, int64_t started, i
                      (ssize_t)sizeof message);
 }
 
-static char *outputs[] = {(char *)"app"};
-static char *environment[] = {(char *)"HOME=/home/build"};
+static char app_name[] = "app", home_setting[] = "HOME=/home/build";
+static char *outputs[] = {app_name};
+static char *environment[] = {home_setting};
 
 static struct tc_part_source a_source(uint8_t first)
 {
@@ -131,10 +133,10 @@ static struct tc_part_source a_source(uint8_t first)
 
 static struct tc_part_recipe a_recipe(void)
 {
-    return (struct tc_part_recipe){.build_file = (char *)"build.json",
-                                   .language = (char *)"c",
-                                   .command = (char *)"make",
-                                   .folder = (char *)".",
+    return (struct tc_part_recipe){.build_file = (char *)(uintptr_t)"build.json",
+                                   .language = (char *)(uintptr_t)"c",
+                                   .command = (char *)(uintptr_t)"make",
+                                   .folder = (char *)(uintptr_t)".",
                                    .environment = environment,
                                    .environment_count = 1,
                                    .outputs = outputs,
@@ -152,7 +154,7 @@ static tc_status bind_now(struct fixture *f, struct tc_error *err)
 
 static tc_status finish_now(struct fixture *f, struct tc_signed *ret, struct tc_error *err)
 {
-    struct tc_subject subject = {.path = (char *)"app", .executable = true, .size = 3};
+    struct tc_subject subject = {.path = (char *)(uintptr_t)"app", .executable = true, .size = 3};
     struct tc_statement statement = {.subjects = &subject, .subjects_count = 1};
     return tc_monitor_finish(&f->session, &statement, ret, err);
 }

@@ -335,6 +335,38 @@ static void test_order(void **state)
     assert_int_equal(judge_spans(root, good, 3, other.spans[LEAF]), TC_REFUSED);
 }
 
+/* The leaf names the key of its issuer, and the issuer says which key it has. */
+static tc_status judge_key_id(uint8_t id)
+{
+    struct chain chain TC_CLEANUP(free_chain) = {0};
+    struct tc_error err = {0};
+    uint8_t *der = NULL;
+    make_chain(&chain, SECOND, key_id_of_another, EVP_sha384());
+    const uint8_t *next = chain.der[LEAF].data;
+    X509 *leaf = d2i_X509(NULL, &next, (long)chain.der[LEAF].size);
+    AUTHORITY_KEYID *named = AUTHORITY_KEYID_new();
+    const uint8_t bytes[] = {1, id};
+    named->keyid = ASN1_OCTET_STRING_new();
+    assert_int_equal(ASN1_OCTET_STRING_set(named->keyid, bytes, sizeof bytes), 1);
+    assert_int_equal(X509_add1_ext_i2d(leaf, NID_authority_key_identifier, named, 0, 0), 1);
+    assert_true(X509_sign(leaf, chain.keys[SECOND], EVP_sha384()) > 0);
+    int size = i2d_X509(leaf, &der);
+    assert_true(size > 0);
+    chain.spans[LEAF] = (struct tc_span){der, (size_t)size};
+    tc_status status = judge(&chain, from, from, &err);
+    AUTHORITY_KEYID_free(named);
+    OPENSSL_free(der);
+    X509_free(leaf);
+    return status;
+}
+
+static void test_key_ids(void **state)
+{
+    (void)state;
+    assert_int_equal(judge_key_id(2), TC_OK);
+    assert_int_equal(judge_key_id(3), TC_REFUSED);
+}
+
 /* No byte of a certificate can change, go or come without being noticed. */
 static void test_every_byte(void **state)
 {
@@ -418,6 +450,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rules),   cmocka_unit_test(test_algorithms),
         cmocka_unit_test(test_windows), cmocka_unit_test(test_order),
+        cmocka_unit_test(test_key_ids),
         cmocka_unit_test(test_der),     cmocka_unit_test(test_aws_root),
         cmocka_unit_test(test_every_byte),
     };

@@ -1,0 +1,2 @@
+const greeting = load('./greeting');
+console.log(greeting('Node'));
