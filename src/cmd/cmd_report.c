@@ -15,7 +15,8 @@
 
 static const char usage[] = "usage: tee-compile report BUNDLE|- [--json|--markdown]\n";
 
-static const char notice[] = "not verified: this is what the bundle says; tee-compile verify judges it";
+static const char notice[] =
+    "not verified: this is what the bundle says; tee-compile verify judges it";
 
 enum form { FORM_TEXT, FORM_JSON, FORM_MARKDOWN };
 

@@ -102,8 +102,8 @@ static void print_headline(FILE *stream, const struct tc_verdict *verdict, const
         return;
     }
     if (!verdict->hardware)
-        (void)fprintf(stream, "  NOTHING WAS ATTESTED BY HARDWARE: the signer is the root given with "
-                              "--root\n");
+        (void)fputs("  NOTHING WAS ATTESTED BY HARDWARE: the signer is the root given with --root\n",
+                    stream);
     if (result_of(verdict, "debug") == TC_CHECK_ALLOWED)
         (void)fprintf(stream, "  A DEBUG ENCLAVE: its host can read and change its memory\n");
     if (result_of(verdict, "image") == TC_CHECK_ALLOWED)

@@ -171,7 +171,8 @@ static uint64_t get_octal(const uint8_t *block, size_t at, size_t size)
 }
 
 /* One record; the reader's first test is that it can be taken apart at all. */
-static bool take_record(struct tc_cursor *cursor, struct tc_span *ret_key, struct tc_span *ret_value)
+static bool take_record(struct tc_cursor *cursor, struct tc_span *ret_key,
+                        struct tc_span *ret_value)
 {
     const uint8_t *start = cursor->next;
     size_t size = 0, digits = 0, left = tc_cursor_left(cursor);

@@ -181,7 +181,8 @@ static tc_status read_envelope(const struct tc_json *top, struct tc_span payload
     TC_TRY(tc_json_get(&entry, "keyid", &field, err));
     TC_TRY(tc_json_string(&field, TC_SHA256_HEX, &text, err));
     if (strcmp(text, id) != 0)
-        return tc_fail(err, TC_REFUSED, "the envelope is signed by another key than the document's");
+        return tc_fail(err, TC_REFUSED,
+                       "the envelope is signed by another key than the document's");
     TC_TRY(tc_json_get(&entry, "sig", &field, err));
     TC_TRY(tc_json_string(&field, 2 * SIGNATURE_MAX, &text, err));
     if (!tc_base64_decode(tc_span_of_text(text), signature))

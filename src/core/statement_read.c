@@ -175,7 +175,8 @@ static tc_status read_nonce(const struct tc_json *parent, struct tc_statement *s
     const char *text;
     TC_TRY(tc_json_get(parent, "nonce", &value, err));
     TC_TRY(tc_json_string(&value, 2 * TC_WIRE_NONCE_MAX, &text, err));
-    if (strlen(text) % 2 != 0) return tc_json_fail(&value, err, "must be whole bytes in hex digits");
+    if (strlen(text) % 2 != 0)
+        return tc_json_fail(&value, err, "must be whole bytes in hex digits");
     statement->nonce_size = strlen(text) / 2;
     return tc_json_hex(&value, statement->nonce, statement->nonce_size, err);
 }
@@ -314,10 +315,10 @@ static tc_status read_transcript(const struct tc_json *at, struct tc_part_transc
     struct tc_json annotations;
     TC_TRY(tc_json_check_keys(at, KEYS("name", "digest", "annotations"), err));
     TC_TRY(get_exact(at, "name", "network.jsonl", err));
-    TC_TRY(get_digest(at, "sha256", transcript->digest.bytes, sizeof transcript->digest.bytes, err));
+    TC_TRY(get_digest(at, "sha256", transcript->digest.bytes, TC_SHA256_SIZE, err));
     TC_TRY(get_keys(at, "annotations", KEYS("count", "last"), &annotations, err));
     TC_TRY(get_u64(&annotations, "count", INT64_MAX, &transcript->count, err));
-    return get_hex(&annotations, "last", transcript->last.bytes, sizeof transcript->last.bytes, err);
+    return get_hex(&annotations, "last", transcript->last.bytes, TC_SHA256_SIZE, err);
 }
 
 static tc_status read_collected(const struct tc_json *at, struct tc_collected *collected,

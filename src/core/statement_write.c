@@ -60,7 +60,7 @@ static void write_external(struct tc_jsonw *w, const struct tc_statement *statem
     const struct tc_part_recipe *recipe = &statement->recipe;
     tc_jsonw_object(w, "externalParameters");
     tc_jsonw_object(w, "buildFile");
-    write_digest(w, "sha256", recipe->build_file_digest.bytes, sizeof recipe->build_file_digest.bytes);
+    write_digest(w, "sha256", recipe->build_file_digest.bytes, TC_SHA256_SIZE);
     tc_jsonw_text(w, "path", recipe->build_file);
     tc_jsonw_end_object(w);
     tc_jsonw_text(w, "command", recipe->command);
@@ -89,7 +89,8 @@ static void write_internal(struct tc_jsonw *w, const struct tc_statement *statem
     tc_jsonw_object(w, "internalParameters");
     tc_jsonw_text(w, "architecture", statement->platform.architecture);
     tc_jsonw_u64(w, "cpus", statement->platform.cpus);
-    write_list(w, "environment", statement->recipe.environment, statement->recipe.environment_count);
+    write_list(w, "environment", statement->recipe.environment,
+               statement->recipe.environment_count);
     tc_jsonw_u64(w, "sourceDateEpoch", (uint64_t)statement->source.epoch);
     tc_jsonw_end_object(w);
 }

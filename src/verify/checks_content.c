@@ -116,7 +116,8 @@ void tc_check_transcript(struct tc_judge *judge)
         return;
     }
     if (!intake->transcript_read) {
-        tc_judge_add(judge, "transcript", TC_CHECK_FAIL, expected, intake->transcript_error.message);
+        tc_judge_add(judge, "transcript", TC_CHECK_FAIL, expected,
+                     intake->transcript_error.message);
         return;
     }
     const struct tc_part_transcript *said = &judge->statement->transcript;
@@ -211,12 +212,12 @@ void tc_check_artifacts(struct tc_judge *judge)
 
 void tc_check_source(struct tc_judge *judge)
 {
-    char seen[TC_SHA256_HEX];
-    if (!judge->statement)
-        tc_judge_add_unjudged(judge, "source", "the source given with --source");
-    else if (!judge->options->compare_source)
+    char seen[TC_SHA256_HEX] = "no statement";
+    if (!judge->options->compare_source)
         tc_judge_add(judge, "source", TC_CHECK_NOT_ASKED, "none given",
-                     sha256_text(&judge->statement->source.digest, seen));
+                     judge->statement ? sha256_text(&judge->statement->source.digest, seen) : seen);
+    else if (!judge->statement)
+        tc_judge_add_unjudged(judge, "source", "the source given with --source");
     else
         add_digests(judge, "source", &judge->options->source, &judge->statement->source.digest);
 }
@@ -224,8 +225,12 @@ void tc_check_source(struct tc_judge *judge)
 void tc_check_commit(struct tc_judge *judge)
 {
     const char *asked = judge->options->commit;
+    if (!judge->statement && asked) {
+        tc_judge_add_unjudged(judge, "commit", asked);
+        return;
+    }
     if (!judge->statement) {
-        tc_judge_add_unjudged(judge, "commit", asked ? asked : "none given");
+        tc_judge_add(judge, "commit", TC_CHECK_NOT_ASKED, "none given", "no statement");
         return;
     }
     const struct tc_part_source *source = &judge->statement->source;

@@ -11,7 +11,8 @@
  * longer than its limit a build may take by the worker's clock. */
 enum { SIGNING_SLACK = 300, DURATION_SLACK = 60 };
 
-static bool is_pcr(const struct tc_nitrodoc *document, unsigned index, const struct tc_sha384 *value)
+static bool is_pcr(const struct tc_nitrodoc *document, unsigned index,
+                   const struct tc_sha384 *value)
 {
     return (document->pcr_present >> index & 1) != 0 &&
            memcmp(document->pcr[index], value->bytes, sizeof value->bytes) == 0;
@@ -194,7 +195,8 @@ void tc_check_envelope(struct tc_judge *judge)
 void tc_check_image(struct tc_judge *judge)
 {
     static const char expected[] = "an image that was measured";
-    static const char trust[] = "an image that you trust: compare PCR0 with that of an image you built";
+    static const char trust[] =
+        "an image that you trust: compare PCR0 with that of an image you built";
     if (!judge->document || !judge->statement) {
         tc_judge_add_unjudged(judge, "image", expected);
         tc_judge_add(judge, "image-trust", TC_CHECK_NOT_ASKED, trust, "no PCR0");
@@ -243,7 +245,8 @@ void tc_check_times(struct tc_judge *judge)
     tc_format_time(statement->started, started);
     tc_format_time(statement->finished, finished);
     tc_format_time(at, stamp);
-    (void)snprintf(seen, sizeof seen, "started %s, finished %s, signed %s", started, finished, stamp);
+    (void)snprintf(seen, sizeof seen, "started %s, finished %s, signed %s", started, finished,
+                   stamp);
     tc_judge_add_bool(judge, "times", good, expected, seen);
 }
 
@@ -254,8 +257,12 @@ void tc_check_age(struct tc_judge *judge)
     if (options->compare_age)
         (void)snprintf(expected, sizeof expected, "signed within the last %llu seconds",
                        (unsigned long long)options->max_age);
-    if (!judge->document) {
+    if (!judge->document && options->compare_age) {
         tc_judge_add_unjudged(judge, "age", expected);
+        return;
+    }
+    if (!judge->document) {
+        tc_judge_add(judge, "age", TC_CHECK_NOT_ASKED, expected, "no document");
         return;
     }
     int64_t at = (int64_t)(judge->document->timestamp / 1000);

@@ -247,7 +247,8 @@ tc_status tc_intake_read(int fd, const struct tc_verify_options *options, struct
                                  .statement_json = tc_buf_new(TC_STATEMENT_MAX),
                                  .hash = tc_hash_new(TC_HASH_SHA256),
                                  .transcript_reader = tc_transcript_reader_new()};
-    struct tc_bundle_handler handler = {.context = intake, .begin = begin, .data = data, .end = end};
+    struct tc_bundle_handler handler = {
+        .context = intake, .begin = begin, .data = data, .end = end};
     struct tc_bundle_reader *reader = tc_bundle_reader_new(&handler);
     tc_status status = TC_OK;
     if (!intake->hash || !intake->transcript_reader || !reader)

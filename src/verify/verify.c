@@ -46,7 +46,8 @@ void tc_judge_add(struct tc_judge *judge, const char *name, enum tc_check_result
     }
     if (result != TC_CHECK_FAIL || verdict->reason[0]) return;
     char text[2 * TC_ERROR_MAX + 64];
-    (void)snprintf(text, sizeof text, "%s: expected %s; saw %s", name, check->expected, check->seen);
+    (void)snprintf(text, sizeof text, "%s: expected %s; saw %s", name, check->expected,
+                   check->seen);
     size_t size = strlen(text) < TC_ERROR_MAX ? strlen(text) : TC_ERROR_MAX - 1;
     /* Not in the middle of a character. */
     while (size > 0 && ((unsigned char)text[size] & 0xc0) == 0x80)

@@ -266,8 +266,7 @@ static void test_changes(void **state)
          NULL,
          break_statement,
          {{"statement", "user-data", "pcr0", "pcr1", "pcr2", "pcr16", "nonce", "envelope",
-           "transcript", "build-file", "log", "outputs", "image", "source", "commit", "times",
-           "limits"},
+           "transcript", "build-file", "log", "outputs", "image", "times", "limits"},
           TC_VERDICT_REFUSED}},
         {"pcr", claim_other_pcr, NULL, {{"pcr1"}, TC_VERDICT_REFUSED}},
         {"binding", bind_other, NULL, {{"pcr16"}, TC_VERDICT_REFUSED}},
@@ -295,12 +294,12 @@ static void test_missing_evidence(void **state)
     (void)state;
     static const struct outcome without_document = {
         {"container", "document", "issuer", "debug", "user-data", "pcr0", "pcr1", "pcr2", "pcr16",
-         "nonce", "envelope", "image", "times", "age"},
+         "nonce", "envelope", "image", "times"},
         TC_VERDICT_REFUSED};
     judge(NULL, drop_document, NULL, &without_document, NULL);
     static const struct outcome broken_document = {
         {"document", "issuer", "debug", "user-data", "pcr0", "pcr1", "pcr2", "pcr16", "nonce",
-         "envelope", "image", "times", "age"},
+         "envelope", "image", "times"},
         TC_VERDICT_REFUSED};
     judge(NULL, break_document, NULL, &broken_document, NULL);
     struct tc_error err = {0};
