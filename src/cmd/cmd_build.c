@@ -335,5 +335,5 @@ int tc_cmd_build(int argc, char **argv)
     if (status != TC_OK && status != TC_INTERRUPTED) keep_log(&build, &err);
     print_result(&build, &err);
     build_free(&build);
-    return exit_status(status);
+    return (int)exit_status(status);
 }

@@ -151,7 +151,7 @@ tc_status tc_statement_output_digest(const struct tc_statement *statement,
         TC_TRY(tc_buf_check(&line, "a line of the output digest", err));
         tc_hash_add(hash, line.data, line.size);
     }
-    struct tc_sha256 digest;
+    struct tc_sha256 digest = {{0}};
     TC_TRY(tc_hash_finish(hash, digest.bytes, sizeof digest.bytes, err));
     *ret_digest = digest;
     return TC_OK;

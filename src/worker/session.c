@@ -177,9 +177,16 @@ static tc_status collect_one(struct session *session, const struct tc_named_comm
                                       "a command of input.collect", &session->log, err);
     session->log.capture = NULL;
     TC_TRY(status);
-    struct tc_span said = tc_buf_span(&output);
-    while (said.size > 0 && said.data[said.size - 1] == '\n')
-        said.size--;
+    /* One line, since that is how it will be shown: lines are joined by " | ". */
+    while (output.size > 0 && output.data[output.size - 1] == '\n')
+        output.size--;
+    TC_AUTO_BUF struct tc_buf joined = tc_buf_new(4 * TC_COLLECTED_MAX);
+    for (size_t i = 0; i < output.size; i++)
+        if (output.data[i] == '\n')
+            tc_buf_add_text(&joined, " | ");
+        else
+            tc_buf_add_u8(&joined, output.data[i]);
+    struct tc_span said = tc_buf_span(&joined);
     char text[TC_COLLECTED_MAX + 1];
     struct tc_collected collected = {wanted->name, wanted->command,
                                      tc_printable(said, text, sizeof text)};
