@@ -50,9 +50,11 @@ static tc_status add(struct items *items, const char *path, enum tc_entry_kind k
         items->list = grown;
         items->room = room;
     }
-    char *copy = strdup(path);
-    if (!copy) return tc_fail(err, TC_SYSTEM, "out of memory");
-    items->list[items->count++] = (struct item){copy, kind};
+    struct item *item = &items->list[items->count];
+    item->kind = kind;
+    item->path = strdup(path);
+    if (!item->path) return tc_fail(err, TC_SYSTEM, "out of memory");
+    items->count++;
     return TC_OK;
 }
 

@@ -73,7 +73,7 @@ static tc_status collect(struct tc_channel *session, int root_fd, struct tc_foun
                          struct tc_error *err)
 {
     TC_TRY(find_all(session, root_fd, found, err));
-    for (uint8_t pass = 1; pass <= PASSES; pass++) {
+    for (int pass = 1; pass <= PASSES; pass++) {
         uint8_t asked;
         TC_TRY(tc_channel_read_bytes(session, &asked, 1, err));
         if (asked != pass) return tc_fail(err, TC_MALFORMED, "the session asked for another pass");

@@ -105,8 +105,16 @@ static tc_status receive_source(struct session *session, struct tc_error *err)
         tc_source_receive(&session->host, &unpacker, &session->hello, &session->source, err);
     tc_channel_done(&unpacker);
     tc_close_ptr(&fd);
+    /* An unpacker that hung up has met a limit, perhaps: stages knows. */
+    struct tc_error end = {0};
+    if (status == TC_OK || status == TC_PEER) {
+        tc_status ended = tc_spawner_unpacked(&session->spawner, &end);
+        if (ended != TC_OK && (status == TC_OK || ended == TC_LIMIT)) {
+            *err = end;
+            return ended;
+        }
+    }
     TC_TRY(status);
-    TC_TRY(tc_spawner_unpacked(&session->spawner, err));
 
     if (!tc_span_equal(tc_buf_span(&session->build_file), tc_buf_span(&session->source.build_file)))
         return tc_fail(err, TC_REFUSED,

@@ -211,15 +211,16 @@ static tc_status tell_monitor(struct stages *stages, uint32_t kind, bool clean, 
 
 static uint64_t available_memory(void)
 {
+    static const char name[] = "MemAvailable:";
     FILE *file = fopen("/proc/meminfo", "re");
     if (!file) return 0;
     char line[128];
-    unsigned long long kilobytes = 0;
-    bool found = false;
-    while (!found && fgets(line, sizeof line, file))
-        found = sscanf(line, "MemAvailable: %llu kB", &kilobytes) == 1;
+    uint64_t kilobytes = 0;
+    while (kilobytes == 0 && fgets(line, sizeof line, file))
+        if (strncmp(line, name, sizeof name - 1) == 0)
+            kilobytes = strtoull(line + sizeof name - 1, NULL, 10);
     (void)fclose(file);
-    return found ? (uint64_t)kilobytes * 1024 : 0;
+    return kilobytes * 1024;
 }
 
 static tc_status prepare(struct stages *stages, const struct tc_request *request,

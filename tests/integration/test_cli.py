@@ -1,0 +1,554 @@
+#!/usr/bin/env python3
+"""The command line as users and scripts see it: exit statuses, messages, what is
+left behind. Every build here is a real one on the local back end.
+
+usage: test_cli.py TEE_COMPILE [NAME...]"""
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import tempfile
+
+TOOL = os.path.abspath(sys.argv[1])
+WANTED = sys.argv[2:]
+LIMITS = {"memory": "512M", "disk": "256M", "timeout": "120s"}
+GIT = ["git", "-c", "user.name=t", "-c", "user.email=t@localhost", "-c", "commit.gpgsign=false",
+       "-c", "protocol.file.allow=always"]
+
+
+def cgroups():
+    found = set()
+    for top in ("/sys/fs/cgroup", "/sys/fs/cgroup/memory", "/sys/fs/cgroup/pids"):
+        if os.path.isdir(top):
+            found |= {f"{top}/{n}" for n in os.listdir(top) if n.startswith("tee-compile.")}
+    return found
+
+
+def children():
+    out = subprocess.run(["ps", "-eo", "pid,comm"], capture_output=True, text=True).stdout
+    return {line for line in out.splitlines() if "tee-compile" in line or "bwrap" in line}
+
+
+class Project:
+    def __init__(self, base):
+        self.base = base
+        self.dir = base / "project"
+        self.dir.mkdir()
+        self.out = base / "release.tar"
+
+    def write(self, path, text, mode=None):
+        file = self.dir / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(text if isinstance(text, bytes) else text.encode())
+        if mode:
+            file.chmod(mode)
+
+    def spec(self, cmd, files=("out",), **more):
+        spec = {"language": "c", "input": {"cmd": cmd}, "output": {"files": list(files)},
+                "limits": dict(LIMITS)}
+        for key, value in more.items():
+            spec.setdefault(key, {}).update(value) if isinstance(value, dict) else spec.update({key: value})
+        self.write("build.json", json.dumps(spec))
+
+    def git(self, *args, cwd=None):
+        return subprocess.run([*GIT, *args], cwd=cwd or self.dir, check=True, capture_output=True,
+                              text=True).stdout.strip()
+
+    def commit(self, message="x"):
+        if not (self.dir / ".git").exists():
+            self.git("init", "-q")
+        self.git("add", "-A")
+        self.git("commit", "-qm", message)
+        return self.git("rev-parse", "HEAD")
+
+    def run(self, *args, expect=0, env=None):
+        result = subprocess.run([TOOL, *map(str, args)], capture_output=True, text=True, timeout=120,
+                                env={**os.environ, **(env or {})})
+        assert result.returncode == expect, (
+            f"{' '.join(map(str, args))}: exit {result.returncode}, expected {expect}\n"
+            f"{result.stdout}\n{result.stderr}")
+        return result
+
+    def build(self, *args, expect=0, env=None):
+        return self.run("build", "--image", "host", "--dir", self.dir, "--output", self.out, *args,
+                        expect=expect, env=env)
+
+    def verify(self, *args, expect=0, bundle=None):
+        return self.run("verify", "--root", root(), "--allow-unmeasured", *args, bundle or self.out,
+                        expect=expect)
+
+    def log(self):
+        return pathlib.Path(f"{self.out}.log").read_text()
+
+    def left(self):
+        return sorted(p.name for p in self.base.iterdir() if p.name != "project")
+
+    def output(self, path="out"):
+        with tarfile.open(self.out) as tar:
+            return tar.extractfile(f"outputs/{path}").read()
+
+    def statement(self):
+        with tarfile.open(self.out) as tar:
+            return json.load(tar.extractfile("attestation/statement.json"))
+
+
+def root():
+    home = os.environ.get("XDG_DATA_HOME") or f"{os.environ['HOME']}/.local/share"
+    return f"{home}/tee-compile/development-root.pem"
+
+
+# --- good builds ---
+
+def test_plain_folder(p):
+    p.spec("printf 'hi\\n' > out")
+    p.build()
+    assert p.output() == b"hi\n"
+    result = json.loads(p.verify("--json").stdout)
+    assert result["verdict"] == "development" and result["hardware"] is False
+    checks = {c["name"]: c["result"] for c in result["checks"]}
+    assert checks["source"] == "not-asked" and checks["pcr16"] == "pass"
+    assert "source not compared" in p.verify().stdout
+    p.verify("--source", p.dir)
+
+
+def test_git_commit_is_proven(p):
+    p.spec("cp in out")
+    p.write("in", "one\n")
+    commit = p.commit()
+    p.build("--nonce", "00ff")
+    p.verify("--commit", commit, "--nonce", "00ff", "--source", p.dir)
+    p.verify("--commit", "0" * 40, expect=1)
+    p.verify("--nonce", "00fe", expect=1)
+    p.write("in", "two\n")
+    p.commit()
+    p.verify("--source", p.dir, expect=1)
+
+
+def test_verify_says_no(p):
+    p.spec("echo > out")
+    p.build()
+    p.run("verify", p.out, expect=1)                          # AWS root
+    p.run("verify", "--root", root(), p.out, expect=1)        # unmeasured
+    p.run("verify", "--root", root(), p.base / "none.tar", expect=2)
+    p.run("verify", "--root", "/etc/passwd", p.out, expect=2)
+    p.run("verify", "--policy", "x", p.out, expect=2)
+
+
+def test_detached(p):
+    p.spec("echo 1 > out; echo 2 > two", files=["out", "two"])
+    p.build("--detached", p.base / "app.att", "--extract", p.base / "files")
+    out, two = p.base / "files/out", p.base / "files/two"
+    p.verify("--artifact", out, "--artifact", two, bundle=p.base / "app.att")
+    assert "two" in p.verify("--artifact", out, bundle=p.base / "app.att", expect=1).stdout
+    out.write_bytes(b"other")
+    p.verify("--artifact", out, "--artifact", two, bundle=p.base / "app.att", expect=1)
+
+
+def test_same_bytes_from_another_folder(p):
+    p.write("main.c", '#include <stdio.h>\nint main(void) { puts(__FILE__); }\n')
+    p.spec("gcc -g -o out main.c")
+    p.build()
+    first = p.output()
+    other = p.base / "elsewhere"
+    shutil.copytree(p.dir, other)
+    p.run("build", "--image", "host", "--dir", other, "--output", p.base / "b.tar")
+    with tarfile.open(p.base / "b.tar") as tar:
+        assert tar.extractfile("outputs/out").read() == first
+
+
+def test_world_of_the_build(p):
+    p.spec("{ id -u; hostname; pwd; echo $HOME $TZ $LANG $SOURCE_DATE_EPOCH; stat -c %Y build.json; "
+           "touch $HOME/x /tmp/y; echo /home/* /root/* /var/* /run/* /sys/*; "
+           "touch /usr/x /etc/x /x 2>/dev/null || echo ro; cat /etc/shadow 2>&1 || true; } > out")
+    p.build()
+    lines = p.output().decode().splitlines()
+    assert lines[:5] == ["1000", "tee-compile", "/build", "/home/build UTC0 C.UTF-8 315532800",
+                         "315532800"], lines
+    assert lines[5] == "/home/build /root/* /var/* /run/* /sys/*", lines
+    assert lines[6] == "ro" and "No such file" in lines[7], lines
+
+
+def test_git_folder(p):
+    p.spec("{ git status --porcelain; git describe --tags --exact-match --dirty; git rev-parse HEAD; "
+           "git tag; git fsck --strict; cat .git/config; } > /tmp/o 2>&1; mv /tmp/o out",
+           source={"git": True})
+    p.write("sub/a file", "x")
+    p.write("run.sh", "#!/bin/sh\n", 0o755)
+    os.symlink("run.sh", p.dir / "link")
+    commit = p.commit()
+    p.git("tag", "-a", "v1.0", "-m", "one")
+    p.git("tag", "light")
+    p.git("config", "core.fsmonitor", "touch /tmp/tee-compile-was-here")
+    p.git("config", "user.secret", "hunter2")
+    p.build()
+    text = p.output().decode()
+    assert text.splitlines()[:4] == ["v1.0", commit, "light", "v1.0"], text
+    assert text.splitlines()[4] == "[core]", f"git fsck complains: {text}"
+    assert "hunter2" not in text and "fsmonitor" not in text, text
+    assert not os.path.exists("/tmp/tee-compile-was-here")
+
+
+def test_submodules(p):
+    inner = p.base / "inner"
+    inner.mkdir()
+    (inner / "lib.txt").write_text("library\n")
+    for args in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "x"]):
+        p.git(*args, cwd=inner)
+    p.spec("cat sub/lib.txt > out")
+    p.commit()
+    p.git("submodule", "add", "-q", str(inner), "sub")
+    p.commit()
+    p.build()
+    assert p.output() == b"library\n"
+    digest = p.statement()["predicate"]["buildDefinition"]["resolvedDependencies"][0]["digest"]["sha256"]
+    shutil.rmtree(p.dir / "sub")
+    os.mkdir(p.dir / "sub")
+    assert "not checked out" in p.build("--allow-dirty", expect=2).stderr
+    p.spec("test ! -e sub/lib.txt; echo none > out", source={"omit": ["sub"]})
+    p.commit()
+    p.build()
+    assert p.output() == b"none\n"
+    assert digest != p.statement()["predicate"]["buildDefinition"]["resolvedDependencies"][0]["digest"]["sha256"]
+
+
+def test_vendor_and_collect(p):
+    p.spec("cp vendored out", input={"vendor": "echo v > vendored", "collect": {"cc": "gcc -dumpversion"},
+                                     "env": ["GREETING=hello there"]})
+    p.build()
+    assert p.output() == b"v\n"
+    assert "hello there" in p.run("report", p.out).stdout
+    json.loads(p.run("report", "--json", p.out).stdout)
+    p.run("report", "--markdown", p.out)
+
+
+def test_no_log(p):
+    p.spec("echo noise; echo > out")
+    p.build("--no-log")
+    with tarfile.open(p.out) as tar:
+        assert "attestation/build.log" not in tar.getnames()
+    p.verify()
+
+
+def test_redaction(p):
+    p.spec("echo 'Authorization: Bearer abcdef'; echo password=hunter2; echo > out")
+    result = p.build()
+    assert "hunter2" not in result.stderr and "abcdef" not in result.stderr
+    with tarfile.open(p.out) as tar:
+        assert b"hunter2" not in tar.extractfile("attestation/build.log").read()
+
+
+def test_terminal_escapes(p):
+    p.spec("printf '\\033[31mred\\n'; echo > out")
+    assert "\033[31m" not in p.build().stderr
+
+
+# --- builds that fail ---
+
+def refused(p, expect, *words, args=()):
+    result = p.build(*args, expect=expect)
+    for word in words:
+        assert word in result.stderr, f"{word!r} not in {result.stderr}"
+    assert not p.out.exists()
+    return result
+
+
+def test_failing_command(p):
+    p.spec("echo before; false; echo after > out")
+    refused(p, 1, "exit status 1", "release.tar.log")
+    assert p.log() == "before\n"
+
+
+def test_failing_pipeline(p):
+    p.spec("false | true; echo > out")
+    refused(p, 1, "input.cmd failed")
+
+
+def test_no_output(p):
+    p.spec("true")
+    refused(p, 1, "nothing that matches")
+
+
+def test_bad_build_files(p):
+    for text, words in (("{", ["build.json:1:"]), ('{\n "language": "c",\n "language": "d"}', ["language"]),
+                        ('{"langage":"c"}', ["langage", "language"])):
+        p.write("build.json", text)
+        refused(p, 2, *words)
+    (p.dir / "build.json").unlink()
+    refused(p, 2, "build.json")
+    p.spec("echo > out", files=["../out"])
+    refused(p, 2, "output")
+    p.spec("echo > out", network={"mode": "record"})
+    refused(p, 2, "network")
+    assert p.left() == []
+
+
+def test_usage(p):
+    p.spec("echo > out")
+    p.run("build", "--image", "host", "--dir", p.base / "none", "--output", p.out, expect=2)
+    p.run("build", "--image", "host", "--dir", p.dir, "--output", "/proc/x/release.tar", expect=2)
+    p.run("build", "--dir", p.dir, "--output", p.out, expect=2)
+    p.run("build", "--image", "host", "--wrong", expect=2)
+    p.run("buidl", expect=2)
+    assert p.left() == []
+
+
+def test_dirty(p):
+    p.spec("cp in out")
+    p.write("in", "one")
+    p.commit()
+    p.write("in", "two")
+    refused(p, 2, "differs from its commit", "in")
+    p.build("--allow-dirty")
+    assert p.output() == b"two"
+    assert "gitCommit" not in json.dumps(p.statement())
+
+
+def test_untracked_is_not_source(p):
+    p.spec("test ! -e stray; echo > out")
+    p.commit()
+    p.write("stray", "x")
+    assert "1 untracked" in p.build().stderr
+
+
+def test_lfs(p):
+    content = b"large file\n"
+    oid = hashlib.sha256(content).hexdigest()
+    p.spec("cp big out")
+    p.write("big", f"version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {len(content)}\n")
+    p.commit()
+    refused(p, 2, "git lfs fetch")
+    store = p.dir / f".git/lfs/objects/{oid[:2]}/{oid[2:4]}/{oid}"
+    store.parent.mkdir(parents=True)
+    store.write_bytes(b"wrong size!")
+    store.write_bytes(content[::-1])
+    refused(p, 1, "digest")
+    store.write_bytes(content)
+    p.build()
+    assert p.output() == content
+
+
+def test_hostile_repository(p):
+    marker = p.base / "marker"
+    p.spec("cp in out")
+    p.write("in", "one\n")
+    p.write(".gitattributes", "* filter=evil\n")
+    p.commit()
+    for key in ("core.fsmonitor", "filter.evil.clean", "filter.evil.smudge", "filter.evil.process",
+                "core.sshCommand", "diff.external", "core.pager", "core.editor"):
+        p.git("config", key, f"touch {marker}; cat")
+    hooks = p.dir / ".git/hooks"
+    for name in ("post-checkout", "pre-commit", "post-index-change", "fsmonitor-watchman"):
+        (hooks / name).write_text(f"#!/bin/sh\ntouch {marker}\n")
+        (hooks / name).chmod(0o755)
+    p.build()
+    assert p.output() == b"one\n"
+    assert not marker.exists()
+
+
+# --- limits: unsigned, whatever the exit status ---
+
+def limited(p, cmd, *words, **limits):
+    p.spec(cmd, limits={**LIMITS, **limits})
+    return refused(p, 1, *words)
+
+
+def test_timeout(p):
+    limited(p, "trap '' TERM INT; sleep 100", "limits.timeout", timeout="1s")
+
+
+def test_memory(p):
+    limited(p, "(tail /dev/zero || true); echo > out", "limits.memory", memory="64M", disk="16M")
+
+
+def test_full_disk(p):
+    for place in ("/build", "/tmp", "$HOME", "/dev/shm"):
+        limited(p, f"(dd if=/dev/zero of={place}/x bs=1M || true) 2>/dev/null; rm -f {place}/x; echo > out",
+                "limits.disk", memory="32M", disk="16M")
+
+
+def test_probe_under_full_disk(p):
+    limited(p, "if dd if=/dev/zero of=x bs=1M count=200 2>/dev/null; then echo yes; else echo no; fi "
+               "> out; rm -f x; exit 0", "limits.disk", memory="32M", disk="16M")
+
+
+def test_many_files(p):
+    limited(p, "mkdir d; i=0; (while :; do : > d/$i; i=$((i+1)); done) || true; echo > out", "limits",
+            memory="32M", disk="16M", timeout="60s")
+
+
+def test_fork_bomb(p):
+    limited(p, "b() { b | b & }; b 2>/dev/null; sleep 1; echo > out; exit 0", "limits.processes",
+            processes=64)
+
+
+def test_log(p):
+    limited(p, "yes | head -c 10000000; echo > out", "limits.log", log="64K")
+    assert len(p.log()) <= 65536
+
+
+def test_memory_of_the_machine(p):
+    p.spec("echo > out", limits={"memory": "1T", "disk": "1M"})
+    refused(p, 2, "available")
+
+
+def test_source_larger_than_limits(p):
+    p.write("big", os.urandom(40 << 20))
+    p.spec("echo > out", limits={"memory": "16M", "disk": "8M"})
+    refused(p, 1)
+
+
+# --- outputs ---
+
+def test_outputs_refused(p):
+    for cmd, word in (("ln -s /etc/passwd out", "leaves"), ("ln -s ../../etc/passwd out", "leaves"),
+                      ("mkfifo out", "FIFO"), ("ln -s nowhere out", "nothing"),
+                      ("mkdir d; ln -s d out", "folder"), ("echo > out; chmod 0 out", "read"),
+                      ("ln -s out out", "leaves"),
+                      ("python3 -c \"import socket; socket.socket(socket.AF_UNIX).bind('out')\"", "socket")):
+        p.spec(cmd)
+        refused(p, 1, word)
+
+
+def test_too_many_outputs(p):
+    p.spec("mkdir out; cd out; seq 100000 | xargs touch", limits={"memory": "1G", "disk": "1G"})
+    refused(p, 1, "10000")
+
+
+def test_outputs_shipped(p):
+    p.spec("mkdir -p out/deep; echo 1 > out/deep/one; ln -s deep/one out/link; echo x > out/.hidden; "
+           "ln /build/out/deep/one out/hard; echo exe > out/run; chmod 700 out/run; "
+           "ln -s /build/out/run out/absolute", files=["out"])
+    p.build()
+    with tarfile.open(p.out) as tar:
+        names = [n for n in tar.getnames() if n.startswith("outputs/")]
+        assert names == [f"outputs/out/{n}" for n in
+                         (".hidden", "absolute", "deep/one", "hard", "link", "run")], names
+        assert all(m.isfile() for m in tar.getmembers())
+        assert tar.getmember("outputs/out/run").mode == 0o755
+    p.verify()
+
+
+def test_background_process_cannot_change_an_output(p):
+    p.spec("echo good > out; (trap '' TERM HUP INT; setsid sh -c "
+           "'while :; do echo evil > /build/out; done' &) ; sleep 0.2; echo good > out.tmp; mv out.tmp out",
+           files=["out"])
+    p.build()
+    p.verify()
+    first = p.output()
+    stated = p.statement()["subject"][0]["digest"]["sha256"]
+    assert hashlib.sha256(first).hexdigest() == stated
+
+
+# --- ends ---
+
+def start(p, *args):
+    return subprocess.Popen([TOOL, "build", "--image", "host", "--dir", str(p.dir), "--output", str(p.out),
+                             *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(process, word):
+    seen = ""
+    while word not in seen:
+        line = process.stderr.readline()
+        assert line, seen
+        seen += line
+    return seen
+
+
+def descendants(pid):
+    out = subprocess.run(["ps", "-eo", "pid,ppid"], capture_output=True, text=True).stdout
+    parents = {}
+    for line in out.splitlines()[1:]:
+        child, parent = map(int, line.split())
+        parents.setdefault(parent, []).append(child)
+    found, todo = [], [pid]
+    while todo:
+        for child in parents.get(todo.pop(), []):
+            found.append(child)
+            todo.append(child)
+    return found
+
+
+def gone(pids):
+    for pid in pids:
+        fd = None
+        try:
+            fd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        try:
+            import select
+            assert select.select([fd], [], [], 20)[0], f"process {pid} lives on"
+        finally:
+            os.close(fd)
+
+
+def test_interrupt_leaves_nothing(p):
+    p.spec("echo started; sleep 100; echo > out")
+    process = start(p)
+    wait_for(process, "started")
+    below = descendants(process.pid)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 2
+    gone(below)
+    assert p.left() == [], p.left()
+
+
+def test_killed_client_leaves_no_process(p):
+    p.spec("echo started; sleep 100; echo > out")
+    process = start(p)
+    wait_for(process, "started")
+    below = descendants(process.pid)
+    process.kill()
+    process.communicate()
+    gone(below)
+    assert p.left() == [], p.left()
+    p.spec("echo > out")
+    p.build()  # sweeps what the kill left of control groups
+
+
+def test_killed_worker(p):
+    p.spec("echo started; sleep 100; echo > out")
+    process = start(p)
+    wait_for(process, "started")
+    below = descendants(process.pid)
+    for pid in reversed(below):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    process.communicate(timeout=30)
+    assert process.returncode == 2
+    gone(below)
+    assert p.left() == ["release.tar.log"], p.left()
+
+
+def main():
+    tests = {n[5:]: f for n, f in globals().items() if n.startswith("test_")}
+    failed = 0
+    before = cgroups()
+    for name, test in tests.items():
+        if WANTED and name not in WANTED:
+            continue
+        base = pathlib.Path(tempfile.mkdtemp(prefix="tee-compile-test-"))
+        try:
+            test(Project(base))
+            print(f"ok {name}", flush=True)
+        except Exception as problem:  # every test is run, whatever one does
+            failed += 1
+            print(f"FAILED {name}: {type(problem).__name__}: {problem}", flush=True)
+        shutil.rmtree(base, ignore_errors=True)
+    left = cgroups() - before
+    if left:
+        failed += 1
+        print(f"FAILED: control groups are left: {left}")
+    sys.exit(1 if failed else 0)
+
+
+main()
