@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,14 +51,24 @@ static bool has_words(const char *folder, const char *file, const char *one, con
 
 /* Removes a worker's folder and the leaves that the worker made in it. Fails,
  * and does nothing, where processes live. */
-static void remove_folder(const char *path)
+static bool remove_folder(const char *path)
 {
     static const char *const leaves[] = {"build", "worker"};
     for (size_t i = 0; i < sizeof leaves / sizeof *leaves; i++) {
         TC_AUTO_FREE char *leaf = NULL;
         if (asprintf(&leaf, "%s/%s", path, leaves[i]) >= 0) (void)rmdir(leaf);
     }
-    (void)rmdir(path);
+    return rmdir(path) == 0 || errno == ENOENT;
+}
+
+/* A process leaves its group a moment after its parent hears of its end (the
+ * scheduler has to switch away from it first, kernel 6.18), and no version 1 file
+ * says when: the one place where waiting means trying again. */
+static void remove_when_empty(const char *path)
+{
+    enum { TRIES = 100, PAUSE_MS = 10 };
+    for (int i = 0; i < TRIES && !remove_folder(path); i++)
+        (void)poll(NULL, 0, PAUSE_MS);
 }
 
 /* Folders of clients that were killed before they could tidy up: their name
@@ -73,7 +84,7 @@ static void sweep(const char *parent)
         long pid = strtol(entry->d_name + strlen(NAME), &end, 10);
         if ((*end && *end != '.') || pid <= 1 || kill((pid_t)pid, 0) == 0 || errno != ESRCH) continue;
         TC_AUTO_FREE char *path = NULL;
-        if (asprintf(&path, "%s/%s", parent, entry->d_name) >= 0) remove_folder(path);
+        if (asprintf(&path, "%s/%s", parent, entry->d_name) >= 0) (void)!remove_folder(path);
     }
     (void)closedir(folder);
 }
@@ -225,8 +236,8 @@ tc_status tc_local_cgroup_give(const struct tc_local_cgroup *cgroup, uid_t owner
 
 void tc_local_cgroup_remove(struct tc_local_cgroup *cgroup)
 {
-    if (cgroup->memory) remove_folder(cgroup->memory);
-    if (cgroup->pids) remove_folder(cgroup->pids);
+    if (cgroup->memory) remove_when_empty(cgroup->memory);
+    if (cgroup->pids) remove_when_empty(cgroup->pids);
     free(cgroup->memory);
     free(cgroup->pids);
     *cgroup = (struct tc_local_cgroup){0};

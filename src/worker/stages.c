@@ -44,7 +44,7 @@ enum {
     KEPT_FD = 100,
 };
 
-enum progress { AT_START, PREPARED, UNPACKING, READY, RUNNING, COLLECTING };
+enum progress { AT_START, PREPARED, UNPACKING, READY, RUNNING, COLLECTING, OVER };
 
 struct stages {
     struct tc_cgroup cgroup;
@@ -470,9 +470,10 @@ static tc_status serve(struct stages *stages, const struct tc_request *request, 
     } else {
         return out_of_order(request, err);
     }
-    TC_TRY(answer_status(stages, kind, &result, err));
-    /* A step that failed is the end: the session has been told why. */
-    return result.status == TC_OK ? TC_OK : tc_fail(err, TC_REFUSED, "%s", result.message);
+    /* A step that failed is the end. The session has been told why, and is left
+     * alone to tell the host before it ends too. */
+    if (result.status != TC_OK) stages->progress = OVER;
+    return answer_status(stages, kind, &result, err);
 }
 
 static tc_status take_request(struct stages *stages, struct tc_error *err)
