@@ -14,6 +14,16 @@ struct tc_span tc_span_of_text(const char *text)
     return (struct tc_span){(const uint8_t *)text, strlen(text)};
 }
 
+/* Not strndup: the bytes are no string, and checkers say so. */
+char *tc_span_to_text(struct tc_span span)
+{
+    char *text = malloc(span.size + 1);
+    if (!text) return NULL;
+    if (span.size > 0) memcpy(text, span.data, span.size);
+    text[span.size] = '\0';
+    return text;
+}
+
 struct tc_cursor tc_cursor_of(struct tc_span span)
 {
     /* NULL + 0 is undefined before C23's wording settled it; avoid it. */

@@ -20,6 +20,10 @@ bool tc_span_equal(struct tc_span a, struct tc_span b);
 /* Span over the characters of a string, without its NUL. */
 struct tc_span tc_span_of_text(const char *text);
 
+/* An owned NUL-terminated copy; the caller has made sure that no byte is NUL.
+ * NULL: no memory. */
+char *tc_span_to_text(struct tc_span span) TC_MUST_USE;
+
 struct tc_cursor {
     const uint8_t *next;
     const uint8_t *end;

@@ -95,7 +95,7 @@ static tc_status add_subject(struct tc_statement *statement, const struct tc_ent
         if (!grown) return tc_fail(err, TC_SYSTEM, "out of memory");
         statement->subjects = grown;
     }
-    char *path = strndup((const char *)entry->path.data, entry->path.size);
+    char *path = tc_span_to_text(entry->path);
     if (!path) return tc_fail(err, TC_SYSTEM, "out of memory");
     statement->subjects[count] =
         (struct tc_subject){path, entry->executable, entry->size, *digest};

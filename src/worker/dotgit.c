@@ -179,7 +179,7 @@ tc_status tc_dotgit_index(struct tc_dotgit *git, const struct tc_entry *entry,
         git->lines_room = room;
     }
     struct line *line = &git->lines[git->lines_count];
-    line->path = strndup((const char *)entry->path.data, entry->path.size);
+    line->path = tc_span_to_text(entry->path);
     if (!line->path) return tc_fail(err, TC_SYSTEM, "out of memory for the git index");
     git->lines_count++;
     line->id = *id;

@@ -96,7 +96,7 @@ static char *get_text(struct decoder *decoder)
         decoder->failed = true;
         return NULL;
     }
-    char *text = strndup(span.size > 0 ? (const char *)span.data : "", span.size);
+    char *text = tc_span_to_text(span);
     if (!text) decoder->failed = true;
     return text;
 }

@@ -55,7 +55,7 @@ static char *take_text(struct tc_cursor *cursor)
     if (!tc_cursor_block(cursor, TC_COMMAND_MAX, &span) ||
         (span.size > 0 && memchr(span.data, 0, span.size)))
         give_up("the session sent a malformed command");
-    char *text = strndup(span.size > 0 ? (const char *)span.data : "", span.size);
+    char *text = tc_span_to_text(span);
     if (!text) give_up("out of memory");
     return text;
 }

@@ -129,11 +129,6 @@ static tc_status receive_source(struct session *session, struct tc_error *err)
     return TC_OK;
 }
 
-static char *text_of_span(struct tc_span span)
-{
-    return strndup(span.size > 0 ? (const char *)span.data : "", span.size);
-}
-
 /* Points into the session's parsed input: encoded at once, never freed. */
 static tc_status bind_source(struct session *session, char **environment, size_t environment_count,
                              struct tc_error *err)
@@ -141,9 +136,9 @@ static tc_status bind_source(struct session *session, char **environment, size_t
     const struct tc_wire_hello *hello = &session->hello;
     const struct tc_source_received *received = &session->source;
     const struct tc_buildspec *spec = &session->spec;
-    TC_AUTO_FREE char *repository = text_of_span(hello->repository);
-    TC_AUTO_FREE char *ref = text_of_span(hello->ref);
-    TC_AUTO_FREE char *build_file = text_of_span(hello->build_file);
+    TC_AUTO_FREE char *repository = tc_span_to_text(hello->repository);
+    TC_AUTO_FREE char *ref = tc_span_to_text(hello->ref);
+    TC_AUTO_FREE char *build_file = tc_span_to_text(hello->build_file);
     if (!repository || !ref || !build_file) return tc_fail(err, TC_SYSTEM, "out of memory");
 
     struct tc_part_source source = {.kind = hello->source,

@@ -210,7 +210,7 @@ static tc_status note_omitted(struct tc_receiver *receiver, struct tc_error *err
     char **grown = reallocarray(result->omitted, result->omitted_count + 1, sizeof *grown);
     if (!grown) return tc_fail(err, TC_SYSTEM, "out of memory");
     result->omitted = grown;
-    grown[result->omitted_count] = strndup((const char *)path.data, path.size);
+    grown[result->omitted_count] = tc_span_to_text(path);
     if (!grown[result->omitted_count]) return tc_fail(err, TC_SYSTEM, "out of memory");
     result->omitted_count++;
     return TC_OK;

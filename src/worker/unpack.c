@@ -144,7 +144,7 @@ static tc_status write_file(struct unpacker *unpacker, const struct tc_entry *en
 static tc_status write_symlink(struct unpacker *unpacker, const struct tc_entry *entry,
                                const char *name, bool in_git, struct tc_error *err)
 {
-    TC_AUTO_FREE char *target = strndup((const char *)entry->target.data, entry->target.size);
+    TC_AUTO_FREE char *target = tc_span_to_text(entry->target);
     if (!target) return tc_fail(err, TC_SYSTEM, "out of memory");
     if (symlinkat(target, unpacker->parent_fd, name) != 0)
         return cannot("symlink", entry->path, err);
