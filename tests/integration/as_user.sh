@@ -1,0 +1,56 @@
+#!/bin/bash
+# The command line as an ordinary user with subordinate ids: as root, makes such a
+# user for the test, gives it control groups, runs some of test_cli.py as that
+# user, and takes everything away again.
+#
+# usage: as_user.sh TEE_COMPILE WORKER TEST_CLI
+set -euo pipefail
+
+tool=$1 worker=$2 tests=$3
+names=(plain_folder git_commit_is_proven world_of_the_build failing_command full_disk fork_bomb
+    timeout interrupt_leaves_nothing outputs_shipped)
+
+if [[ $EUID -ne 0 ]]; then
+    echo 'already an ordinary user: the other test has shown it'
+    exit 77
+fi
+
+user=tc-test-$$
+home=$(mktemp -d /var/tmp/tee-compile-user-XXXXXX)
+groups=()
+cleanup() {
+    for group in "${groups[@]}"; do rmdir "$group"/* "$group" 2>/dev/null || true; done
+    userdel "$user" 2>/dev/null || true
+    rm -rf "$home"
+}
+trap cleanup EXIT
+
+useradd --home-dir "$home" --no-create-home --shell /bin/bash "$user"
+grep -q "^$user:" /etc/subuid || usermod --add-subuids 2000000-2065535 --add-subgids 2000000-2065535 "$user"
+install -m 755 "$tool" "$worker" "$home"
+install -m 644 "$tests" "$home/test_cli.py"
+chown -R "$user" "$home"
+
+# Version 1 controllers: what an administrator would do once. With version 2 the
+# message names systemd-run, which a test host need not have.
+if [[ -d /sys/fs/cgroup/memory && -d /sys/fs/cgroup/pids ]]; then
+    for controller in memory pids; do
+        group=/sys/fs/cgroup/$controller/tee-compile
+        [[ -d $group ]] && continue
+        mkdir "$group"
+        groups+=("$group")
+    done
+    previous=$(stat -c %u /sys/fs/cgroup/memory/tee-compile)
+    for controller in memory pids; do
+        chown "$user" "/sys/fs/cgroup/$controller/tee-compile"{,/cgroup.procs}
+    done
+    status=0
+    su "$user" -c "cd '$home' && unset XDG_DATA_HOME && python3 test_cli.py ./tee-compile ${names[*]}" ||
+        status=$?
+    for controller in memory pids; do
+        chown "$previous" "/sys/fs/cgroup/$controller/tee-compile"{,/cgroup.procs} 2>/dev/null || true
+    done
+    exit "$status"
+fi
+echo 'no version 1 control groups here: not tried as an ordinary user' >&2
+exit 77
