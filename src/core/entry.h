@@ -10,8 +10,10 @@
  * empty otherwise. size is 0 but for files. executable is 0 but for files.
  *
  * Order: strictly ascending by the bytes of the path, a folder's and a
- * submodule's path counted with a '/' at its end. This is git's order of a
- * whole tree. A folder is recorded only when it is empty; others are implied. */
+ * submodule's path counted with a '/' at its end, so that what lies in one place
+ * stands together. Git orders a tree the same way but for submodules, which it
+ * sorts as files; gitobj.h has the walk that puts them right. A folder is
+ * recorded only when it is empty; others are implied. */
 #ifndef TC_CORE_ENTRY_H
 #define TC_CORE_ENTRY_H
 
@@ -48,6 +50,8 @@ bool tc_path_is_safe(struct tc_span path) TC_MUST_USE;
  * ".git" in any case, with trailing dots or spaces, "git~1", or with code
  * points that HFS+ ignores. Refused in every source, as git fsck does. */
 bool tc_path_has_dotgit(struct tc_span path) TC_MUST_USE;
+/* The same for the one name .gitmodules, which must not be a symlink. */
+bool tc_name_is_gitmodules(struct tc_span name) TC_MUST_USE;
 
 /* Compares by the order above: negative, 0, positive. */
 int tc_entry_compare(const struct tc_entry *a, const struct tc_entry *b);

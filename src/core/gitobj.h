@@ -43,11 +43,21 @@ tc_status tc_git_tree_check(struct tc_span bytes, struct tc_error *err) TC_MUST_
 /* The next entry of a tree that was checked; false at its end. */
 bool tc_git_tree_next(struct tc_cursor *cursor, struct tc_git_entry *ret_entry);
 
+/* Goes through a checked tree, which it borrows, in the order of entry.h. */
+struct tc_git_walk {
+    struct tc_span tree;
+    size_t next;                 /* offset of the entry to look at */
+    uint32_t links[TC_NAME_MAX]; /* offsets of submodules whose turn has not come */
+    size_t links_count;
+};
+struct tc_git_walk tc_git_walk_of(struct tc_span tree);
+bool tc_git_walk_next(struct tc_git_walk *walk, struct tc_git_entry *ret_entry);
+
 struct tc_git_tag {
     struct tc_sha1 object;
     struct tc_span name; /* borrowed */
 };
-/* A tag of a commit: headers in git's order, no nested tags. */
+/* A tag of a commit: headers in git's order, the tagger optional, no nested tags. */
 tc_status tc_git_tag_read(struct tc_span bytes, struct tc_git_tag *ret_tag, struct tc_error *err)
     TC_MUST_USE;
 /* git check-ref-format, for the part behind refs/tags/. */

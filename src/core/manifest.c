@@ -1,6 +1,7 @@
 #include "core/manifest.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/cleanup.h"
 #include "base/text.h"
@@ -88,6 +89,14 @@ static void count(struct tc_manifest_summary *summary, const struct tc_entry *en
     if (entry->kind == TC_ENTRY_FILE) summary->bytes += entry->size;
 }
 
+/* An empty folder's record would make a second digest for the same tree. */
+static bool fills_empty_folder(const struct tc_entry *last, const struct tc_entry *entry)
+{
+    size_t size = last->path.size;
+    return last->kind == TC_ENTRY_FOLDER && entry->path.size > size &&
+           entry->path.data[size] == '/' && memcmp(entry->path.data, last->path.data, size) == 0;
+}
+
 tc_status tc_manifest_add(struct tc_manifest *manifest, const struct tc_entry *entry,
                           const struct tc_sha256 *content, struct tc_error *err)
 {
@@ -96,6 +105,9 @@ tc_status tc_manifest_add(struct tc_manifest *manifest, const struct tc_entry *e
         return tc_fail(err, TC_LIMIT, "the source has more than %d entries", TC_MANIFEST_ENTRIES_MAX);
     if (manifest->has_last && tc_entry_compare(&manifest->last, entry) >= 0)
         return tc_fail(err, TC_MALFORMED, "%s does not come in its order in the source, or twice",
+                       tc_printable(entry->path, shown, sizeof shown));
+    if (manifest->has_last && fills_empty_folder(&manifest->last, entry))
+        return tc_fail(err, TC_MALFORMED, "%s lies in a folder that is said to be empty",
                        tc_printable(entry->path, shown, sizeof shown));
     tc_buf_reset(&manifest->line);
     write_line(&manifest->line, entry, content);

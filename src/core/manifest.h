@@ -30,7 +30,8 @@ void tc_manifest_free(struct tc_manifest *manifest);
 void tc_manifest_free_ptr(struct tc_manifest **manifest);
 
 /* content is the digest of a file's bytes and ignored for other kinds.
- * TC_MALFORMED when the entry does not come after the one before it,
+ * TC_MALFORMED when the entry does not come after the one before it, or lies in
+ * a folder that was recorded as empty,
  * TC_LIMIT past TC_MANIFEST_ENTRIES_MAX. */
 tc_status tc_manifest_add(struct tc_manifest *manifest, const struct tc_entry *entry,
                           const struct tc_sha256 *content, struct tc_error *err) TC_MUST_USE;

@@ -15,7 +15,7 @@
  * A git source: COMMIT-object, then its tree depth first, each object right
  * where its parent names it, so that the worker checks every id as it comes:
  *   OBJECT(commit) DATA*  OBJECT(tree) DATA*
- *     for each entry in the tree's own order:
+ *     for each entry, in the order of entry.h:
  *       folder     OBJECT(tree) DATA* ... (recursion)
  *       file, link OBJECT(blob) DATA*   and, when the blob is a git LFS pointer,
  *                  OBJECT(lfs) DATA*    the content that it names

@@ -12,14 +12,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <linux/close_range.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -28,17 +28,19 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/text.h"
 #include "core/pcr.h"
 #include "host/backend.h"
 #include "host/devattest.h"
 #include "host/local_cgroup.h"
 #include "host/local_ids.h"
 #include "host/local_root.h"
+#include "os/process.h"
 
 enum {
-    WORKER_HOST_FD = 3,
-    WORKER_NSM_FD = 4,
-    WORKER_ARGUMENTS = 5 + 2 * 16 + 1,
+    HOST_TOOLS_MAX = 16, /* as in the worker's main */
+    WORKER_ARGUMENTS = 5 + 2 * HOST_TOOLS_MAX + 1,
+    BUILD_FILES = 16384, /* RLIMIT_NOFILE of the build, src/worker/children.c */
     STOP_PATIENCE_MS = 10000,
 };
 
@@ -46,25 +48,11 @@ struct tc_enclave {
     pid_t launcher, attester;
     int launcher_pidfd;
     int host_fd;
+    int complaints_fd; /* a memfd: what the worker wrote to stderr */
     struct tc_local_cgroup cgroup;
 };
 
 /* --- in the children --- */
-
-/* Called after every change of credentials: the kernel forgets it then. */
-static bool die_with(pid_t parent)
-{
-    return prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == parent;
-}
-
-static void reset_signals(void)
-{
-    sigset_t none;
-    (void)sigemptyset(&none);
-    (void)sigprocmask(SIG_SETMASK, &none, NULL);
-    for (int signal_number = 1; signal_number < SIGRTMIN; signal_number++)
-        (void)signal(signal_number, SIG_DFL);
-}
 
 _Noreturn static void complain(const struct tc_error *err)
 {
@@ -76,15 +64,14 @@ _Noreturn static void run_attester(const struct tc_backend_config *config, int f
 {
     struct tc_error err = {0};
     struct tc_sha384 pcr;
-    reset_signals();
     (void)setsid();
-    if (!die_with(parent)) _exit(EXIT_FAILURE);
-    if (dup2(fd, 3) != 3) _exit(EXIT_FAILURE);
-    (void)close_range(4, ~0U, 0);
+    if (tc_process_reset_signals(&err) != TC_OK || tc_process_keep(&fd, 1, -1, &err) != TC_OK ||
+        tc_process_die_with(parent, &err) != TC_OK)
+        complain(&err);
     if (tc_pcr_unmeasured(&pcr, &err) != TC_OK) complain(&err);
     const struct tc_sha384 pcrs[3] = {pcr, pcr, pcr};
     struct tc_devattest_config attester = {config->devroot_folder, pcrs};
-    if (tc_devattest_serve(3, &attester, &err) != TC_OK) complain(&err);
+    if (tc_devattest_serve(TC_PROCESS_FIRST_FD, &attester, &err) != TC_OK) complain(&err);
     _exit(EXIT_SUCCESS);
 }
 
@@ -92,6 +79,7 @@ struct launch {
     const struct tc_backend_config *config;
     const struct tc_local_cgroup *cgroup;
     int host_fd, nsm_fd, worker_fd;
+    int stderr_fd;
     int report_fd; /* a message when the start fails; closed when the worker runs */
 };
 
@@ -101,44 +89,73 @@ _Noreturn static void fail_start(const struct launch *launch, const struct tc_er
     _exit(EXIT_FAILURE);
 }
 
-/* PID 1 of the new namespaces, until it becomes the worker. */
-_Noreturn static void become_worker(const struct launch *launch)
+static tc_status list_arguments(const struct launch *launch,
+                                const char *arguments[WORKER_ARGUMENTS], struct tc_error *err)
 {
-    struct tc_error err = {0};
-    struct tc_local_root root = {launch->config->host_tools, launch->cgroup->memory,
-                                 launch->cgroup->pids};
-    /* Its parent lies outside the pid namespace, where it has no number. */
-    if (!die_with(0)) _exit(EXIT_FAILURE);
-    if (tc_local_root_enter(&root, &err) != TC_OK) fail_start(launch, &err);
-
-    const char *arguments[WORKER_ARGUMENTS] = {"tee-compile-worker", "--host-fd", "3", "--nsm-fd",
-                                               "4"};
-    size_t count = 5;
+    static const char *const fixed[] = {"tee-compile-worker", "--host-fd", "3", "--nsm-fd", "4"};
+    size_t count = 0;
+    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
+        arguments[count++] = fixed[i];
     for (const char *const *tool = launch->config->host_tools; tool && *tool; tool++) {
-        if (count + 2 >= WORKER_ARGUMENTS) {
-            (void)tc_fail(&err, TC_USAGE, "more than 16 host tools");
-            fail_start(launch, &err);
-        }
+        if (count + 2 >= WORKER_ARGUMENTS)
+            return tc_fail(err, TC_USAGE, "more than %d host tools", HOST_TOOLS_MAX);
         arguments[count++] = "--host-tool";
         arguments[count++] = *tool;
     }
-    /* Above everything first: 3 and 4 may be taken by what is to be kept. */
-    int host = fcntl(launch->host_fd, F_DUPFD, 100), nsm = fcntl(launch->nsm_fd, F_DUPFD, 100);
-    int worker = fcntl(launch->worker_fd, F_DUPFD_CLOEXEC, 100);
-    int report = fcntl(launch->report_fd, F_DUPFD_CLOEXEC, 100);
-    int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
-    if (host < 0 || nsm < 0 || worker < 0 || report < 0 || nothing < 0 ||
-        dup2(nothing, STDIN_FILENO) < 0 || dup2(nothing, STDOUT_FILENO) < 0 ||
-        (!launch->config->debug && dup2(nothing, STDERR_FILENO) < 0) ||
-        dup2(host, WORKER_HOST_FD) < 0 || dup2(nsm, WORKER_NSM_FD) < 0)
-        _exit(EXIT_FAILURE);
-    (void)close_range(WORKER_NSM_FD + 1, ~0U, CLOSE_RANGE_CLOEXEC);
+    arguments[count] = NULL;
+    return TC_OK;
+}
+
+/* PID 1 of the new namespaces, until it becomes the worker. launcher_fd is a
+ * pidfd: the launcher has no number in here that getppid could tell. */
+static tc_status enter_worker(const struct launch *launch, int launcher_fd, int *ret_report,
+                              struct tc_error *err)
+{
+    struct tc_local_root root = {launch->config->host_tools, launch->cgroup->memory,
+                                 launch->cgroup->pids};
+    const char *arguments[WORKER_ARGUMENTS];
+    struct pollfd launcher = {.fd = launcher_fd, .events = POLLIN};
+    TC_TRY(tc_process_die_with(0, err));
+    if (poll(&launcher, 1, 0) != 0)
+        return tc_fail(err, TC_INTERRUPTED, "the launcher has ended");
+    TC_TRY(list_arguments(launch, arguments, err));
+    TC_TRY(tc_local_root_enter(&root, err));
+    const int fds[4] = {launch->host_fd, launch->nsm_fd, launch->worker_fd, launch->report_fd};
+    TC_TRY(tc_process_keep(fds, 4, launch->stderr_fd, err));
+    enum { WORKER = TC_PROCESS_FIRST_FD + 2, REPORT };
+    *ret_report = REPORT;
+    if (fcntl(WORKER, F_SETFD, FD_CLOEXEC) != 0 || fcntl(REPORT, F_SETFD, FD_CLOEXEC) != 0)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot mark descriptors");
     static char *const no_environment[] = {NULL};
-    (void)syscall(SYS_execveat, worker, "", (char *const *)(uintptr_t)arguments, no_environment,
+    (void)syscall(SYS_execveat, WORKER, "", (char *const *)(uintptr_t)arguments, no_environment,
                   AT_EMPTY_PATH);
-    (void)tc_fail_errno(&err, TC_UNAVAILABLE, errno, "cannot run %s", launch->config->worker);
+    return tc_fail_errno(err, TC_UNAVAILABLE, errno,
+                         "cannot run %s (it must be readable and executable for everybody)",
+                         launch->config->worker);
+}
+
+_Noreturn static void become_worker(const struct launch *launch, int launcher_fd)
+{
+    struct tc_error err = {0};
+    int report = launch->report_fd;
+    (void)!enter_worker(launch, launcher_fd, &report, &err);
     (void)!write(report, &err, sizeof err);
     _exit(EXIT_FAILURE);
+}
+
+/* What the build is given is fixed, and children cannot raise what is lower: the
+ * root user's launcher can. For others become_build says what is missing. */
+static void widen_limits(void)
+{
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_max < BUILD_FILES) {
+        files.rlim_max = BUILD_FILES;
+        (void)setrlimit(RLIMIT_NOFILE, &files);
+    }
+    /* Written by a privileged process this is also the lowest value that its
+     * children may set: a build cannot escape the OOM killer. */
+    TC_AUTO_CLOSE int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    if (fd >= 0) (void)!write(fd, "0", 1);
 }
 
 /* In version 2 the worker's own processes need a leaf beside the build's. Written
@@ -158,36 +175,46 @@ static tc_status enter_leaf(const struct tc_local_cgroup *cgroup, struct tc_erro
     return TC_OK;
 }
 
+/* Namespaces in two steps: what may be done in the second needs the ids that the
+ * client maps between them. */
+static tc_status enter_namespaces(const struct launch *launch, int ready_fd, int go_fd, pid_t parent,
+                                  struct tc_error *err)
+{
+    char byte;
+    TC_TRY(tc_process_die_with(parent, err));
+    widen_limits();
+    if (unshare(CLONE_NEWUSER) != 0)
+        return tc_fail_errno(err, TC_UNAVAILABLE, errno,
+                             "cannot make a user namespace (see sysctl "
+                             "kernel.unprivileged_userns_clone, user.max_user_namespaces, "
+                             "kernel.apparmor_restrict_unprivileged_userns)");
+    if (write(ready_fd, "r", 1) != 1 || read(go_fd, &byte, 1) != 1)
+        return tc_fail(err, TC_INTERRUPTED, "the client has ended");
+    if (setgroups(0, NULL) != 0 || setresgid(0, 0, 0) != 0 || setresuid(0, 0, 0) != 0)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot become root of the user namespace");
+    TC_TRY(tc_process_die_with(parent, err));
+    if (unshare(CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS |
+                CLONE_NEWCGROUP) != 0)
+        return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot make the worker's namespaces");
+    return enter_leaf(launch->cgroup, err);
+}
+
 _Noreturn static void run_launcher(const struct launch *launch, int ready_fd, int go_fd, pid_t parent)
 {
     struct tc_error err = {0};
-    char byte;
-    reset_signals();
     (void)setsid(); /* Ctrl-C is the client's to handle */
-    if (!die_with(parent)) _exit(EXIT_FAILURE);
-    if (unshare(CLONE_NEWUSER) != 0) {
-        (void)tc_fail_errno(&err, TC_UNAVAILABLE, errno,
-                            "cannot make a user namespace (sysctl kernel.unprivileged_userns_clone, "
-                            "user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns)");
+    if (tc_process_reset_signals(&err) != TC_OK ||
+        enter_namespaces(launch, ready_fd, go_fd, parent, &err) != TC_OK)
+        fail_start(launch, &err);
+    int self = (int)syscall(SYS_pidfd_open, getpid(), 0);
+    pid_t pid = self < 0 ? -1 : fork();
+    if (pid < 0) {
+        (void)tc_fail_errno(&err, TC_UNAVAILABLE, errno, "cannot start the worker");
         fail_start(launch, &err);
     }
-    if (write(ready_fd, "r", 1) != 1 || read(go_fd, &byte, 1) != 1) _exit(EXIT_FAILURE);
-    if (setresgid(0, 0, 0) != 0 || setresuid(0, 0, 0) != 0 || !die_with(parent)) _exit(EXIT_FAILURE);
-    /* As the kernel sees it this process may have lost its group list or not;
-     * with a full map it may drop it now. */
-    (void)setgroups(0, NULL);
-    if (unshare(CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS |
-                CLONE_NEWCGROUP) != 0) {
-        (void)tc_fail_errno(&err, TC_UNAVAILABLE, errno, "cannot make the worker's namespaces");
-        fail_start(launch, &err);
-    }
-    if (enter_leaf(launch->cgroup, &err) != TC_OK) fail_start(launch, &err);
-    pid_t pid = fork();
-    if (pid < 0) _exit(EXIT_FAILURE);
-    if (pid == 0) become_worker(launch);
+    if (pid == 0) become_worker(launch, self);
     /* Keeps nothing open that would hide a hang-up of the worker. */
-    int keep_stderr = launch->config->debug ? STDERR_FILENO + 1 : STDIN_FILENO;
-    (void)close_range((unsigned)keep_stderr, ~0U, 0);
+    (void)syscall(SYS_close_range, 0U, ~0U, 0U);
     int status;
     while (waitpid(pid, &status, 0) < 0)
         if (errno != EINTR) _exit(EXIT_FAILURE);
@@ -200,6 +227,7 @@ static void enclave_free(struct tc_enclave *enclave)
 {
     tc_close_ptr(&enclave->launcher_pidfd);
     tc_close_ptr(&enclave->host_fd);
+    tc_close_ptr(&enclave->complaints_fd);
     tc_local_cgroup_remove(&enclave->cgroup);
     free(enclave);
 }
@@ -293,6 +321,38 @@ static tc_status fork_launcher(struct launch *launch, const struct tc_local_ids 
     return read_report(report_fd, err);
 }
 
+static bool is_at_or_below(const char *path, const char *folder)
+{
+    size_t size = strlen(folder);
+    return strncmp(path, folder, size) == 0 && (path[size] == '/' || path[size] == '\0');
+}
+
+/* A host tool shows at its own path. Where that would cover a part of the build's
+ * world, or be covered by it, the user should hear about it. */
+static tc_status check_host_tool(const char *tool, struct tc_error *err)
+{
+    static const char *const taken[] = {"/build", "/home/build", "/tmp", "/proc", "/dev", "/sys"};
+    static const char *const above[] = {"/", "/usr", "/etc", "/home", "/bin", "/sbin", "/lib", "/lib64"};
+    TC_AUTO_FREE char *real = realpath(tool, NULL);
+    struct stat info;
+    if (!real || stat(real, &info) != 0)
+        return tc_fail_errno(err, TC_USAGE, errno, "cannot find the host tool %s", tool);
+    if (strcmp(real, tool) != 0 || !S_ISDIR(info.st_mode))
+        return tc_fail(err, TC_USAGE,
+                       "the host tool %s has to be a folder by its real and absolute path, which is %s",
+                       tool, real);
+    for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
+        if (is_at_or_below(tool, taken[i]))
+            return tc_fail(err, TC_USAGE,
+                           "the host tool %s cannot be shown to the build, which has its own %s: move "
+                           "the tool, for example below /opt",
+                           tool, taken[i]);
+    for (size_t i = 0; i < sizeof above / sizeof *above; i++)
+        if (strcmp(tool, above[i]) == 0)
+            return tc_fail(err, TC_USAGE, "%s is not a host tool: name the tool's own folder", tool);
+    return TC_OK;
+}
+
 static tc_status start_parts(const struct tc_backend_config *config, struct tc_enclave *enclave,
                              struct tc_error *err)
 {
@@ -301,6 +361,8 @@ static tc_status start_parts(const struct tc_backend_config *config, struct tc_e
     if (worker < 0) return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot open %s", config->worker);
     if (access("/usr/bin/bwrap", X_OK) != 0)
         return tc_fail(err, TC_UNAVAILABLE, "there is no /usr/bin/bwrap: apt-get install bubblewrap");
+    for (const char *const *tool = config->host_tools; tool && *tool; tool++)
+        TC_TRY(check_host_tool(*tool, err));
     TC_TRY(tc_local_ids_find(&ids, err));
     TC_TRY(tc_local_cgroup_make(&enclave->cgroup, err));
     TC_AUTO_CLOSE int worker_end = -1;
@@ -310,7 +372,10 @@ static tc_status start_parts(const struct tc_backend_config *config, struct tc_e
     TC_TRY(make_pair(&nsm, &attester, err));
     TC_TRY(fork_attester(config, attester, enclave, err));
     tc_close_ptr(&attester); /* so that nobody but the attester keeps it alive */
+    enclave->complaints_fd = memfd_create("worker-stderr", MFD_CLOEXEC);
+    if (enclave->complaints_fd < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "memfd_create");
     struct launch launch = {.config = config,
+                            .stderr_fd = config->debug ? STDERR_FILENO : enclave->complaints_fd,
                             .cgroup = &enclave->cgroup,
                             .host_fd = worker_end,
                             .nsm_fd = nsm,
@@ -323,7 +388,7 @@ static tc_status start(const struct tc_backend_config *config, struct tc_enclave
 {
     struct tc_enclave *enclave = calloc(1, sizeof *enclave);
     if (!enclave) return tc_fail(err, TC_SYSTEM, "out of memory");
-    enclave->launcher_pidfd = enclave->host_fd = -1;
+    enclave->launcher_pidfd = enclave->host_fd = enclave->complaints_fd = -1;
     tc_status status = start_parts(config, enclave, err);
     if (status != TC_OK) {
         end_process(&enclave->launcher);
@@ -334,6 +399,19 @@ static tc_status start(const struct tc_backend_config *config, struct tc_enclave
     *ret_fd = enclave->host_fd;
     *ret_enclave = enclave;
     return TC_OK;
+}
+
+/* The end of what the worker said, on one line; it is untrusted as all of it. */
+static char *complaints(const struct tc_enclave *enclave, char *out, size_t size)
+{
+    uint8_t text[400];
+    off_t end = lseek(enclave->complaints_fd, 0, SEEK_END);
+    off_t from = end > (off_t)sizeof text ? end - (off_t)sizeof text : 0;
+    ssize_t got = end > 0 ? pread(enclave->complaints_fd, text, sizeof text, from) : 0;
+    while (got > 0 && text[got - 1] == '\n')
+        got--;
+    if (got <= 0) (void)snprintf(out, size, "it said nothing");
+    return got <= 0 ? out : tc_printable((struct tc_span){text, (size_t)got}, out, size);
 }
 
 /* The worker ends by itself when its session is over; one that does not is
@@ -352,8 +430,10 @@ static tc_status stop(struct tc_enclave *enclave, struct tc_error *err)
         end_process(&enclave->launcher);
     } else if (waitpid(enclave->launcher, &status, 0) != enclave->launcher ||
                !WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-        result = tc_fail(err, TC_PEER, "the worker ended with status %d",
-                         WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+        char said[TC_ERROR_MAX];
+        result = tc_fail(err, TC_PEER, "the worker ended with status %d: %s",
+                         WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status),
+                         complaints(enclave, said, sizeof said));
     }
     end_process(&enclave->attester);
     enclave_free(enclave);

@@ -214,7 +214,8 @@ static tc_status assemble(const struct trees *trees, struct tc_error *err)
 {
     static const char *const folders[] = {
         TOOLCHAIN "/build", TOOLCHAIN "/home/build", TOOLCHAIN "/tmp", TOOLCHAIN "/proc",
-        TOOLCHAIN "/dev", NEW "/scratch", NEW "/proc", NEW "/old", NEW "/tmp"};
+        TOOLCHAIN "/dev", TOOLCHAIN "/sys", NEW "/scratch", NEW "/proc", NEW "/old",
+        NEW "/tmp"}; /* bwrap puts its root together on /tmp */
     if (mount("tmpfs", NEW, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=16m") != 0)
         return tc_fail_errno(err, TC_SYSTEM, errno, "cannot mount the worker's root");
     TC_TRY(make_folders(TOOLCHAIN, err));

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,14 +10,13 @@
 
 #include "base/cleanup.h"
 
-enum { FILE_MAX = 65536 };
-
 static int write_file(int folder, const char *name, const char *text)
 {
     TC_AUTO_CLOSE int fd = openat(folder, name, O_WRONLY | O_CLOEXEC);
     if (fd < 0) return errno;
     size_t size = strlen(text);
-    return write(fd, text, size) == (ssize_t)size ? 0 : errno ? errno : EIO;
+    ssize_t written = write(fd, text, size);
+    return written == (ssize_t)size ? 0 : written < 0 ? errno : EIO;
 }
 
 static tc_status write_number(int folder, const char *name, uint64_t value, struct tc_error *err)
@@ -80,6 +78,11 @@ tc_status tc_cgroup_make(const char *delegated, const char *name, struct tc_cgro
                                  "cannot hand the memory and pids controllers to the build");
         TC_TRY(make_child(parent, ".", name, &group.memory_fd, err));
         group.pids_fd = fcntl(group.memory_fd, F_DUPFD_CLOEXEC, 0);
+        if (group.pids_fd < 0) {
+            reason = errno;
+            tc_cgroup_close(&group);
+            return tc_fail_errno(err, TC_SYSTEM, reason, "cannot keep the control group open");
+        }
     } else {
         TC_TRY(make_child(parent, "memory", name, &group.memory_fd, err));
         tc_status status = make_child(parent, "pids", name, &group.pids_fd, err);
@@ -161,30 +164,17 @@ tc_status tc_cgroup_events_read(const struct tc_cgroup *group, struct tc_cgroup_
     return TC_OK;
 }
 
-static tc_status kill_listed(int folder, size_t *count, struct tc_error *err)
+tc_status tc_cgroup_tasks(const struct tc_cgroup *group, uint64_t *ret_tasks, struct tc_error *err)
 {
-    TC_AUTO_FREE char *text = malloc(FILE_MAX);
-    if (!text) return tc_fail(err, TC_SYSTEM, "out of memory");
-    if (read_file(folder, "cgroup.procs", text, FILE_MAX) < 0)
-        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot list the processes of the build");
-    char *next = text;
-    while (*next) {
-        char *end;
-        long pid = strtol(next, &end, 10);
-        if (end == next || *end != '\n') break; /* a list cut at FILE_MAX: the rest comes again */
-        next = end + 1;
-        (*count)++;
-        if (pid > 1) (void)kill((pid_t)pid, SIGKILL);
-    }
-    return TC_OK;
-}
-
-tc_status tc_cgroup_kill(const struct tc_cgroup *group, size_t *ret_count, struct tc_error *err)
-{
-    size_t count = 0;
-    TC_TRY(kill_listed(group->memory_fd, &count, err));
-    /* In version 1 a process could be in one group and not yet in the other. */
-    if (!group->v2) TC_TRY(kill_listed(group->pids_fd, &count, err));
-    *ret_count = count;
+    /* Not cgroup.procs, which leaves out processes that have begun to exit and
+     * still hold their files. The pids controller lets go when one is reaped. */
+    char text[32], *end = text;
+    unsigned long long tasks = 0;
+    ssize_t size = read_file(group->pids_fd, "pids.current", text, sizeof text);
+    errno = 0;
+    if (size > 0) tasks = strtoull(text, &end, 10);
+    if (size <= 0 || end == text || *end != '\n' || errno != 0)
+        return tc_fail(err, TC_SYSTEM, "the kernel does not say how many processes the build has");
+    *ret_tasks = tasks;
     return TC_OK;
 }

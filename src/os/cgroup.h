@@ -39,8 +39,9 @@ tc_status tc_cgroup_limit(const struct tc_cgroup *group, uint64_t memory, uint64
 tc_status tc_cgroup_join(const struct tc_cgroup *group, struct tc_error *err) TC_MUST_USE;
 tc_status tc_cgroup_events_read(const struct tc_cgroup *group, struct tc_cgroup_events *ret_events,
                                 struct tc_error *err) TC_MUST_USE;
-/* Sends SIGKILL to every process in it; ret_count is how many there were. */
-tc_status tc_cgroup_kill(const struct tc_cgroup *group, size_t *ret_count, struct tc_error *err)
+/* Processes and threads in it, zombies included: 0 means that everything that
+ * ever ran in it is dead and reaped. */
+tc_status tc_cgroup_tasks(const struct tc_cgroup *group, uint64_t *ret_tasks, struct tc_error *err)
     TC_MUST_USE;
 
 #endif

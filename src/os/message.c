@@ -29,7 +29,9 @@ tc_status tc_message_send(int socket, const void *data, size_t size, const int *
     }
     ssize_t sent;
     do
-        sent = sendmsg(socket, &message, MSG_NOSIGNAL);
+        /* Not blocking: a queue that is full has a reader that stopped reading,
+         * and must not stop the writer too. */
+        sent = sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     while (sent < 0 && errno == EINTR);
     if (sent != (ssize_t)size)
         return tc_fail_errno(err, TC_PEER, errno, "cannot send a message to a process of the worker");

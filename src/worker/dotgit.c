@@ -266,3 +266,10 @@ tc_status tc_dotgit_finish(struct tc_dotgit *git, const struct tc_sha1 *commit, 
     TC_TRY(write_file(git, "shallow", line, err));
     return write_index(git, err);
 }
+
+tc_status tc_dotgit_age(struct tc_dotgit *git, struct tc_error *err)
+{
+    const struct timespec times[2] = {{.tv_sec = git->epoch + 1}, {.tv_sec = git->epoch + 1}};
+    if (utimensat(git->folder, "index", times, AT_SYMLINK_NOFOLLOW) == 0) return TC_OK;
+    return tc_fail_errno(err, TC_SYSTEM, errno, "cannot set the time of the git index");
+}

@@ -29,4 +29,9 @@ tc_status tc_dotgit_tag(struct tc_dotgit *git, struct tc_span name, const struct
 tc_status tc_dotgit_finish(struct tc_dotgit *git, const struct tc_sha1 *commit, struct tc_error *err)
     TC_MUST_USE;
 
+/* After everything got its time: makes the index younger than the files, or git
+ * would not believe it and compare every file's bytes, which for an LFS file are
+ * not those of its blob. */
+tc_status tc_dotgit_age(struct tc_dotgit *git, struct tc_error *err) TC_MUST_USE;
+
 #endif

@@ -33,6 +33,17 @@ static const int plain_calls[] = {
 /* New anonymous objects, for the pipes and pairs that the session hands out. */
 static const int session_calls[] = {SCMP_SYS(pipe2), SCMP_SYS(memfd_create)};
 
+/* Files below a folder that is open already; everything else about them (owner,
+ * access) the kernel checks against the build's own uid. */
+static const int helper_calls[] = {
+    SCMP_SYS(openat), SCMP_SYS(openat2), SCMP_SYS(mkdirat), SCMP_SYS(symlinkat), SCMP_SYS(linkat),
+    SCMP_SYS(unlinkat), SCMP_SYS(renameat), SCMP_SYS(renameat2), SCMP_SYS(fchmod),
+    SCMP_SYS(fchmodat), SCMP_SYS(utimensat), SCMP_SYS(getdents64), SCMP_SYS(readlinkat),
+    SCMP_SYS(statx), SCMP_SYS(fstatfs), SCMP_SYS(fsync), SCMP_SYS(fallocate), SCMP_SYS(fadvise64),
+    SCMP_SYS(pwrite64), SCMP_SYS(copy_file_range), SCMP_SYS(sendfile), SCMP_SYS(umask),
+    SCMP_SYS(faccessat), SCMP_SYS(faccessat2), SCMP_SYS(sysinfo),
+};
+
 /* NSM_IOCTL of the driver's header: _IOWR(0x0A, 0, 32-byte message). */
 static const unsigned long nsm_ioctl = 0xC0200A00UL;
 
@@ -57,6 +68,8 @@ tc_status tc_filter_self(enum tc_filter_kind kind, struct tc_error *err)
             result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socketpair), 1,
                                       SCMP_A0(SCMP_CMP_EQ, AF_UNIX));
     }
+    if (result == 0 && kind == TC_FILTER_HELPER)
+        result = add_all(filter, helper_calls, sizeof helper_calls / sizeof *helper_calls);
     if (result == 0 && kind == TC_FILTER_MONITOR)
         result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
                                   SCMP_A1(SCMP_CMP_EQ, nsm_ioctl));

@@ -2,6 +2,7 @@
 #ifndef TC_WORKER_PRIVILEGE_H
 #define TC_WORKER_PRIVILEGE_H
 
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "base/status.h"
@@ -11,18 +12,20 @@
  * traceable by other processes of the same uid. */
 tc_status tc_privilege_drop(uid_t id, struct tc_error *err) TC_MUST_USE;
 
-/* Standard descriptors are kept, and those of the list (sorted, -1 ends it);
- * every other one is closed. */
-void tc_close_other_fds(const int *keep);
+/* Keeps, in every set, only the capabilities whose bit is set. */
+tc_status tc_privilege_keep(uint64_t mask, struct tc_error *err) TC_MUST_USE;
 
-enum tc_filter_kind { TC_FILTER_SESSION, TC_FILTER_MONITOR };
+enum tc_filter_kind {
+    TC_FILTER_SESSION,
+    TC_FILTER_MONITOR,
+    TC_FILTER_HELPER, /* unpacker and collector */
+};
 /* An allowlist for this process from here on: memory, time, and I/O on
- * descriptors that it has. No open, no exec, no fork, no socket but a pair. */
+ * descriptors that it has; for helpers also files. No exec, no fork, no ptrace,
+ * no socket but the session's pairs. */
 tc_status tc_filter_self(enum tc_filter_kind kind, struct tc_error *err) TC_MUST_USE;
 
 /* The filter of the build as BPF in a memfd, for bwrap --seccomp; owned. */
 tc_status tc_filter_build_fd(int *ret_fd, struct tc_error *err) TC_MUST_USE;
-/* The same for the calling process (unpacker, collector). */
-tc_status tc_filter_build_self(struct tc_error *err) TC_MUST_USE;
 
 #endif

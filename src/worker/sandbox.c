@@ -103,7 +103,7 @@ static const char *working_folder(const char *folder)
     return path;
 }
 
-_Noreturn void tc_sandbox_exec(int command_fd, int filter_fd)
+_Noreturn void tc_sandbox_exec(int command_fd, int filter_fd, int status_fd)
 {
     static const char *const world[] = {
         BWRAP,
@@ -122,20 +122,26 @@ _Noreturn void tc_sandbox_exec(int command_fd, int filter_fd)
     struct arguments arguments = {.room = 128 + 3 * TC_ENVIRONMENT_MAX};
     arguments.list = calloc(arguments.room, sizeof *arguments.list);
     if (!arguments.list) give_up("out of memory");
-    char filter[16];
+    char filter[16], status[16];
     (void)snprintf(filter, sizeof filter, "%d", filter_fd);
+    (void)snprintf(status, sizeof status, "%d", status_fd);
 
     add_all(&arguments, world);
     const char *command = take_text(&cursor);
     const char *folder = working_folder(take_text(&cursor));
     add_environment(&arguments, &cursor);
     if (tc_cursor_left(&cursor) != 0) give_up("the session sent a malformed command");
-    const char *const rest[] = {"--seccomp", filter, "--chdir",     folder, "--",
-                                "/bin/bash", "-euo", "pipefail",    "-c",   command,
-                                NULL};
+    const char *const rest[] = {"--seccomp", filter, "--json-status-fd", status, "--chdir", folder,
+                                "--", "/bin/bash", "-euo", "pipefail", "-c", command, NULL};
     add_all(&arguments, rest);
 
     static char *const no_environment[] = {NULL};
     (void)execve(BWRAP, (char *const *)(uintptr_t)arguments.list, no_environment);
     give_up(errno == ENOENT ? "there is no " BWRAP ": install bubblewrap" : strerror(errno));
+}
+
+bool tc_sandbox_has_run(struct tc_span status)
+{
+    static const char word[] = "\"exit-code\"";
+    return status.size > 0 && memmem(status.data, status.size, word, sizeof word - 1) != NULL;
 }

@@ -12,9 +12,14 @@ enum { TC_COMMAND_MAX = 4 << 20 }; /* bytes of an encoded command */
 void tc_command_encode(const struct tc_command *command, struct tc_buf *buf);
 
 /* In the child, already in the build's cgroup and without privileges: reads the
- * command from command_fd and becomes bwrap. Writes why it could not to stderr,
- * which is the log, and exits with TC_SANDBOX_NOT_STARTED. */
+ * command from command_fd and becomes bwrap. bwrap writes to status_fd; the build
+ * does not get that descriptor. Writes why it could not to stderr, which is the
+ * log, and exits with TC_SANDBOX_NOT_STARTED. */
 enum { TC_SANDBOX_NOT_STARTED = 125 };
-_Noreturn void tc_sandbox_exec(int command_fd, int filter_fd);
+_Noreturn void tc_sandbox_exec(int command_fd, int filter_fd, int status_fd);
+
+/* Did bwrap get as far as to execute the command? It writes "exit-code" only
+ * then, out of the process that stands outside the sandbox. */
+bool tc_sandbox_has_run(struct tc_span status);
 
 #endif

@@ -66,9 +66,8 @@ static tc_status forward_object(struct tc_receiver *receiver, enum tc_object_kin
     tc_buf_reset(&receiver->scratch);
     tc_wire_object_encode(&object, &receiver->scratch);
     TC_TRY(tc_buf_check(&receiver->scratch, "an object", err));
-    TC_TRY(tc_channel_write(receiver->unpacker, TC_WIRE_OBJECT, tc_buf_span(&receiver->scratch),
-                            err));
-    return tc_channel_write_data(receiver->unpacker, bytes, err);
+    TC_TRY(tc_receiver_forward(receiver, TC_WIRE_OBJECT, tc_buf_span(&receiver->scratch), err));
+    return tc_receiver_forward_data(receiver, bytes, err);
 }
 
 /* A commit, tree or tag: small enough to be whole. */
@@ -257,11 +256,11 @@ static tc_status receive_named(struct tc_receiver *receiver, const struct tc_git
 static tc_status receive_entries(struct tc_receiver *receiver, struct tc_span tree,
                                  struct tc_error *err)
 {
-    struct tc_cursor cursor = tc_cursor_of(tree);
+    struct tc_git_walk walk = tc_git_walk_of(tree);
     struct tc_git_entry entry;
     size_t parent = receiver->path.size;
     char shown[256];
-    while (tc_git_tree_next(&cursor, &entry)) {
+    while (tc_git_walk_next(&walk, &entry)) {
         if (parent > 0) tc_buf_add_u8(&receiver->path, '/');
         tc_buf_add_span(&receiver->path, entry.name);
         /* Also ends recursion: a safe path has at most TC_PATH_DEPTH_MAX names. */
@@ -328,7 +327,7 @@ static tc_status forward_tag(struct tc_receiver *receiver, const struct tc_wire_
     tc_buf_reset(&receiver->scratch);
     tc_wire_tag_encode(tag, &receiver->scratch);
     TC_TRY(tc_buf_check(&receiver->scratch, "a tag", err));
-    return tc_channel_write(receiver->unpacker, TC_WIRE_TAG, tc_buf_span(&receiver->scratch), err);
+    return tc_receiver_forward(receiver, TC_WIRE_TAG, tc_buf_span(&receiver->scratch), err);
 }
 
 /* An annotated tag's own object: it has to be what the name says. */

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/cleanup.h"
 #include "base/text.h"
 #include "worker/spawner.h"
 
@@ -28,13 +27,39 @@ tc_status tc_receiver_count(struct tc_receiver *receiver, const struct tc_entry 
     return tc_manifest_add(receiver->manifest, entry, content, err);
 }
 
+/* The unpacker ends at its first error, so that a write to it fails later and says
+ * less than the FAIL that waits in the socket. */
+static tc_status ask_why(struct tc_receiver *receiver, tc_status status, struct tc_error *err)
+{
+    struct tc_span nothing;
+    struct tc_error why = {0};
+    if (status != TC_PEER) return status;
+    tc_status reason = tc_channel_expect(receiver->unpacker, TC_WIRE_DONE, &nothing, &why);
+    if (reason != TC_OK && reason != TC_PEER) *err = why;
+    return err->status;
+}
+
+tc_status tc_receiver_forward(struct tc_receiver *receiver, enum tc_wire_kind kind,
+                              struct tc_span payload, struct tc_error *err)
+{
+    tc_status status = tc_channel_write(receiver->unpacker, kind, payload, err);
+    return status == TC_OK ? TC_OK : ask_why(receiver, status, err);
+}
+
+tc_status tc_receiver_forward_data(struct tc_receiver *receiver, struct tc_span bytes,
+                                   struct tc_error *err)
+{
+    tc_status status = tc_channel_write_data(receiver->unpacker, bytes, err);
+    return status == TC_OK ? TC_OK : ask_why(receiver, status, err);
+}
+
 tc_status tc_receiver_forward_entry(struct tc_receiver *receiver, const struct tc_entry *entry,
                                     struct tc_error *err)
 {
     tc_buf_reset(&receiver->scratch);
     tc_entry_encode(entry, &receiver->scratch);
     TC_TRY(tc_buf_check(&receiver->scratch, "a tree record", err));
-    return tc_channel_write(receiver->unpacker, TC_WIRE_ENTRY, tc_buf_span(&receiver->scratch), err);
+    return tc_receiver_forward(receiver, TC_WIRE_ENTRY, tc_buf_span(&receiver->scratch), err);
 }
 
 static bool is_build_file(const struct tc_receiver *receiver, const struct tc_entry *entry)
@@ -57,7 +82,7 @@ tc_status tc_receiver_pass(struct tc_receiver *receiver, struct tc_span bytes, s
 {
     tc_hash_add(receiver->sha256, bytes.data, bytes.size);
     if (receiver->have_build_file) tc_buf_add_span(&receiver->result->build_file, bytes);
-    return tc_channel_write_data(receiver->unpacker, bytes, err);
+    return tc_receiver_forward_data(receiver, bytes, err);
 }
 
 tc_status tc_receiver_stream(struct tc_receiver *receiver, uint64_t size, bool with_sha1,
@@ -92,7 +117,9 @@ tc_status tc_receiver_start_unpacker(struct tc_receiver *receiver, int64_t epoch
     tc_buf_add_u8(&receiver->scratch, receiver->hello->git_folder);
     tc_buf_add_u64(&receiver->scratch, (uint64_t)epoch);
     TC_TRY(tc_buf_check(&receiver->scratch, "the unpacker's settings", err));
-    return tc_channel_write_bytes(receiver->unpacker, tc_buf_span(&receiver->scratch), err);
+    tc_status status =
+        tc_channel_write_bytes(receiver->unpacker, tc_buf_span(&receiver->scratch), err);
+    return status == TC_OK ? TC_OK : ask_why(receiver, status, err);
 }
 
 /* --- plain sources --- */
@@ -147,7 +174,7 @@ static tc_status finish(struct tc_receiver *receiver, struct tc_error *err)
 {
     struct tc_source_received *result = receiver->result;
     struct tc_span nothing;
-    TC_TRY(tc_channel_write(receiver->unpacker, TC_WIRE_SOURCE_END, (struct tc_span){0}, err));
+    TC_TRY(tc_receiver_forward(receiver, TC_WIRE_SOURCE_END, (struct tc_span){0}, err));
     TC_TRY(tc_channel_expect(receiver->unpacker, TC_WIRE_DONE, &nothing, err));
     TC_TRY(tc_manifest_finish(receiver->manifest, &result->summary, err));
     TC_TRY(tc_buf_check(&result->build_file, "the build file", err));
@@ -158,31 +185,40 @@ static tc_status finish(struct tc_receiver *receiver, struct tc_error *err)
     return TC_OK;
 }
 
+static tc_status receive(struct tc_receiver *receiver, struct tc_error *err)
+{
+    if (!receiver->manifest || !receiver->sha1 || !receiver->sha256)
+        return tc_fail(err, TC_SYSTEM, "out of memory");
+    TC_TRY(receiver->hello->source == TC_SOURCE_GIT ? tc_receive_git(receiver, err)
+                                                    : receive_plain(receiver, err));
+    return finish(receiver, err);
+}
+
+static void receiver_done(struct tc_receiver *receiver)
+{
+    tc_manifest_free(receiver->manifest);
+    tc_hash_free(receiver->sha1);
+    tc_hash_free(receiver->sha256);
+    tc_buf_free(&receiver->path);
+    tc_buf_free(&receiver->scratch);
+}
+
 tc_status tc_source_receive(struct tc_channel *host, struct tc_channel *unpacker,
                             const struct tc_wire_hello *hello,
                             struct tc_source_received *ret_received, struct tc_error *err)
 {
-    TC_AUTO_MANIFEST struct tc_manifest *manifest = tc_manifest_new();
-    TC_AUTO_HASH struct tc_hash *sha1 = tc_hash_new(TC_HASH_SHA1);
-    TC_AUTO_HASH struct tc_hash *sha256 = tc_hash_new(TC_HASH_SHA256);
-    TC_AUTO_BUF struct tc_buf path = tc_buf_new(TC_ENTRY_MAX);
-    TC_AUTO_BUF struct tc_buf scratch = tc_buf_new(TC_WIRE_PAYLOAD_MAX);
-    if (!manifest || !sha1 || !sha256) return tc_fail(err, TC_SYSTEM, "out of memory");
     struct tc_source_received result = {.build_file = tc_buf_new(TC_BUILDSPEC_SIZE_MAX)};
     struct tc_receiver receiver = {.host = host,
                                    .unpacker = unpacker,
                                    .hello = hello,
                                    .result = &result,
-                                   .manifest = manifest,
-                                   .sha1 = sha1,
-                                   .sha256 = sha256,
-                                   .path = path,
-                                   .scratch = scratch};
-    tc_status status = hello->source == TC_SOURCE_GIT ? tc_receive_git(&receiver, err)
-                                                      : receive_plain(&receiver, err);
-    if (status == TC_OK) status = finish(&receiver, err);
-    path = receiver.path;
-    scratch = receiver.scratch;
+                                   .manifest = tc_manifest_new(),
+                                   .sha1 = tc_hash_new(TC_HASH_SHA1),
+                                   .sha256 = tc_hash_new(TC_HASH_SHA256),
+                                   .path = tc_buf_new(TC_ENTRY_MAX),
+                                   .scratch = tc_buf_new(TC_WIRE_PAYLOAD_MAX)};
+    tc_status status = receive(&receiver, err);
+    receiver_done(&receiver);
     if (status != TC_OK) {
         tc_source_received_free(&result);
         return status;

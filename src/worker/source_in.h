@@ -1,4 +1,4 @@
-/* Between source_in.c (git sources), source_plain.c and the forwarding that they
+/* What source_in.c (plain sources, forwarding) and source_git.c (git sources)
  * share. Private to the worker's receiving side. */
 #ifndef TC_WORKER_SOURCE_IN_H
 #define TC_WORKER_SOURCE_IN_H
@@ -25,6 +25,13 @@ struct tc_receiver {
 tc_status tc_receiver_count(struct tc_receiver *receiver, const struct tc_entry *entry,
                             const struct tc_sha256 *content, struct tc_error *err) TC_MUST_USE;
 
+/* A frame to the unpacker. When that fails, what the unpacker said before it went
+ * is the error. */
+tc_status tc_receiver_forward(struct tc_receiver *receiver, enum tc_wire_kind kind,
+                              struct tc_span payload, struct tc_error *err) TC_MUST_USE;
+/* The same for any number of bytes, as DATA. */
+tc_status tc_receiver_forward_data(struct tc_receiver *receiver, struct tc_span bytes,
+                                   struct tc_error *err) TC_MUST_USE;
 /* Sends the entry's record to the unpacker. */
 tc_status tc_receiver_forward_entry(struct tc_receiver *receiver, const struct tc_entry *entry,
                                     struct tc_error *err) TC_MUST_USE;

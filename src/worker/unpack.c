@@ -208,7 +208,7 @@ static tc_status write_object(struct unpacker *unpacker, struct tc_span payload,
     for (uint64_t left = object.size; left > 0;) {
         struct tc_span bytes;
         TC_TRY(tc_channel_expect(&unpacker->session, TC_WIRE_DATA, &bytes, err));
-        TC_TRY(tc_dotgit_add(unpacker->git, bytes, err));
+        TC_TRY(tc_dotgit_add(unpacker->git, bytes, err)); /* refuses more than size */
         left -= bytes.size;
     }
     TC_TRY(tc_dotgit_end(unpacker->git, &id, err));
@@ -302,8 +302,10 @@ static tc_status unpack(struct unpacker *unpacker, struct tc_error *err)
         else
             return tc_fail(err, TC_MALFORMED, "frame kind %d inside the source", (int)kind);
     }
-    if (unpacker->git) TC_TRY(tc_dotgit_finish(unpacker->git, &unpacker->commit, err));
-    return set_times(unpacker, err);
+    if (!unpacker->git) return set_times(unpacker, err);
+    TC_TRY(tc_dotgit_finish(unpacker->git, &unpacker->commit, err));
+    TC_TRY(set_times(unpacker, err));
+    return tc_dotgit_age(unpacker->git, err);
 }
 
 int tc_unpack_main(int fd, int root_fd)

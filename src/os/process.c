@@ -1,0 +1,68 @@
+#include "os/process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+
+enum { PARKING = 64 }; /* above every place where a descriptor may have to go */
+
+static tc_status park(int fd, int *ret_fd, struct tc_error *err)
+{
+    int parked = fcntl(fd, F_DUPFD_CLOEXEC, PARKING);
+    if (parked < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot duplicate descriptor %d", fd);
+    *ret_fd = parked;
+    return TC_OK;
+}
+
+tc_status tc_process_keep(const int *fds, size_t count, int out_fd, struct tc_error *err)
+{
+    int parked[TC_PROCESS_FDS_MAX], out = -1;
+    if (count > TC_PROCESS_FDS_MAX)
+        return tc_fail(err, TC_SYSTEM, "a child cannot keep %zu descriptors", count);
+    /* First out of the way, then into place: one may lie where another has to go. */
+    for (size_t i = 0; i < count; i++)
+        TC_TRY(park(fds[i], &parked[i], err));
+    if (out_fd >= 0) TC_TRY(park(out_fd, &out, err));
+    int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (nothing < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot open /dev/null");
+    bool good = dup2(nothing, STDIN_FILENO) >= 0;
+    if (out >= 0) good = good && dup2(out, STDOUT_FILENO) >= 0 && dup2(out, STDERR_FILENO) >= 0;
+    for (size_t i = 0; good && i < count; i++)
+        good = dup2(parked[i], TC_PROCESS_FIRST_FD + (int)i) >= 0;
+    if (!good) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot place descriptors");
+    /* By number: glibc has the wrapper only from 2.34 on. */
+    if (syscall(SYS_close_range, TC_PROCESS_FIRST_FD + (unsigned)count, ~0U, 0U) != 0)
+        return tc_fail_errno(err, TC_UNAVAILABLE, errno,
+                             "cannot close inherited descriptors; Linux 5.9 or newer is needed");
+    return TC_OK;
+}
+
+tc_status tc_process_reset_signals(struct tc_error *err)
+{
+    struct sigaction fresh = {.sa_handler = SIG_DFL};
+    for (int number = 1; number < NSIG; number++) {
+        /* EINVAL: SIGKILL, SIGSTOP, and the two that glibc keeps for itself. */
+        if (sigaction(number, &fresh, NULL) != 0 && errno != EINVAL)
+            return tc_fail_errno(err, TC_SYSTEM, errno, "cannot reset signal %d", number);
+    }
+    sigset_t none;
+    (void)sigemptyset(&none);
+    if (sigprocmask(SIG_SETMASK, &none, NULL) != 0)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot unblock signals");
+    return TC_OK;
+}
+
+tc_status tc_process_die_with(pid_t expected_parent, struct tc_error *err)
+{
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot bind a process to its parent");
+    if (getppid() != expected_parent)
+        return tc_fail(err, TC_INTERRUPTED, "the parent process has ended");
+    return TC_OK;
+}

@@ -1,0 +1,27 @@
+/* What a forked child does first, so that it inherits nothing by accident. */
+#ifndef TC_OS_PROCESS_H
+#define TC_OS_PROCESS_H
+
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "base/status.h"
+
+enum { TC_PROCESS_FIRST_FD = 3, TC_PROCESS_FDS_MAX = 8 };
+
+/* Moves fds[i] to TC_PROCESS_FIRST_FD + i, stdin to /dev/null, stdout and stderr
+ * to out_fd (-1: they stay), and closes every other descriptor. The result is
+ * inherited over exec. */
+tc_status tc_process_keep(const int *fds, size_t count, int out_fd, struct tc_error *err)
+    TC_MUST_USE;
+
+/* Default dispositions and an empty mask, whatever the parent had. */
+tc_status tc_process_reset_signals(struct tc_error *err) TC_MUST_USE;
+
+/* The process gets SIGKILL when its parent dies. Has to be repeated after each
+ * change of credentials, which clears it. expected_parent: what getppid must
+ * answer afterwards, so that a parent which died before is noticed; 0 where the
+ * parent lives outside of the pid namespace and has no number. */
+tc_status tc_process_die_with(pid_t expected_parent, struct tc_error *err) TC_MUST_USE;
+
+#endif

@@ -1,0 +1,297 @@
+/* A folder as it lies, in the order of core/entry.h: each folder's names are
+ * sorted as git sorts them and opened one by one, following no link.
+ *
+ * With a repository behind it (a changed work tree), a file belongs to the source
+ * when the index has it or no ignore rule does, and folders are implied; without
+ * one everything but .git at the top belongs to it, empty folders too. A
+ * submodule's files are judged by its own repository. */
+#include "source/pack_internal.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/text.h"
+
+struct scan {
+    struct tc_pack *pack;
+    const struct tc_buildspec *spec;
+    struct tc_out *out;
+    git_repository *repo; /* whose rules hold here; NULL: none; borrowed, as index */
+    git_index *index;
+    size_t repo_start;    /* where paths inside it begin in path */
+    struct tc_buf path;   /* NUL-terminated by text() */
+    size_t sent;          /* entries so far */
+};
+
+struct name {
+    char *text;
+    mode_t kind; /* S_IFMT bits */
+};
+struct names {
+    struct name *items;
+    size_t count, room;
+};
+
+static void names_free(struct names *names)
+{
+    for (size_t i = 0; i < names->count; i++)
+        free(names->items[i].text);
+    free(names->items);
+}
+
+static int by_order(const void *a, const void *b)
+{
+    const struct name *x = a, *y = b;
+    struct tc_entry left = {.kind = S_ISDIR(x->kind) ? TC_ENTRY_FOLDER : TC_ENTRY_FILE,
+                            .path = tc_span_of_text(x->text)};
+    struct tc_entry right = {.kind = S_ISDIR(y->kind) ? TC_ENTRY_FOLDER : TC_ENTRY_FILE,
+                             .path = tc_span_of_text(y->text)};
+    return tc_entry_compare(&left, &right);
+}
+
+/* The path so far as a string. */
+static const char *text(struct scan *scan)
+{
+    tc_buf_add_u8(&scan->path, 0);
+    if (tc_buf_ok(&scan->path)) scan->path.size--;
+    return scan->path.data ? (const char *)scan->path.data : "";
+}
+
+static tc_status refuse(struct scan *scan, const char *why, struct tc_error *err)
+{
+    char shown[256];
+    return tc_fail(err, TC_USAGE, "%s: %s",
+                   tc_printable(tc_buf_span(&scan->path), shown, sizeof shown), why);
+}
+
+static tc_status add_name(struct names *names, int folder, const char *name, struct tc_error *err)
+{
+    struct stat info;
+    char shown[256];
+    if (names->count == names->room) {
+        size_t room = names->room > 0 ? 2 * names->room : 64;
+        struct name *grown = reallocarray(names->items, room, sizeof *grown);
+        if (!grown) return tc_fail(err, TC_SYSTEM, "out of memory for a folder's names");
+        names->items = grown;
+        names->room = room;
+    }
+    if (fstatat(folder, name, &info, AT_SYMLINK_NOFOLLOW) != 0)
+        return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot look at %s",
+                             tc_printable(tc_span_of_text(name), shown, sizeof shown));
+    struct name *added = &names->items[names->count];
+    added->kind = info.st_mode & S_IFMT;
+    added->text = strdup(name);
+    if (!added->text) return tc_fail(err, TC_SYSTEM, "out of memory for a folder's names");
+    names->count++;
+    return TC_OK;
+}
+
+static tc_status list(int folder, struct names *names, struct tc_error *err)
+{
+    int copy = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *listing = copy >= 0 ? fdopendir(copy) : NULL;
+    if (!listing) {
+        int reason = errno;
+        tc_close_ptr(&copy);
+        return tc_fail_errno(err, TC_UNAVAILABLE, reason, "cannot list a folder");
+    }
+    tc_status status = TC_OK;
+    const struct dirent *entry;
+    errno = 0;
+    while (status == TC_OK && (entry = readdir(listing))) {
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            status = add_name(names, folder, entry->d_name, err);
+        errno = 0;
+    }
+    if (status == TC_OK && errno != 0)
+        status = tc_fail_errno(err, TC_SYSTEM, errno, "cannot list a folder");
+    (void)closedir(listing);
+    if (status == TC_OK && names->count > 0)
+        qsort(names->items, names->count, sizeof *names->items, by_order);
+    return status;
+}
+
+/* --- what belongs to the source --- */
+
+static bool is_ignored_path(struct scan *scan)
+{
+    size_t root = strlen(scan->pack->folder);
+    const char *path = text(scan);
+    for (char **one = scan->pack->ignore; *one; one++)
+        if (strncmp(*one, scan->pack->folder, root) == 0 && (*one)[root] == '/' &&
+            strcmp(*one + root + 1, path) == 0)
+            return true;
+    return false;
+}
+
+/* Without a repository everything does. */
+static tc_status belongs(struct scan *scan, bool is_folder, bool *ret_belongs, struct tc_error *err)
+{
+    int ignored = 0;
+    size_t at;
+    *ret_belongs = true;
+    if (!scan->repo) return TC_OK;
+    if (is_folder) tc_buf_add_u8(&scan->path, '/');
+    const char *inside = text(scan) + scan->repo_start;
+    bool tracked = is_folder ? git_index_find_prefix(&at, scan->index, inside) == 0
+                             : git_index_get_bypath(scan->index, inside, 0) != NULL;
+    int failed = tracked ? 0 : git_ignore_path_is_ignored(&ignored, scan->repo, inside);
+    if (is_folder) scan->path.size--;
+    if (failed)
+        return tc_git_fail(err, TC_SYSTEM, "cannot read the ignore rules");
+    *ret_belongs = !ignored;
+    return TC_OK;
+}
+
+static bool is_submodule(struct scan *scan)
+{
+    const git_index_entry *entry =
+        scan->repo ? git_index_get_bypath(scan->index, text(scan) + scan->repo_start, 0) : NULL;
+    return entry && entry->mode == GIT_FILEMODE_COMMIT;
+}
+
+/* --- sending --- */
+
+static tc_status send_folder(struct scan *scan, int folder, struct tc_error *err);
+
+static tc_status send_file(struct scan *scan, int folder, const char *name, struct tc_error *err)
+{
+    struct tc_entry entry = {.kind = TC_ENTRY_FILE};
+    TC_AUTO_CLOSE int fd = -1;
+    TC_TRY(tc_file_open(folder, name, text(scan), &fd, &entry.size, &entry.executable, err));
+    entry.path = tc_buf_span(&scan->path);
+    TC_TRY(tc_out_entry(scan->out, &entry, err));
+    TC_TRY(tc_file_send(fd, entry.size, text(scan), scan->out, err));
+    entry.path = tc_buf_span(&scan->path);
+    scan->sent++;
+    return tc_out_count(scan->out, &entry, err);
+}
+
+static tc_status send_symlink(struct scan *scan, int folder, const char *name, struct tc_error *err)
+{
+    uint8_t target[TC_PATH_MAX + 1];
+    ssize_t size = readlinkat(folder, name, (char *)target, sizeof target);
+    if (size <= 0 || size > TC_PATH_MAX) return refuse(scan, "cannot read this symlink", err);
+    struct tc_entry entry = {.kind = TC_ENTRY_SYMLINK,
+                             .path = tc_buf_span(&scan->path),
+                             .target = {target, (size_t)size}};
+    TC_TRY(tc_out_entry(scan->out, &entry, err));
+    scan->sent++;
+    return tc_out_count(scan->out, &entry, err);
+}
+
+static tc_status send_empty(struct scan *scan, struct tc_error *err)
+{
+    struct tc_entry entry = {.kind = TC_ENTRY_FOLDER, .path = tc_buf_span(&scan->path)};
+    TC_TRY(tc_out_entry(scan->out, &entry, err));
+    scan->sent++;
+    return tc_out_count(scan->out, &entry, err);
+}
+
+/* The files of a submodule, by the rules of its own repository. */
+static tc_status send_submodule(struct scan *scan, int folder, struct tc_error *err)
+{
+    TC_AUTO_REPOSITORY git_repository *repo = NULL;
+    git_index *index = NULL;
+    if (tc_is_omitted(scan->spec, text(scan))) return send_empty(scan, err);
+    TC_TRY(tc_submodule_open(scan->pack, text(scan), &repo, err));
+    if (!repo) return tc_submodule_missing(text(scan), err);
+    if (git_repository_index(&index, repo) != 0)
+        return tc_git_fail(err, TC_UNAVAILABLE, "cannot read the index of %s", text(scan));
+    struct scan outer = *scan;
+    scan->repo = repo;
+    scan->index = index;
+    scan->repo_start = scan->path.size + 1;
+    tc_status status = send_folder(scan, folder, err);
+    scan->repo = outer.repo;
+    scan->index = outer.index;
+    scan->repo_start = outer.repo_start;
+    git_index_free(index);
+    return status;
+}
+
+static tc_status enter_folder(struct scan *scan, int parent, const char *name, struct tc_error *err)
+{
+    TC_AUTO_CLOSE int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot open the folder %s", text(scan));
+    size_t before = scan->sent;
+    if (is_submodule(scan)) return send_submodule(scan, fd, err);
+    TC_TRY(send_folder(scan, fd, err));
+    /* Git knows no empty folder: with a repository they are no part of the source. */
+    return scan->sent == before && !scan->repo ? send_empty(scan, err) : TC_OK;
+}
+
+static tc_status send_name(struct scan *scan, int folder, const struct name *name,
+                           struct tc_error *err)
+{
+    bool wanted = false;
+    if (is_ignored_path(scan)) return TC_OK;
+    if (!is_submodule(scan)) {
+        TC_TRY(belongs(scan, S_ISDIR(name->kind), &wanted, err));
+        if (!wanted) return TC_OK;
+    }
+    if (tc_path_has_dotgit(tc_span_of_text(name->text)))
+        return refuse(scan, "a nested git repository, or a name that git keeps for itself; make it "
+                            "a submodule, or move it away", err);
+    if (!tc_path_is_safe(tc_buf_span(&scan->path)))
+        return refuse(scan, "a path too long or too deep for a source", err);
+    switch (name->kind) {
+    case S_IFREG: return send_file(scan, folder, name->text, err);
+    case S_IFLNK: return send_symlink(scan, folder, name->text, err);
+    case S_IFDIR: return enter_folder(scan, folder, name->text, err);
+    default:
+        return refuse(scan, "a socket, FIFO or device cannot be part of a source; move it away", err);
+    }
+}
+
+static tc_status send_names(struct scan *scan, int folder, const struct names *names,
+                            struct tc_error *err)
+{
+    size_t parent = scan->path.size;
+    /* The top of the project or of a submodule has a .git of its own. */
+    bool is_top = parent == 0 || (scan->repo && parent + 1 == scan->repo_start);
+    for (size_t i = 0; i < names->count; i++) {
+        const struct name *name = &names->items[i];
+        if (is_top && strcmp(name->text, ".git") == 0) continue;
+        if (parent > 0) tc_buf_add_u8(&scan->path, '/');
+        tc_buf_add_text(&scan->path, name->text);
+        (void)text(scan);
+        if (!tc_buf_ok(&scan->path)) return tc_fail(err, TC_LIMIT, "a path is too long");
+        TC_TRY(send_name(scan, folder, name, err));
+        scan->path.size = parent;
+    }
+    return TC_OK;
+}
+
+/* Recursion ends at TC_PATH_DEPTH_MAX, by tc_path_is_safe. */
+static tc_status send_folder(struct scan *scan, int folder, struct tc_error *err)
+{
+    struct names names = {0};
+    tc_status status = list(folder, &names, err);
+    if (status == TC_OK) status = send_names(scan, folder, &names, err);
+    names_free(&names);
+    return status;
+}
+
+tc_status tc_pack_send_tree(struct tc_pack *pack, const struct tc_buildspec *spec,
+                            struct tc_out *out, struct tc_error *err)
+{
+    struct scan scan = {.pack = pack,
+                        .spec = spec,
+                        .out = out,
+                        .repo = pack->repo,
+                        /* A checked path, "/", a name, "/" and the NUL fit. */
+                        .path = tc_buf_new(TC_PATH_MAX + TC_NAME_MAX + 8)};
+    if (pack->repo && git_repository_index(&scan.index, pack->repo) != 0)
+        return tc_git_fail(err, TC_UNAVAILABLE, "cannot read the index of %s", pack->folder);
+    tc_status status = send_folder(&scan, pack->folder_fd, err);
+    tc_buf_free(&scan.path);
+    git_index_free(scan.index);
+    return status;
+}

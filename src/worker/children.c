@@ -1,0 +1,207 @@
+#include "worker/children.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "os/process.h"
+#include "worker/privilege.h"
+#include "worker/sandbox.h"
+#include "worker/spawner.h"
+
+/* Where tc_process_keep puts them. */
+enum { FIRST = TC_PROCESS_FIRST_FD, SECOND, THIRD };
+
+static tc_status fork_child(const char *what, pid_t *ret_pid, struct tc_error *err)
+{
+    pid_t pid = fork();
+    if (pid < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot start %s", what);
+    *ret_pid = pid;
+    return TC_OK;
+}
+
+_Noreturn static void give_up(const char *what, const struct tc_error *err)
+{
+    (void)dprintf(STDERR_FILENO, "tee-compile: %s could not be started: %s\n", what, err->message);
+    _exit(TC_SANDBOX_NOT_STARTED);
+}
+
+/* Monitor and session: their own uid, their three descriptors, their filter. */
+static tc_status confine(const int fds[3], uid_t uid, enum tc_filter_kind filter,
+                         struct tc_error *err)
+{
+    TC_TRY(tc_process_reset_signals(err));
+    TC_TRY(tc_process_keep(fds, 3, -1, err));
+    TC_TRY(tc_privilege_drop(uid, err));
+    return tc_filter_self(filter, err);
+}
+
+tc_status tc_child_monitor(const struct tc_monitor_config *config, pid_t *ret_pid,
+                           struct tc_error *err)
+{
+    pid_t pid = -1;
+    TC_TRY(fork_child("the monitor", &pid, err));
+    if (pid > 0) {
+        *ret_pid = pid;
+        return TC_OK;
+    }
+    const int fds[3] = {config->nsm_fd, config->session_fd, config->stages_fd};
+    if (confine(fds, TC_UID_MONITOR, TC_FILTER_MONITOR, err) != TC_OK) give_up("the monitor", err);
+    const struct tc_monitor_config kept = {FIRST, SECOND, THIRD};
+    _exit(tc_monitor_main(&kept));
+}
+
+tc_status tc_child_session(const struct tc_session_config *config, pid_t *ret_pid,
+                           struct tc_error *err)
+{
+    pid_t pid = -1;
+    TC_TRY(fork_child("the session", &pid, err));
+    if (pid > 0) {
+        *ret_pid = pid;
+        return TC_OK;
+    }
+    const int fds[3] = {config->host_fd, config->spawner_fd, config->monitor_fd};
+    if (confine(fds, TC_UID_SESSION, TC_FILTER_SESSION, err) != TC_OK) give_up("the session", err);
+    const struct tc_session_config kept = {FIRST, SECOND, THIRD, config->host_tools};
+    _exit(tc_session_main(&kept));
+}
+
+/* --- children under the build's uid --- */
+
+/* Every limit is set, so that the host's own do not shape the build. What the
+ * host caps below that is said, not passed on: a hidden limit would be one that
+ * the statement does not name. */
+static tc_status set_limits(struct tc_error *err)
+{
+    static const struct {
+        const char *name;
+        __rlimit_resource_t resource;
+        rlim_t value;
+    } wanted[] = {
+        {"RLIMIT_CORE", RLIMIT_CORE, 0},
+        {"RLIMIT_NOFILE", RLIMIT_NOFILE, 16384},
+        {"RLIMIT_STACK", RLIMIT_STACK, 8 << 20},
+        {"RLIMIT_MEMLOCK", RLIMIT_MEMLOCK, 64 << 10},
+        {"RLIMIT_RTPRIO", RLIMIT_RTPRIO, 0},
+        {"RLIMIT_CPU", RLIMIT_CPU, RLIM_INFINITY},
+        {"RLIMIT_FSIZE", RLIMIT_FSIZE, RLIM_INFINITY},
+        {"RLIMIT_DATA", RLIMIT_DATA, RLIM_INFINITY},
+        {"RLIMIT_AS", RLIMIT_AS, RLIM_INFINITY},
+    };
+    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
+        struct rlimit limit = {wanted[i].value, wanted[i].value};
+        if (setrlimit(wanted[i].resource, &limit) != 0)
+            return tc_fail_errno(err, TC_UNAVAILABLE, errno,
+                                 "cannot set %s; the hard limit that the worker was started with is "
+                                 "lower",
+                                 wanted[i].name);
+    }
+    /* The cgroup counts the build's processes; this one only must not be lower. */
+    struct rlimit processes;
+    if (getrlimit(RLIMIT_NPROC, &processes) != 0) return tc_fail_errno(err, TC_SYSTEM, errno, "getrlimit");
+    processes.rlim_cur = processes.rlim_max;
+    if (setrlimit(RLIMIT_NPROC, &processes) != 0)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot set RLIMIT_NPROC");
+    return TC_OK;
+}
+
+/* A process that the OOM killer passes over would meet ENOMEM instead, which it
+ * could hide. Being uid 0 of a user namespace gives no right to lower the value
+ * below where the platform started us, so trying tells. */
+static tc_status check_oom_score(struct tc_error *err)
+{
+    TC_AUTO_CLOSE int fd = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
+    char text[16] = "";
+    if (fd < 0 || read(fd, text, sizeof text - 1) <= 0)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot read /proc/self/oom_score_adj");
+    if (*text != '-' && pwrite(fd, "-1", 2, 0) < 0) return TC_OK;
+    return tc_fail(err, TC_UNAVAILABLE,
+                   "the build could withdraw itself from the OOM killer; start the worker with "
+                   "oom_score_adj 0 or above");
+}
+
+/* Joins the cgroup first: from then on whatever it allocates is the build's. */
+static tc_status become_build(const struct tc_cgroup *cgroup, struct tc_error *err)
+{
+    TC_TRY(tc_process_reset_signals(err));
+    TC_TRY(tc_cgroup_join(cgroup, err));
+    TC_TRY(check_oom_score(err));
+    TC_TRY(set_limits(err));
+    (void)umask(022);
+    (void)setpriority(PRIO_PROCESS, 0, 0); /* back up is not allowed to everybody */
+    if (setsid() < 0 || chdir("/") != 0)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot leave the worker's session");
+    return TC_OK;
+}
+
+tc_status tc_child_helper(const struct tc_cgroup *cgroup, int (*main)(int fd, int root_fd), int fd,
+                          int root_fd, pid_t *ret_pid, struct tc_error *err)
+{
+    pid_t pid = -1;
+    TC_TRY(fork_child("a helper", &pid, err));
+    if (pid > 0) {
+        *ret_pid = pid;
+        return TC_OK;
+    }
+    const int fds[2] = {fd, root_fd};
+    if (become_build(cgroup, err) != TC_OK || tc_process_keep(fds, 2, -1, err) != TC_OK ||
+        tc_privilege_drop(TC_UID_BUILD, err) != TC_OK ||
+        tc_filter_self(TC_FILTER_HELPER, err) != TC_OK)
+        give_up("a helper", err);
+    _exit(main(FIRST, SECOND));
+}
+
+static tc_status become_command(const struct tc_cgroup *cgroup,
+                                const struct tc_child_command *command, struct tc_error *err)
+{
+    TC_AUTO_CLOSE int filter = -1;
+    TC_TRY(tc_filter_build_fd(&filter, err));
+    TC_TRY(become_build(cgroup, err));
+    const int fds[3] = {command->command_fd, filter, command->status_fd};
+    TC_TRY(tc_process_keep(fds, 3, command->log_fd, err));
+    filter = -1; /* it lives on at SECOND */
+    TC_TRY(tc_privilege_drop(TC_UID_BUILD, err));
+    /* bwrap closes what it was told about and hands on the rest: the memfd is
+     * the session's too, and not for the build to write into. */
+    if (fcntl(FIRST, F_SETFD, FD_CLOEXEC) != 0)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot mark a descriptor");
+    return TC_OK;
+}
+
+tc_status tc_child_command(const struct tc_cgroup *cgroup, const struct tc_child_command *command,
+                           pid_t *ret_pid, struct tc_error *err)
+{
+    pid_t pid = -1;
+    TC_TRY(fork_child("the command", &pid, err));
+    if (pid > 0) {
+        *ret_pid = pid;
+        return TC_OK;
+    }
+    if (become_command(cgroup, command, err) != TC_OK) {
+        (void)dup2(command->log_fd, STDERR_FILENO);
+        give_up("the sandbox", err);
+    }
+    tc_sandbox_exec(FIRST, SECOND, THIRD);
+}
+
+tc_status tc_child_killer(pid_t *ret_pid, struct tc_error *err)
+{
+    pid_t pid = -1;
+    TC_TRY(fork_child("the killer", &pid, err));
+    if (pid > 0) {
+        *ret_pid = pid;
+        return TC_OK;
+    }
+    /* ESRCH: there was nobody left. */
+    if (tc_privilege_drop(TC_UID_BUILD, err) == TC_OK && (kill(-1, SIGKILL) == 0 || errno == ESRCH))
+        _exit(EXIT_SUCCESS);
+    _exit(EXIT_FAILURE);
+}
