@@ -79,25 +79,44 @@ static bool is_control(uint32_t point)
            (point >= 0x2066 && point <= 0x2069) || point == 0xfeff;
 }
 
+/* The next character of a text: how many bytes it takes and how many it needs
+ * when printed; plain when it stands for itself. */
+static size_t next_printed(struct tc_span text, size_t *ret_needed, bool *ret_plain)
+{
+    uint32_t point = 0;
+    size_t size = utf8_character(text, &point);
+    *ret_plain = size > 0 && !is_control(point) && point != '\\';
+    size_t taken = size > 0 ? size : 1;
+    *ret_needed = *ret_plain ? taken : 4 * taken;
+    return taken;
+}
+
+static bool fits(struct tc_span text, size_t room)
+{
+    while (text.size > 0) {
+        size_t needed;
+        bool plain;
+        size_t taken = next_printed(text, &needed, &plain);
+        if (needed > room) return false;
+        room -= needed;
+        text.data += taken;
+        text.size -= taken;
+    }
+    return true;
+}
+
 char *tc_printable(struct tc_span text, char *out, size_t out_size)
 {
+    static const char cut[] = "...";
     if (out_size == 0) return out;
-    size_t used = 0;
+    size_t used = 0, room = out_size - 1;
+    bool whole = fits(text, room);
+    if (!whole) room = room < sizeof cut - 1 ? 0 : room - (sizeof cut - 1);
     while (text.size > 0) {
-        uint32_t point = 0;
-        size_t size = utf8_character(text, &point);
-        bool plain = size > 0 && !is_control(point) && point != '\\';
-        size_t taken = size > 0 ? size : 1;
-        size_t needed = plain ? size : 4 * taken;
-        /* Room for "..." and the NUL must remain while more text follows. */
-        size_t reserve = text.size > taken ? 4 : 1;
-        if (used + needed + reserve > out_size) {
-            if (out_size > used + 3) {
-                memcpy(out + used, "...", 3);
-                used += 3;
-            }
-            break;
-        }
+        size_t needed;
+        bool plain;
+        size_t taken = next_printed(text, &needed, &plain);
+        if (used + needed > room) break;
         for (size_t i = 0; i < taken; i++) {
             if (plain) {
                 out[used++] = (char)text.data[i];
@@ -110,6 +129,10 @@ char *tc_printable(struct tc_span text, char *out, size_t out_size)
         }
         text.data += taken;
         text.size -= taken;
+    }
+    if (!whole && out_size > sizeof cut) {
+        memcpy(out + used, cut, sizeof cut - 1);
+        used += sizeof cut - 1;
     }
     out[used] = '\0';
     return out;
