@@ -116,8 +116,7 @@ static tc_status enter_worker(const struct launch *launch, int launcher_fd, int 
     const char *arguments[WORKER_ARGUMENTS];
     struct pollfd launcher = {.fd = launcher_fd, .events = POLLIN};
     TC_TRY(tc_process_die_with(0, err));
-    if (poll(&launcher, 1, 0) != 0)
-        return tc_fail(err, TC_INTERRUPTED, "the launcher has ended");
+    if (poll(&launcher, 1, 0) != 0) return tc_fail(err, TC_INTERRUPTED, "the launcher has ended");
     TC_TRY(list_arguments(launch, arguments, err));
     TC_TRY(tc_local_root_enter(&root, err));
     const int fds[4] = {launch->host_fd, launch->nsm_fd, launch->worker_fd, launch->report_fd};
@@ -177,8 +176,8 @@ static tc_status enter_leaf(const struct tc_local_cgroup *cgroup, struct tc_erro
 
 /* Namespaces in two steps: what may be done in the second needs the ids that the
  * client maps between them. */
-static tc_status enter_namespaces(const struct launch *launch, int ready_fd, int go_fd, pid_t parent,
-                                  struct tc_error *err)
+static tc_status enter_namespaces(const struct launch *launch, int ready_fd, int go_fd,
+                                  pid_t parent, struct tc_error *err)
 {
     char byte;
     TC_TRY(tc_process_die_with(parent, err));
@@ -199,7 +198,8 @@ static tc_status enter_namespaces(const struct launch *launch, int ready_fd, int
     return enter_leaf(launch->cgroup, err);
 }
 
-_Noreturn static void run_launcher(const struct launch *launch, int ready_fd, int go_fd, pid_t parent)
+_Noreturn static void run_launcher(const struct launch *launch, int ready_fd, int go_fd,
+                                   pid_t parent)
 {
     struct tc_error err = {0};
     (void)setsid(); /* Ctrl-C is the client's to handle */
@@ -256,7 +256,8 @@ static tc_status fork_attester(const struct tc_backend_config *config, int fd,
                                struct tc_enclave *enclave, struct tc_error *err)
 {
     pid_t parent = getpid(), pid = fork();
-    if (pid < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot start the development attester");
+    if (pid < 0)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot start the development attester");
     if (pid == 0) run_attester(config, fd, parent);
     enclave->attester = pid;
     return TC_OK;
@@ -332,24 +333,28 @@ static bool is_at_or_below(const char *path, const char *folder)
 static tc_status check_host_tool(const char *tool, struct tc_error *err)
 {
     static const char *const taken[] = {"/build", "/home/build", "/tmp", "/proc", "/dev", "/sys"};
-    static const char *const above[] = {"/", "/usr", "/etc", "/home", "/bin", "/sbin", "/lib", "/lib64"};
+    static const char *const above[] = {"/",    "/usr",  "/etc", "/home",
+                                        "/bin", "/sbin", "/lib", "/lib64"};
     TC_AUTO_FREE char *real = realpath(tool, NULL);
     struct stat info;
     if (!real || stat(real, &info) != 0)
         return tc_fail_errno(err, TC_USAGE, errno, "cannot find the host tool %s", tool);
     if (strcmp(real, tool) != 0 || !S_ISDIR(info.st_mode))
-        return tc_fail(err, TC_USAGE,
-                       "the host tool %s has to be a folder by its real and absolute path, which is %s",
-                       tool, real);
+        return tc_fail(
+            err, TC_USAGE,
+            "the host tool %s has to be a folder by its real and absolute path, which is %s", tool,
+            real);
     for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
         if (is_at_or_below(tool, taken[i]))
-            return tc_fail(err, TC_USAGE,
-                           "the host tool %s cannot be shown to the build, which has its own %s: move "
-                           "the tool, for example below /opt",
-                           tool, taken[i]);
+            return tc_fail(
+                err, TC_USAGE,
+                "the host tool %s cannot be shown to the build, which has its own %s: move "
+                "the tool, for example below /opt",
+                tool, taken[i]);
     for (size_t i = 0; i < sizeof above / sizeof *above; i++)
         if (strcmp(tool, above[i]) == 0)
-            return tc_fail(err, TC_USAGE, "%s is not a host tool: name the tool's own folder", tool);
+            return tc_fail(err, TC_USAGE, "%s is not a host tool: name the tool's own folder",
+                           tool);
     return TC_OK;
 }
 
@@ -358,9 +363,11 @@ static tc_status start_parts(const struct tc_backend_config *config, struct tc_e
 {
     struct tc_local_ids ids;
     TC_AUTO_CLOSE int worker = open(config->worker, O_RDONLY | O_CLOEXEC);
-    if (worker < 0) return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot open %s", config->worker);
+    if (worker < 0)
+        return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot open %s", config->worker);
     if (access("/usr/bin/bwrap", X_OK) != 0)
-        return tc_fail(err, TC_UNAVAILABLE, "there is no /usr/bin/bwrap: apt-get install bubblewrap");
+        return tc_fail(err, TC_UNAVAILABLE,
+                       "there is no /usr/bin/bwrap: apt-get install bubblewrap");
     for (const char *const *tool = config->host_tools; tool && *tool; tool++)
         TC_TRY(check_host_tool(*tool, err));
     TC_TRY(tc_local_ids_find(&ids, err));
@@ -373,7 +380,8 @@ static tc_status start_parts(const struct tc_backend_config *config, struct tc_e
     TC_TRY(fork_attester(config, attester, enclave, err));
     tc_close_ptr(&attester); /* so that nobody but the attester keeps it alive */
     enclave->complaints_fd = memfd_create("worker-stderr", MFD_CLOEXEC);
-    if (enclave->complaints_fd < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "memfd_create");
+    if (enclave->complaints_fd < 0)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot make a file for the worker's messages");
     struct launch launch = {.config = config,
                             .stderr_fd = config->debug ? STDERR_FILENO : enclave->complaints_fd,
                             .cgroup = &enclave->cgroup,
@@ -428,8 +436,8 @@ static tc_status stop(struct tc_enclave *enclave, struct tc_error *err)
     if (ready <= 0) {
         result = tc_fail(err, TC_PEER, "the worker did not end and was killed");
         end_process(&enclave->launcher);
-    } else if (waitpid(enclave->launcher, &status, 0) != enclave->launcher ||
-               !WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+    } else if (waitpid(enclave->launcher, &status, 0) != enclave->launcher || !WIFEXITED(status) ||
+               WEXITSTATUS(status) != 0) {
         char said[TC_ERROR_MAX];
         result = tc_fail(err, TC_PEER, "the worker ended with status %d: %s",
                          WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status),

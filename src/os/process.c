@@ -15,7 +15,8 @@ enum { PARKING = 64 }; /* above every place where a descriptor may have to go */
 static tc_status park(int fd, int *ret_fd, struct tc_error *err)
 {
     int parked = fcntl(fd, F_DUPFD_CLOEXEC, PARKING);
-    if (parked < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot duplicate descriptor %d", fd);
+    if (parked < 0)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot duplicate descriptor %d", fd);
     *ret_fd = parked;
     return TC_OK;
 }

@@ -16,6 +16,7 @@
 
 enum { PIECE = TC_WIRE_DATA_MAX, STREAM_FROM = 1 << 20 };
 
+TC_PRINTF(3, 0)
 static void put_text(char *out, size_t size, const char *format, va_list arguments)
 {
     (void)vsnprintf(out, size, format, arguments);

@@ -5,9 +5,8 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -44,8 +43,8 @@ static tc_status confine(const int fds[3], uid_t uid, enum tc_filter_kind filter
     return tc_filter_self(filter, err);
 }
 
-tc_status tc_child_monitor(const struct tc_monitor_config *config, pid_t *ret_pid,
-                           struct tc_error *err)
+static tc_status start_monitor(const struct tc_monitor_config *config, pid_t *ret_pid,
+                               struct tc_error *err)
 {
     pid_t pid = -1;
     TC_TRY(fork_child("the monitor", &pid, err));
@@ -59,8 +58,8 @@ tc_status tc_child_monitor(const struct tc_monitor_config *config, pid_t *ret_pi
     _exit(tc_monitor_main(&kept));
 }
 
-tc_status tc_child_session(const struct tc_session_config *config, pid_t *ret_pid,
-                           struct tc_error *err)
+static tc_status start_session(const struct tc_session_config *config, pid_t *ret_pid,
+                               struct tc_error *err)
 {
     pid_t pid = -1;
     TC_TRY(fork_child("the session", &pid, err));
@@ -72,6 +71,30 @@ tc_status tc_child_session(const struct tc_session_config *config, pid_t *ret_pi
     if (confine(fds, TC_UID_SESSION, TC_FILTER_SESSION, err) != TC_OK) give_up("the session", err);
     const struct tc_session_config kept = {FIRST, SECOND, THIRD, config->host_tools};
     _exit(tc_session_main(&kept));
+}
+
+tc_status tc_children_start(const struct tc_stages_config *config, struct tc_children *ret_children,
+                            struct tc_error *err)
+{
+    int spawner[2], monitor[2], verdicts[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, spawner) != 0 ||
+        socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, monitor) != 0 ||
+        socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, verdicts) != 0)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot make the worker's sockets");
+    ret_children->session_fd = spawner[0];
+    ret_children->verdict_fd = verdicts[0];
+    struct tc_monitor_config for_monitor = {config->nsm_fd, monitor[1], verdicts[1]};
+    struct tc_session_config for_session = {config->host_fd, spawner[1], monitor[0],
+                                            config->host_tools};
+    TC_TRY(start_monitor(&for_monitor, &ret_children->monitor, err));
+    TC_TRY(start_session(&for_session, &ret_children->session, err));
+    (void)close(spawner[1]);
+    (void)close(monitor[0]);
+    (void)close(monitor[1]);
+    (void)close(verdicts[1]);
+    (void)close(config->host_fd);
+    (void)close(config->nsm_fd);
+    return TC_OK;
 }
 
 /* --- children under the build's uid --- */
@@ -99,14 +122,16 @@ static tc_status set_limits(struct tc_error *err)
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
         struct rlimit limit = {wanted[i].value, wanted[i].value};
         if (setrlimit(wanted[i].resource, &limit) != 0)
-            return tc_fail_errno(err, TC_UNAVAILABLE, errno,
-                                 "cannot set %s; the hard limit that the worker was started with is "
-                                 "lower",
-                                 wanted[i].name);
+            return tc_fail_errno(
+                err, TC_UNAVAILABLE, errno,
+                "cannot set %s; the hard limit that the worker was started with is "
+                "lower",
+                wanted[i].name);
     }
     /* The cgroup counts the build's processes; this one only must not be lower. */
     struct rlimit processes;
-    if (getrlimit(RLIMIT_NPROC, &processes) != 0) return tc_fail_errno(err, TC_SYSTEM, errno, "getrlimit");
+    if (getrlimit(RLIMIT_NPROC, &processes) != 0)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot read RLIMIT_NPROC");
     processes.rlim_cur = processes.rlim_max;
     if (setrlimit(RLIMIT_NPROC, &processes) != 0)
         return tc_fail_errno(err, TC_SYSTEM, errno, "cannot set RLIMIT_NPROC");

@@ -9,10 +9,16 @@
 #include "os/cgroup.h"
 #include "worker/stages.h"
 
-tc_status tc_child_monitor(const struct tc_monitor_config *config, pid_t *ret_pid,
-                           struct tc_error *err) TC_MUST_USE;
-tc_status tc_child_session(const struct tc_session_config *config, pid_t *ret_pid,
-                           struct tc_error *err) TC_MUST_USE;
+/* Monitor and session, and the caller's ends of their sockets. Takes over the
+ * descriptors of config: they live on in one child each. On failure what was
+ * started stands in ret_children all the same, to be ended. */
+struct tc_children {
+    pid_t monitor, session;
+    int session_fd; /* requests */
+    int verdict_fd; /* to the monitor */
+};
+tc_status tc_children_start(const struct tc_stages_config *config, struct tc_children *ret_children,
+                            struct tc_error *err) TC_MUST_USE;
 
 /* The unpacker or the collector, in the build's cgroup and under its uid. */
 tc_status tc_child_helper(const struct tc_cgroup *cgroup, int (*main)(int fd, int root_fd), int fd,

@@ -115,7 +115,7 @@ static int refuse_socket_families(scmp_filter_ctx filter, int call)
 
 static int refuse_namespaces(scmp_filter_ctx filter)
 {
-    static const scmp_datum_t flags[] = {CLONE_NEWUSER, CLONE_NEWNS,  CLONE_NEWPID, CLONE_NEWNET,
+    static const scmp_datum_t flags[] = {CLONE_NEWUSER, CLONE_NEWNS,  CLONE_NEWPID,   CLONE_NEWNET,
                                          CLONE_NEWIPC,  CLONE_NEWUTS, CLONE_NEWCGROUP};
     int result = 0;
     for (size_t i = 0; i < sizeof flags / sizeof *flags && result == 0; i++)
@@ -172,7 +172,8 @@ tc_status tc_filter_build_fd(int *ret_fd, struct tc_error *err)
         result = -errno;
     if (result == 0) result = seccomp_export_bpf(filter, fd);
     if (result != 0 || lseek(fd, 0, SEEK_SET) != 0)
-        return tc_fail_errno(err, TC_SYSTEM, -result, "cannot write the build's system call filter");
+        return tc_fail_errno(err, TC_SYSTEM, -result,
+                             "cannot write the build's system call filter");
     *ret_fd = TC_TAKE_FD(fd);
     return TC_OK;
 }

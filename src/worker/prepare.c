@@ -48,9 +48,10 @@ static tc_status check_memory(const struct tc_limits *limits, struct tc_error *e
     /* Strict accounting answers ENOMEM where the limit would have been an OOM
      * kill, and depends on what else runs on the machine. */
     if (overcommit == 2)
-        return tc_fail(err, TC_UNAVAILABLE,
-                       "vm.overcommit_memory is 2, expected 0 or 1: the build could fail for want of "
-                       "memory without a trace; set it to 0");
+        return tc_fail(
+            err, TC_UNAVAILABLE,
+            "vm.overcommit_memory is 2, expected 0 or 1: the build could fail for want of "
+            "memory without a trace; set it to 0");
     uint64_t needed = limits->memory + limits->disk, there = kilobytes * 1024;
     char wanted[16], memory[16], disk[16], seen[16];
     if (there >= needed) return TC_OK;

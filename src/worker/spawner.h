@@ -46,7 +46,8 @@ enum {
  *   /scratch    an empty folder, owned by inner uid 0; stages mounts a tmpfs
  *   /cgroup     cgroup v2 folder delegated to the worker, or a folder with
  *               memory/ and pids/ of v1
- *   bwrap       at /usr/bin/bwrap, with its libraries
+ *   bwrap       at /usr/bin/bwrap, with its libraries, and the empty folder /tmp
+ *               on which it puts the new root together
  *   /proc       of the worker's own pid namespace */
 
 /* How a command ended. clean means: exit status below, no limit reached, no

@@ -20,9 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -88,31 +86,8 @@ static tc_status catch_children(struct stages *stages, struct tc_error *err)
     if (sigprocmask(SIG_SETMASK, &set, NULL) != 0)
         return tc_fail_errno(err, TC_SYSTEM, errno, "cannot block signals");
     stages->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (stages->signal_fd < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot wait for children");
-    return TC_OK;
-}
-
-static tc_status start_processes(struct stages *stages, const struct tc_stages_config *config,
-                                 struct tc_error *err)
-{
-    int spawner[2], monitor[2], verdicts[2];
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, spawner) != 0 ||
-        socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, monitor) != 0 ||
-        socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, verdicts) != 0)
-        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot make the worker's sockets");
-    stages->session_fd = spawner[0];
-    stages->monitor_fd = verdicts[0];
-    struct tc_monitor_config for_monitor = {config->nsm_fd, monitor[1], verdicts[1]};
-    struct tc_session_config for_session = {config->host_fd, spawner[1], monitor[0],
-                                            config->host_tools};
-    TC_TRY(tc_child_monitor(&for_monitor, &stages->monitor, err));
-    TC_TRY(tc_child_session(&for_session, &stages->session, err));
-    (void)close(spawner[1]);
-    (void)close(monitor[0]);
-    (void)close(monitor[1]);
-    (void)close(verdicts[1]);
-    (void)close(config->host_fd);
-    (void)close(config->nsm_fd);
+    if (stages->signal_fd < 0)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot wait for children");
     return TC_OK;
 }
 
@@ -251,11 +226,11 @@ static tc_status classify(struct stages *stages, enum tc_run_end *ret_end, struc
     bool has_run = command_has_run(stages);
     TC_TRY(find_exhaustion(stages, &exhausted, ret_end, err));
     if (exhausted) return TC_OK;
-    *ret_end = stages->killed                         ? TC_RUN_KILLED
-               : stages->timed_out                    ? TC_RUN_TIMEOUT
-               : WIFSIGNALED(stages->command_status)  ? TC_RUN_SIGNALED
-               : has_run                              ? TC_RUN_EXITED
-                                                      : TC_RUN_NOT_STARTED;
+    *ret_end = stages->killed                        ? TC_RUN_KILLED
+               : stages->timed_out                   ? TC_RUN_TIMEOUT
+               : WIFSIGNALED(stages->command_status) ? TC_RUN_SIGNALED
+               : has_run                             ? TC_RUN_EXITED
+                                                     : TC_RUN_NOT_STARTED;
     return TC_OK;
 }
 
@@ -299,6 +274,16 @@ static tc_status end_unpacking(struct stages *stages, struct tc_error *err)
     return answer_status(stages, TC_REQUEST_UNPACKED, &result, err);
 }
 
+/* KILL may cross the command's own end: then there is nothing to kill. */
+static tc_status kill_command(struct stages *stages)
+{
+    if (stages->progress == RUNNING) {
+        stages->killed = true;
+        kill_known(stages->command);
+    }
+    return TC_OK;
+}
+
 /* Acts on the ends that note_end has written down. */
 static tc_status take_ends(struct stages *stages, struct tc_error *err)
 {
@@ -306,11 +291,7 @@ static tc_status take_ends(struct stages *stages, struct tc_error *err)
     if (stages->progress == UNPACKING && stages->helper == 0 && stages->unpacked_asked)
         TC_TRY(end_unpacking(stages, err));
     /* Nothing that still runs can be signed for. */
-    if (stages->broken && stages->progress == RUNNING) {
-        stages->killed = true;
-        kill_known(stages->command);
-    }
-    return TC_OK;
+    return stages->broken ? kill_command(stages) : TC_OK;
 }
 
 static tc_status reap(struct stages *stages, struct tc_error *err)
@@ -368,23 +349,14 @@ static tc_status start_command(struct stages *stages, int command_fd, int log_fd
     return TC_OK;
 }
 
-/* KILL may cross the command's own end: then there is nothing to kill. */
-static tc_status kill_command(struct stages *stages)
-{
-    if (stages->progress == RUNNING) {
-        stages->killed = true;
-        kill_known(stages->command);
-    }
-    return TC_OK;
-}
-
 /* The steps that are answered at once. Returns what serve must answer with. */
 static tc_status step(struct stages *stages, enum tc_request_kind kind,
                       const struct tc_request *request, const int *fds, struct tc_error *err)
 {
     if (stages->broken)
-        return tc_fail(err, TC_REFUSED,
-                       "an earlier step failed or a process of the worker ended: nothing more is done");
+        return tc_fail(
+            err, TC_REFUSED,
+            "an earlier step failed or a process of the worker ended: nothing more is done");
     if (kind == TC_REQUEST_PREPARE) {
         stages->progress = PREPARED;
         return prepare(stages, request, err);
@@ -503,19 +475,21 @@ static tc_status finish(struct stages *stages, tc_status status, struct tc_error
 int tc_stages_run(const struct tc_stages_config *config)
 {
     struct tc_error err = {0};
-    struct stages stages = {.cgroup = TC_CGROUP_NONE,
-                            .build_folder = -1,
-                            .session_fd = -1,
-                            .monitor_fd = -1,
-                            .signal_fd = -1,
-                            .status_fd = -1};
+    struct stages stages = {
+        .cgroup = TC_CGROUP_NONE, .build_folder = -1, .signal_fd = -1, .status_fd = -1};
     tc_status status = tc_cgroup_make("/cgroup", "build", &stages.cgroup, &err);
     if (status == TC_OK && access("/toolchain/bin/bash", X_OK) != 0)
         status = tc_fail_errno(&err, TC_UNAVAILABLE, errno, "the toolchain has no /bin/bash");
-    if (status == TC_OK) status = tc_privilege_keep(serving_capabilities | CAPABILITY(CAP_SYS_ADMIN) |
-                                                     CAPABILITY(CAP_CHOWN), &err);
+    if (status == TC_OK)
+        status = tc_privilege_keep(
+            serving_capabilities | CAPABILITY(CAP_SYS_ADMIN) | CAPABILITY(CAP_CHOWN), &err);
     if (status == TC_OK) status = catch_children(&stages, &err);
-    if (status == TC_OK) status = start_processes(&stages, config, &err);
+    struct tc_children children = {.session_fd = -1, .verdict_fd = -1};
+    if (status == TC_OK) status = tc_children_start(config, &children, &err);
+    stages.session = children.session;
+    stages.monitor = children.monitor;
+    stages.session_fd = children.session_fd;
+    stages.monitor_fd = children.verdict_fd;
     if (status == TC_OK) status = loop(&stages, &err);
     if (finish(&stages, status, &err) == TC_OK) return EXIT_SUCCESS;
     (void)dprintf(STDERR_FILENO, "tee-compile-worker: %s\n", err.message);

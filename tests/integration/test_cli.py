@@ -545,7 +545,8 @@ def main():
             failed += 1
             print(f"FAILED {name}: {type(problem).__name__}: {problem}", flush=True)
         shutil.rmtree(base, ignore_errors=True)
-    left = cgroups() - before
+    # Those of builds that run beside this test are not its business.
+    left = {g for g in cgroups() - before if not os.path.exists(f"/proc/{g.split('.')[1]}")}
     if left:
         failed += 1
         print(f"FAILED: control groups are left: {left}")

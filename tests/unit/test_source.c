@@ -560,6 +560,45 @@ static void what_cannot_be_packed_is_named(void **state)
     assert_int_equal(try_pack("/nonexistent/project", false, &err), TC_USAGE);
 }
 
+/* Changes "moving" as soon as it was announced. */
+struct mover {
+    const char *folder, *command;
+};
+
+static tc_status move(void *context, enum tc_wire_kind kind, struct tc_span payload,
+                      struct tc_error *err)
+{
+    const struct mover *mover = context;
+    struct tc_entry entry;
+    if (kind != TC_WIRE_ENTRY) return TC_OK;
+    TC_TRY(tc_entry_decode(payload, &entry, err));
+    if (tc_span_equal(entry.path, tc_span_of_text("moving")))
+        lab_shell(mover->folder, mover->command);
+    return TC_OK;
+}
+
+static void files_that_change_while_read_are_refused(void **state)
+{
+    (void)state;
+    static const char *const commands[] = {"printf x >>moving", ": >moving", "truncate -s 90000 moving"};
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        char *folder = lab_folder();
+        struct tc_error err = {0};
+        lab_shell(folder, SPEC("") "head -c 100000 /dev/zero >moving");
+        const struct tc_pack_options options = {.folder = folder, .build_file = "build.json"};
+        struct mover mover = {folder, commands[i]};
+        const struct tc_pack_sink sink = {&mover, move};
+        const struct tc_buildspec spec = {0};
+        struct tc_manifest_summary summary;
+        struct tc_pack *pack = NULL;
+        assert_ok(tc_pack_open(&options, &pack, &err), &err);
+        assert_int_equal(tc_pack_send(pack, &spec, &sink, &summary, &err), TC_UNAVAILABLE);
+        assert_says(&err, "changed while it was read");
+        tc_pack_close(pack);
+        lab_remove(folder);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -581,6 +620,7 @@ int main(void)
         cmocka_unit_test(lfs_troubles_are_named),
         cmocka_unit_test(worktrees_alternates_and_packs_work),
         cmocka_unit_test(what_cannot_be_packed_is_named),
+        cmocka_unit_test(files_that_change_while_read_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -141,7 +141,9 @@ int main(int argc, char **argv)
         (void)printf("%s: no such probe\n", what);
         return 2;
     }
-    if (result >= 0) (void)printf("%s: ALLOWED\n", what);
-    else (void)printf("%s: refused %s\n", what, strerrorname_np(reason));
+    if (result >= 0)
+        (void)printf("%s: ALLOWED\n", what);
+    else
+        (void)printf("%s: refused %s\n", what, strerrorname_np(reason));
     return 0;
 }

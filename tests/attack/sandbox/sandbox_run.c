@@ -47,7 +47,8 @@ static bool send_script(int fd, const struct script_head *head, char **commands)
     return true;
 }
 
-static bool parse(int argc, char **argv, struct script_head *head, const char **tools, int *ret_next)
+static bool parse(int argc, char **argv, struct script_head *head, const char **tools,
+                  int *ret_next)
 {
     size_t tools_count = 0;
     int i = 3;
@@ -58,13 +59,20 @@ static bool parse(int argc, char **argv, struct script_head *head, const char **
             continue;
         }
         if (!number(argv[i + 1], &value)) return false;
-        if (strcmp(argv[i], "--timeout") == 0) head->timeout = value;
-        else if (strcmp(argv[i], "--memory") == 0) head->memory = value;
-        else if (strcmp(argv[i], "--disk") == 0) head->disk = value;
-        else if (strcmp(argv[i], "--processes") == 0) head->processes = value;
-        else if (strcmp(argv[i], "--log") == 0) head->log = value;
-        else if (strcmp(argv[i], "--misbehave") == 0) head->misbehave = (uint32_t)value;
-        else return false;
+        if (strcmp(argv[i], "--timeout") == 0)
+            head->timeout = value;
+        else if (strcmp(argv[i], "--memory") == 0)
+            head->memory = value;
+        else if (strcmp(argv[i], "--disk") == 0)
+            head->disk = value;
+        else if (strcmp(argv[i], "--processes") == 0)
+            head->processes = value;
+        else if (strcmp(argv[i], "--log") == 0)
+            head->log = value;
+        else if (strcmp(argv[i], "--misbehave") == 0)
+            head->misbehave = (uint32_t)value;
+        else
+            return false;
     }
     *ret_next = i;
     head->commands = (uint32_t)(argc - i);
@@ -73,8 +81,8 @@ static bool parse(int argc, char **argv, struct script_head *head, const char **
 
 int main(int argc, char **argv)
 {
-    struct script_head head = {.timeout = 120, .memory = 256 << 20, .disk = 64 << 20,
-                               .processes = 64, .log = 1 << 20};
+    struct script_head head = {
+        .timeout = 120, .memory = 256 << 20, .disk = 64 << 20, .processes = 64, .log = 1 << 20};
     const char *tools[5] = {0};
     struct tc_error err = {0};
     char *pem = NULL;

@@ -16,12 +16,12 @@ struct script_head {
 
 enum script_misbehaviour {
     SCRIPT_WELL = 0,
-    SCRIPT_COMMAND_FIRST,   /* COMMAND before PREPARE */
+    SCRIPT_COMMAND_FIRST, /* COMMAND before PREPARE */
     SCRIPT_COLLECT_TWICE,
-    SCRIPT_SESSION_PROBES,  /* the session tries what its filter forbids */
-    SCRIPT_MONITOR_DIES,    /* while the first command runs */
-    SCRIPT_SESSION_DIES,    /* likewise */
-    SCRIPT_NO_FOLDER,       /* a command in a folder that is not there */
+    SCRIPT_SESSION_PROBES, /* the session tries what its filter forbids */
+    SCRIPT_MONITOR_DIES,   /* while the first command runs */
+    SCRIPT_SESSION_DIES,   /* likewise */
+    SCRIPT_NO_FOLDER,      /* a command in a folder that is not there */
 };
 
 #endif

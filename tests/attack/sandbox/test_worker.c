@@ -153,8 +153,8 @@ static void probe_filter(int fd)
     say(fd, "open %s\n", open("/proc/self/status", O_RDONLY) < 0 ? "refused" : "ALLOWED");
     say(fd, "fork %s\n", fork() < 0 ? "refused" : "ALLOWED");
     say(fd, "socket %s\n", socket(AF_UNIX, SOCK_STREAM, 0) < 0 ? "refused" : "ALLOWED");
-    say(fd, "inet pair %s\n", socketpair(AF_INET, SOCK_STREAM, 0, (int[2]){0}) < 0 ? "refused"
-                                                                                 : "ALLOWED");
+    say(fd, "inet pair %s\n",
+        socketpair(AF_INET, SOCK_STREAM, 0, (int[2]){0}) < 0 ? "refused" : "ALLOWED");
     say(fd, "ptrace %s\n", ptrace(PTRACE_TRACEME, 0, 0, 0) < 0 ? "refused" : "ALLOWED");
     say(fd, "kill %s\n", kill(-1, 0) < 0 ? "refused" : "ALLOWED");
     char *const nothing[] = {NULL};
@@ -185,7 +185,8 @@ static bool unpack(const struct tc_session_config *config)
     struct tc_error err = {0};
     struct tc_spawner spawner = {config->spawner_fd};
     int fd;
-    if (failed(config->host_fd, "unpack", tc_spawner_unpack(&spawner, &fd, &err), &err)) return false;
+    if (failed(config->host_fd, "unpack", tc_spawner_unpack(&spawner, &fd, &err), &err))
+        return false;
     (void)close(fd);
     return !failed(config->host_fd, "unpacked", tc_spawner_unpacked(&spawner, &err), &err);
 }
