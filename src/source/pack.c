@@ -92,7 +92,9 @@ static tc_status refuse_repository(const char *path, struct tc_error *err)
     const git_error *last = git_error_last();
     char shown[256];
     (void)tc_printable(tc_span_of_text(path), shown, sizeof shown);
-    if (last && last->message && strcasestr(last->message, "objectformat"))
+    /* As libgit2 1.5 ("objectformat") and 1.9 ("object format 'sha256'") say it. */
+    if (last && last->message &&
+        (strcasestr(last->message, "objectformat") || strcasestr(last->message, "'sha256'")))
         return tc_fail(err, TC_UNAVAILABLE,
                        "%s is a SHA-256 repository, which this version cannot read", shown);
     return tc_git_fail(err, TC_UNAVAILABLE, "cannot open the git repository %s", shown);

@@ -114,6 +114,10 @@ static tc_status set_limits(struct tc_error *err)
         {"RLIMIT_STACK", RLIMIT_STACK, 8 << 20},
         {"RLIMIT_MEMLOCK", RLIMIT_MEMLOCK, 64 << 10},
         {"RLIMIT_RTPRIO", RLIMIT_RTPRIO, 0},
+        {"RLIMIT_NICE", RLIMIT_NICE, 0},
+        {"RLIMIT_SIGPENDING", RLIMIT_SIGPENDING, 1024},
+        {"RLIMIT_MSGQUEUE", RLIMIT_MSGQUEUE, 0},
+        {"RLIMIT_RTTIME", RLIMIT_RTTIME, RLIM_INFINITY},
         {"RLIMIT_CPU", RLIMIT_CPU, RLIM_INFINITY},
         {"RLIMIT_FSIZE", RLIMIT_FSIZE, RLIM_INFINITY},
         {"RLIMIT_DATA", RLIMIT_DATA, RLIM_INFINITY},
@@ -128,7 +132,7 @@ static tc_status set_limits(struct tc_error *err)
                 "lower",
                 wanted[i].name);
     }
-    /* The cgroup counts the build's processes; this one only must not be lower. */
+    /* The cgroup counts the build's processes; this one is not lower (prepare.c). */
     struct rlimit processes;
     if (getrlimit(RLIMIT_NPROC, &processes) != 0)
         return tc_fail_errno(err, TC_SYSTEM, errno, "cannot read RLIMIT_NPROC");

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -62,6 +63,34 @@ static tc_status check_memory(const struct tc_limits *limits, struct tc_error *e
                    tc_human_size(limits->disk, disk), tc_human_size(there, seen));
 }
 
+/* A fork that anything but the build's own cgroup refuses is not counted anywhere:
+ * a probe could swallow it. What the platform gives must exceed what build.json
+ * asks for. */
+static tc_status check_processes(const struct tc_limits *limits, struct tc_error *err)
+{
+    uint64_t needed = limits->processes + TC_SANDBOX_TASKS, threads, pids;
+    struct rlimit own;
+    if (getrlimit(RLIMIT_NPROC, &own) != 0 ||
+        !read_number("/proc/sys/kernel/threads-max", "", &threads) ||
+        !read_number("/proc/sys/kernel/pid_max", "", &pids))
+        return tc_fail(err, TC_UNAVAILABLE, "the kernel does not say how many processes may run");
+    const struct {
+        const char *name;
+        uint64_t value;
+    } there[] = {{"RLIMIT_NPROC (ulimit -Hu)", own.rlim_max},
+                 {"kernel.threads-max", threads},
+                 {"kernel.pid_max", pids}};
+    for (size_t i = 0; i < sizeof there / sizeof *there; i++)
+        if (there[i].value < needed)
+            return tc_fail(err, TC_UNAVAILABLE,
+                           "the build may have %llu processes (limits.processes), but %s of the "
+                           "worker is %llu, expected at least %llu: raise it or lower "
+                           "limits.processes in build.json",
+                           (unsigned long long)limits->processes, there[i].name,
+                           (unsigned long long)there[i].value, (unsigned long long)needed);
+    return TC_OK;
+}
+
 static tc_status make_folder(const char *path, mode_t mode, struct tc_error *err)
 {
     if (mkdir(path, mode) != 0 || chmod(path, mode) != 0 ||
@@ -90,6 +119,7 @@ tc_status tc_prepare(const struct tc_cgroup *cgroup, const struct tc_limits *lim
                      int *ret_build_folder, struct tc_error *err)
 {
     TC_TRY(check_memory(limits, err));
+    TC_TRY(check_processes(limits, err));
     uint64_t needed = limits->memory + limits->disk;
     TC_TRY(tc_cgroup_limit(cgroup, needed, limits->processes + TC_SANDBOX_TASKS, err));
     return make_scratch(ret_build_folder, err);

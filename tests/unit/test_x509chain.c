@@ -36,6 +36,66 @@ static void free_chain(struct chain *chain)
     }
 }
 
+/* A DER SEQUENCE of 128 to 65535 bytes. */
+static void add_sequence(struct tc_buf *buf, struct tc_span content)
+{
+    assert_in_range(content.size, 128, 65535);
+    const uint8_t header[] = {0x30, 0x82, (uint8_t)(content.size >> 8), (uint8_t)content.size};
+    const uint8_t short_header[] = {0x30, 0x81, (uint8_t)content.size};
+    if (content.size > 255)
+        tc_buf_add(buf, header, sizeof header);
+    else
+        tc_buf_add(buf, short_header, sizeof short_header);
+    tc_buf_add_span(buf, content);
+}
+
+/* X509_sign of newer OpenSSL makes everything with extensions a version 3: other
+ * versions are put into what is signed by hand. */
+static X509 *sign_as_version(X509 *certificate, long version, EVP_PKEY *signer,
+                             const EVP_MD *digest)
+{
+    enum { FIELD = 5 };
+    uint8_t *tbs = NULL, *algorithm = NULL, signature[256];
+    const X509_ALGOR *signed_by = NULL;
+    size_t signature_size = sizeof signature;
+    int tbs_size = i2d_re_X509_tbs(certificate, &tbs);
+    assert_true(tbs_size > 128 && tbs[0] == 0x30 && tbs[1] > 0x80);
+    size_t header = 2 + (tbs[1] & 0x7fU);
+    static const uint8_t version_three[FIELD] = {0xa0, 3, 2, 1, 2};
+    assert_memory_equal(tbs + header, version_three, FIELD);
+
+    struct tc_buf body TC_AUTO_BUF = tc_buf_new(8192), inner TC_AUTO_BUF = tc_buf_new(8192),
+                       whole TC_AUTO_BUF = tc_buf_new(8192);
+    const uint8_t field[FIELD] = {0xa0, 3, 2, 1, (uint8_t)version};
+    /* Version 1 is the default, which DER leaves out. */
+    if (version > 0) tc_buf_add(&body, field, sizeof field);
+    tc_buf_add(&body, tbs + header + FIELD, (size_t)tbs_size - header - FIELD);
+    add_sequence(&inner, tc_buf_span(&body));
+    OPENSSL_free(tbs);
+
+    EVP_MD_CTX *context = EVP_MD_CTX_new();
+    assert_int_equal(EVP_DigestSignInit(context, NULL, digest, NULL, signer), 1);
+    assert_int_equal(
+        EVP_DigestSign(context, signature, &signature_size, inner.data, inner.size), 1);
+    EVP_MD_CTX_free(context);
+    X509_get0_signature(NULL, &signed_by, certificate);
+    int algorithm_size = i2d_X509_ALGOR(signed_by, &algorithm);
+    assert_true(algorithm_size > 0 && signature_size < 126);
+    tc_buf_add(&inner, algorithm, (size_t)algorithm_size);
+    OPENSSL_free(algorithm);
+    const uint8_t bits[] = {0x03, (uint8_t)(signature_size + 1), 0};
+    tc_buf_add(&inner, bits, sizeof bits);
+    tc_buf_add(&inner, signature, signature_size);
+    add_sequence(&whole, tc_buf_span(&inner));
+
+    const uint8_t *next = whole.data;
+    X509 *made = d2i_X509(NULL, &next, (long)whole.size);
+    assert_non_null(made);
+    assert_int_equal(X509_get_version(made), version);
+    X509_free(certificate);
+    return made;
+}
+
 static void make_chain(struct chain *chain, size_t place, tweak *change, const EVP_MD *digest)
 {
     static const char *const names[PLACES] = {"root", "first", "second", "leaf"};
@@ -58,7 +118,11 @@ static void make_chain(struct chain *chain, size_t place, tweak *change, const E
         if (i == place) {
             if (change) change(certificate);
             EVP_PKEY *signer = i == ROOT ? chain->keys[i] : issuer.key;
+            long version = X509_get_version(certificate);
+            assert_int_equal(X509_set_version(certificate, X509_VERSION_3), 1);
             assert_true(X509_sign(certificate, signer, digest) > 0);
+            if (version != X509_VERSION_3)
+                certificate = sign_as_version(certificate, version, signer, digest);
         }
         int size = i2d_X509(certificate, &der);
         assert_true(size > 0);

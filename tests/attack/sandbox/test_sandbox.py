@@ -287,6 +287,15 @@ class Sandbox:
         self.assertIn("FAIL prepare unavailable", result.text)
         self.assertRegex(result.text, r"limits.memory 64\.0 TiB.*only .* are available")
 
+    def test_too_few_processes(self):
+        """A host that caps forks below what build.json allows could let a probe fail unseen."""
+        line = self.command("true", processes=300)
+        at = line.index(os.path.join(TOOLS, os.path.basename(RUN)))
+        line[at:at] = ["prlimit", "--nproc=200:200", "--"]
+        done = subprocess.run(line, capture_output=True, text=True, errors="replace", timeout=300, check=False)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertRegex(done.stdout, r"FAIL prepare unavailable.*RLIMIT_NPROC .* is 200, expected at least 302")
+
     # --- the worker's own processes ---
 
     def test_session_filter(self):
