@@ -261,7 +261,10 @@ static tc_status serve(int fd, struct attester *attester, struct tc_error *err)
         if (size == 0) return TC_OK;
         tc_buf_reset(&response);
         TC_TRY(answer(attester, (struct tc_span){request, size}, &response, err));
-        TC_TRY(tc_block_send(fd, tc_buf_span(&response), peer, err));
+        tc_status sent = tc_block_send(fd, tc_buf_span(&response), peer, err);
+        /* A worker that is gone says elsewhere why; to the attester it hung up. */
+        if (sent == TC_PEER) *err = (struct tc_error){0};
+        if (sent != TC_OK) return sent == TC_PEER ? TC_OK : sent;
     }
     return tc_fail(err, TC_LIMIT, "the worker asked the attester more than %d times", REQUESTS_MAX);
 }
