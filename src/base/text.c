@@ -138,6 +138,32 @@ char *tc_printable(struct tc_span text, char *out, size_t out_size)
     return out;
 }
 
+void tc_printable_lines(struct tc_span text, struct tc_buf *buf)
+{
+    enum { PIECE = 1024 };
+    while (text.size > 0) {
+        size_t size = 0;
+        while (size < text.size && text.data[size] != '\n' && text.data[size] != '\t')
+            size++;
+        /* A long line goes in pieces that end between two characters. */
+        if (size > PIECE) {
+            size = PIECE;
+            for (int i = 0; i < 3 && (text.data[size] & 0xc0) == 0x80; i++)
+                size--;
+        }
+        if (size > 0) {
+            char printed[4 * PIECE + 1];
+            tc_buf_add_text(buf, tc_printable((struct tc_span){text.data, size}, printed,
+                                              sizeof printed));
+        } else {
+            size = 1;
+            tc_buf_add_u8(buf, *text.data);
+        }
+        text.data += size;
+        text.size -= size;
+    }
+}
+
 enum { WORD_MAX = 64 };
 
 static size_t edit_distance(const char *a, const char *b)

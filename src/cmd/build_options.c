@@ -15,17 +15,22 @@ const char tc_build_usage[] =
     "  --dir DIR           the project (default: .)\n"
     "  --build-file PATH   its build.json, inside the project (default: build.json)\n"
     "  --image NAME        toolchain; this version has \"host\": the machine's own, unmeasured\n"
+    "                      (default: \"image\" of build.json)\n"
     "  --host-tool DIR     with --image host: bind DIR read-only, DIR/bin first in PATH (repeatable)\n"
     "  --backend NAME      auto or local (default: auto)\n"
     "  --nonce HEX         1 to 64 bytes that go into the signed document\n"
     "  --output FILE       the bundle (default: release.tar)\n"
     "  --detached FILE     also a bundle without the outputs\n"
-    "  --extract DIR       also the outputs as files\n"
+    "  --extract DIR       also the outputs as files (with --detached and without --output,\n"
+    "                      no release.tar is written)\n"
     "  --allow-dirty       build a changed work tree, without a commit\n"
     "  --no-log            keep the build's log out of the bundle\n"
     "  --json              the result on stdout as one object\n"
     "  --debug             messages of the worker itself on stderr\n"
     "  --help              this text\n"
+    "\n"
+    "Options may begin with one dash (-dir, -output, -nonce, -debug). -mem N is accepted and\n"
+    "ignored: memory comes from limits.memory of build.json.\n"
     "\n"
     "Exit status: 0 built and verified; 1 the build failed or a limit was reached;\n"
     "2 it could not be tried.\n";
@@ -122,10 +127,10 @@ static tc_status take(struct tc_build_options *options, int option, const char *
     case OPT_DEBUG: options->debug = true; return TC_OK;
     case OPT_HELP: options->help = true; return TC_OK;
     case OPT_NITRO: return refuse("--nitro", "it has the local back end only", err);
-    case OPT_MEM: return refuse("--mem", "memory comes from limits.memory of build.json", err);
+    case OPT_MEM: options->memory_given = true; return TC_OK;
     case OPT_WITH_SOURCE: return refuse("--with-source", "publish the source beside it", err);
-    case OPT_ARCHIVE:
-    case OPT_REPLAY: return refuse("--archive and --replay", "builds have no network yet", err);
+    case OPT_ARCHIVE: return refuse("--archive", "builds have no network yet", err);
+    case OPT_REPLAY: return refuse("--replay", "builds have no network yet", err);
     default: return tc_fail(err, TC_USAGE, "unknown option, or its value is missing");
     }
 }
@@ -141,10 +146,10 @@ static tc_status check(const struct tc_build_options *options, struct tc_error *
                        "--image %s is not part of this version: it has \"host\", the machine's own "
                        "toolchain",
                        options->image);
-    if (!options->image)
+    if (options->output && strcmp(options->output, "-") == 0)
         return tc_fail(err, TC_USAGE,
-                       "no image is chosen: --image host builds with this machine's own toolchain, "
-                       "which the report will call unmeasured");
+                       "--output - is not possible: a bundle gets its name only once it has "
+                       "verified; name a file");
     struct tc_span build_file = tc_span_of_text(options->build_file);
     if (!tc_path_is_safe(build_file) || !tc_is_utf8(build_file))
         return tc_fail(err, TC_USAGE, "--build-file takes a path inside the project");

@@ -1,7 +1,10 @@
 #include "cmd/build_ui.h"
 
+#include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
+#include "base/cleanup.h"
 #include "base/text.h"
 #include "cmd/print.h"
 
@@ -36,7 +39,8 @@ void tc_build_ui_source(struct tc_build_ui *ui, const struct tc_pack *pack, cons
         (void)snprintf(line, sizeof line, "source: %s at commit %s", name, hex);
     } else {
         (void)snprintf(line, sizeof line, "source: %s as it lies%s: the report carries no commit",
-                       name, tc_pack_is_dirty(pack) ? " (changed since the last commit)" : "");
+                       name, tc_pack_is_dirty(pack) ? " (changed since the last commit)"
+                                              : " (no git repository of its own)");
     }
     say(ui, line);
     size_t untracked = tc_pack_untracked(pack);
@@ -45,6 +49,15 @@ void tc_build_ui_source(struct tc_build_ui *ui, const struct tc_pack *pack, cons
                        untracked == 1 ? " is" : "s are");
         say(ui, line);
     }
+}
+
+void tc_build_ui_warn(struct tc_build_ui *ui, const char *text)
+{
+    char shown[1024];
+    (void)fprintf(ui->out, "%swarning:%s %s\n", ui->colour ? "\033[33m" : "",
+                  ui->colour ? "\033[0m" : "",
+                  tc_printable(tc_span_of_text(text), shown, sizeof shown));
+    (void)fflush(ui->out);
 }
 
 void tc_build_ui_start(struct tc_build_ui *ui, const char *backend)
@@ -90,25 +103,11 @@ void tc_build_ui_phase(struct tc_build_ui *ui, enum tc_phase phase)
 
 void tc_build_ui_log(struct tc_build_ui *ui, struct tc_span bytes)
 {
-    /* Line by line: newline and tab pass, everything else that could steer a
-     * terminal is escaped. */
-    while (bytes.size > 0) {
-        size_t size = 0;
-        while (size < bytes.size && size < 4096 && bytes.data[size] != '\n' &&
-               bytes.data[size] != '\t')
-            size++;
-        if (size > 0) {
-            char text[4 * 4096 + 8];
-            (void)fputs(tc_printable((struct tc_span){bytes.data, size}, text, sizeof text), ui->out);
-            ui->line_open = true;
-        } else {
-            (void)fputc(bytes.data[0], ui->out);
-            ui->line_open = bytes.data[0] != '\n';
-            size = 1;
-        }
-        bytes.data += size;
-        bytes.size -= size;
-    }
+    TC_AUTO_BUF struct tc_buf text = tc_buf_new(4 * bytes.size);
+    if (bytes.size == 0) return;
+    tc_printable_lines(bytes, &text);
+    (void)fwrite(text.data, 1, text.size, ui->out);
+    ui->line_open = bytes.data[bytes.size - 1] != '\n';
     (void)fflush(ui->out);
 }
 
@@ -117,9 +116,56 @@ void tc_build_ui_end(struct tc_build_ui *ui)
     close_phase(ui);
 }
 
-void tc_build_ui_done(struct tc_build_ui *ui, const struct tc_verdict *verdict, const char *bundle,
-                      const char *detached, const char *root, bool root_created)
+/* A word as a shell takes it, on one line and safe on a terminal. */
+static void add_word(struct tc_buf *line, const char *word)
 {
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                "/._-+=:@%,";
+    char shown[1024];
+    tc_buf_add_u8(line, ' ');
+    if (*word && word[strspn(word, plain)] == '\0') {
+        tc_buf_add_text(line, word);
+        return;
+    }
+    (void)tc_printable(tc_span_of_text(word), shown, sizeof shown);
+    tc_buf_add_u8(line, '\'');
+    for (const char *c = shown; *c; c++)
+        if (*c == '\'')
+            tc_buf_add_text(line, "'\\''");
+        else
+            tc_buf_add_u8(line, (uint8_t)*c);
+    tc_buf_add_u8(line, '\'');
+}
+
+/* A detached bundle is judged with its outputs beside it. */
+static void say_how_to_check(struct tc_build_ui *ui, const struct tc_verdict *verdict,
+                             const struct tc_build_made *made)
+{
+    enum { NAMED_MAX = 3 };
+    TC_AUTO_BUF struct tc_buf line = tc_buf_new(16384);
+    tc_buf_add_text(&line, "check it: tee-compile verify --root");
+    add_word(&line, made->root);
+    tc_buf_add_text(&line, " --allow-unmeasured");
+    add_word(&line, made->bundle ? made->bundle : made->detached);
+    const struct tc_statement *statement = &verdict->statement;
+    if (!made->bundle && (!made->extract || statement->subjects_count > NAMED_MAX)) {
+        tc_buf_add_text(&line, " --artifact FILE (once for each output)");
+    } else if (!made->bundle) {
+        for (size_t i = 0; i < statement->subjects_count; i++) {
+            TC_AUTO_FREE char *path = NULL;
+            if (asprintf(&path, "%s/%s", made->extract, statement->subjects[i].path) < 0) return;
+            tc_buf_add_text(&line, " --artifact");
+            add_word(&line, path);
+        }
+    }
+    TC_AUTO_FREE char *text = tc_buf_take_text(&line);
+    if (text) say(ui, text);
+}
+
+void tc_build_ui_done(struct tc_build_ui *ui, const struct tc_verdict *verdict,
+                      const struct tc_build_made *made)
+{
+    const char *bundle = made->bundle;
     char line[1024], size[16];
     for (size_t i = 0; i < verdict->statement.subjects_count; i++) {
         const struct tc_subject *subject = &verdict->statement.subjects[i];
@@ -130,17 +176,14 @@ void tc_build_ui_done(struct tc_build_ui *ui, const struct tc_verdict *verdict, 
                        tc_human_size(subject->size, size));
         say(ui, line);
     }
-    if (root_created) {
-        (void)snprintf(line, sizeof line, "made this machine's development root: %s", root);
+    if (made->root_created) {
+        (void)snprintf(line, sizeof line, "made this machine's development root: %s", made->root);
         say(ui, line);
     }
     int64_t spent = now_ms() - ui->started_ms;
     (void)snprintf(line, sizeof line, "built and verified in %lld.%02lld s: %s%s%s",
                    (long long)(spent / 1000), (long long)(spent % 1000 / 10), bundle ? bundle : "",
-                   bundle && detached ? " and " : "", detached ? detached : "");
+                   bundle && made->detached ? " and " : "", made->detached ? made->detached : "");
     say(ui, line);
-    (void)snprintf(line, sizeof line,
-                   "check it: tee-compile verify --root %s --allow-unmeasured %s", root,
-                   bundle ? bundle : detached ? detached : "BUNDLE");
-    say(ui, line);
+    say_how_to_check(ui, verdict, made);
 }

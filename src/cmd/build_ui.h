@@ -24,9 +24,16 @@ void tc_build_ui_source(struct tc_build_ui *ui, const struct tc_pack *pack, cons
 void tc_build_ui_start(struct tc_build_ui *ui, const char *backend);
 void tc_build_ui_phase(struct tc_build_ui *ui, enum tc_phase phase);
 void tc_build_ui_log(struct tc_build_ui *ui, struct tc_span bytes);
+void tc_build_ui_warn(struct tc_build_ui *ui, const char *text);
 void tc_build_ui_end(struct tc_build_ui *ui); /* closes an open line */
-/* bundle and detached may be NULL. */
-void tc_build_ui_done(struct tc_build_ui *ui, const struct tc_verdict *verdict, const char *bundle,
-                      const char *detached, const char *root, bool root_created);
+
+struct tc_build_made {
+    const char *bundle, *detached, *extract; /* paths; NULL: not made, but not bundle and detached both */
+    const char *root; /* the development root that signed */
+    bool root_created;
+};
+/* What was made and the command that checks it. */
+void tc_build_ui_done(struct tc_build_ui *ui, const struct tc_verdict *verdict,
+                      const struct tc_build_made *made);
 
 #endif

@@ -82,22 +82,6 @@ static tc_status catch_signals(int *ret_fd, struct tc_error *err)
     return TC_OK;
 }
 
-static tc_status open_outputs(struct build *build, struct tc_error *err)
-{
-    const struct tc_build_options *options = &build->options;
-    build->keep_bundle = options->output || !(options->detached && options->extract);
-    const char *path = options->output ? options->output : "release.tar";
-    build->bundle_path = strdup(path);
-    if (!build->bundle_path || asprintf(&build->log_path, "%s.log", path) < 0) {
-        build->log_path = NULL;
-        return tc_fail(err, TC_SYSTEM, "out of memory");
-    }
-    TC_TRY(tc_tempfile_open(path, &build->bundle, err));
-    TC_TRY(tc_tempfile_open(build->log_path, &build->log, err));
-    if (options->detached) TC_TRY(tc_tempfile_open(options->detached, &build->detached, err));
-    return options->extract ? tc_extract_open(options->extract, &build->extract, err) : TC_OK;
-}
-
 /* An absolute path of a file that may not exist yet; owned, NULL when its folder
  * cannot be resolved. */
 static char *absolute(const char *path)
@@ -108,6 +92,66 @@ static char *absolute(const char *path)
     char *result;
     if (!real || asprintf(&result, "%s/%s", real, slash ? slash + 1 : path) < 0) return NULL;
     return result;
+}
+
+static bool is_same_file(const char *one, const char *other)
+{
+    TC_AUTO_FREE char *first = absolute(one);
+    TC_AUTO_FREE char *second = absolute(other);
+    return first && second && strcmp(first, second) == 0;
+}
+
+static tc_status open_outputs(struct build *build, struct tc_error *err)
+{
+    const struct tc_build_options *options = &build->options;
+    build->keep_bundle = options->output || !(options->detached && options->extract);
+    const char *path = options->output ? options->output : "release.tar";
+    build->bundle_path = strdup(path);
+    if (!build->bundle_path || asprintf(&build->log_path, "%s.log", path) < 0) {
+        build->log_path = NULL;
+        return tc_fail(err, TC_SYSTEM, "out of memory");
+    }
+    if (options->detached && is_same_file(path, options->detached))
+        return tc_fail(err, TC_USAGE, "--output and --detached both name %s: give each a name of its own",
+                       options->detached);
+    TC_TRY(tc_tempfile_open(path, &build->bundle, err));
+    TC_TRY(tc_tempfile_open(build->log_path, &build->log, err));
+    if (options->detached) TC_TRY(tc_tempfile_open(options->detached, &build->detached, err));
+    return options->extract ? tc_extract_open(options->extract, &build->extract, err) : TC_OK;
+}
+
+/* --image, else what build.json names. */
+static tc_status choose_image(struct build *build, struct tc_error *err)
+{
+    struct tc_build_options *options = &build->options;
+    const char *named = build->spec.image;
+    if (!options->image && named && strcmp(named, "host") == 0) options->image = named;
+    if (!options->image)
+        return tc_fail(err, named ? TC_UNAVAILABLE : TC_USAGE,
+                       "%s%s%s: --image host builds with this machine's own toolchain, which the "
+                       "report will call unmeasured",
+                       named ? "image " : "no image is chosen", named ? named : "",
+                       named ? " of the build file is not part of this version" : "");
+    return TC_OK;
+}
+
+/* What build.json asks for and this build does not do. */
+static void warn_of_the_ignored(struct build *build)
+{
+    char text[512];
+    const struct tc_buildspec *spec = &build->spec;
+    if (build->options.memory_given)
+        tc_build_ui_warn(&build->ui, "-mem is ignored: memory comes from limits.memory");
+    if (spec->image && strcmp(spec->image, build->options.image) != 0) {
+        (void)snprintf(text, sizeof text, "the build file names image %s; this build uses %s",
+                       spec->image, build->options.image);
+        tc_build_ui_warn(&build->ui, text);
+    }
+    if (tc_pack_kind(build->pack) == TC_SOURCE_GIT) return;
+    if (spec->source_git)
+        tc_build_ui_warn(&build->ui, "source.git is ignored: the source is no clean git commit");
+    if (spec->omitted_count > 0)
+        tc_build_ui_warn(&build->ui, "source.omit is ignored: the source is no clean git commit");
 }
 
 static tc_status read_project(struct build *build, struct tc_error *err)
@@ -125,7 +169,9 @@ static tc_status read_project(struct build *build, struct tc_error *err)
     TC_TRY(tc_buildspec_parse(tc_pack_build_file(build->pack), options->build_file, &build->spec,
                               err));
     TC_TRY(tc_buildspec_check_supported(&build->spec, options->build_file, err));
+    TC_TRY(choose_image(build, err));
     tc_build_ui_source(&build->ui, build->pack, options->folder);
+    warn_of_the_ignored(build);
     return TC_OK;
 }
 
@@ -260,7 +306,14 @@ static tc_status run(struct build *build, struct tc_error *err)
 static void keep_log(struct build *build, struct tc_error *err)
 {
     struct tc_error ignored = {0};
-    if (build->log.fd < 0 || lseek(build->log.fd, 0, SEEK_END) <= 0) return;
+    if (build->log.fd < 0) return;
+    if (lseek(build->log.fd, 0, SEEK_END) <= 0) {
+        size_t used = strlen(err->message);
+        if (err->status == TC_BUILD || err->status == TC_LIMIT)
+            (void)snprintf(err->message + used, sizeof err->message - used,
+                           "\nthe build printed nothing: there is no log");
+        return;
+    }
     if (tc_tempfile_commit(&build->log, &ignored) == TC_OK) {
         size_t used = strlen(err->message);
         (void)snprintf(err->message + used, sizeof err->message - used, "\nthe build's log is in %s",
@@ -306,9 +359,12 @@ static tc_status print_failure_json(const struct tc_error *failure, struct tc_er
 static void print_result(struct build *build, const struct tc_error *failure)
 {
     struct tc_error err = {0};
-    if (failure->status == TC_OK)
-        tc_build_ui_done(&build->ui, &build->verdict, build->keep_bundle ? build->bundle_path : NULL,
-                         build->options.detached, build->devroot_pem, build->devroot_created);
+    const struct tc_build_made made = {.bundle = build->keep_bundle ? build->bundle_path : NULL,
+                                       .detached = build->options.detached,
+                                       .extract = build->options.extract,
+                                       .root = build->devroot_pem,
+                                       .root_created = build->devroot_created};
+    if (failure->status == TC_OK) tc_build_ui_done(&build->ui, &build->verdict, &made);
     if (failure->status != TC_OK) tc_print_error("build", failure);
     if (!build->options.json) return;
     tc_status status = failure->status == TC_OK

@@ -183,8 +183,8 @@ static tc_status check_variable(const struct tc_json *at, const char *text, stru
                             "with a digit");
     if (is_reserved(text, size))
         return tc_json_fail(at, err,
-                            "%.*s is set by the worker and cannot be set here; set it inside the "
-                            "command if the command needs another value",
+                            "%.*s cannot be set here, where it would act on more than the command; set "
+                            "it inside the command",
                             (int)size, text);
     return TC_OK;
 }

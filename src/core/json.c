@@ -169,7 +169,11 @@ tc_status tc_json_check_keys(const struct tc_json *at, const char *const *known,
         const char *nearest = tc_nearest_word(member.key, known);
         if (nearest)
             return tc_json_fail(&member, err, "unknown key; did you mean \"%s\"?", nearest);
-        return tc_json_fail(&member, err, "unknown key");
+        char list[512] = "";
+        for (size_t i = 0, used = 0; known[i] && used < sizeof list; i++)
+            used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "",
+                                     known[i]);
+        return tc_json_fail(&member, err, "unknown key; there are: %s", list);
     }
     return TC_OK;
 }

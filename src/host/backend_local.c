@@ -339,11 +339,12 @@ static tc_status check_host_tool(const char *tool, struct tc_error *err)
     struct stat info;
     if (!real || stat(real, &info) != 0)
         return tc_fail_errno(err, TC_USAGE, errno, "cannot find the host tool %s", tool);
-    if (strcmp(real, tool) != 0 || !S_ISDIR(info.st_mode))
-        return tc_fail(
-            err, TC_USAGE,
-            "the host tool %s has to be a folder by its real and absolute path, which is %s", tool,
-            real);
+    if (!S_ISDIR(info.st_mode))
+        return tc_fail(err, TC_USAGE, "the host tool %s is no folder: name the folder it is in", tool);
+    if (strcmp(real, tool) != 0)
+        return tc_fail(err, TC_USAGE,
+                       "the host tool %s has to be named by its real and absolute path, which is %s",
+                       tool, real);
     for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
         if (is_at_or_below(tool, taken[i]))
             return tc_fail(

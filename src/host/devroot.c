@@ -67,12 +67,16 @@ static tc_status make_folders(const char *folder, struct tc_error *err)
     if (!path) return tc_fail(err, TC_SYSTEM, "out of memory for a path");
     for (char *slash = strchr(path + (*path == '/'), '/'); slash; slash = strchr(slash + 1, '/')) {
         *slash = '\0';
-        /* What really stands in the way shows when the last one is made. */
-        (void)mkdir(path, 0755);
+        if (mkdir(path, 0755) != 0 && errno != EEXIST)
+            return tc_fail_errno(err, TC_UNAVAILABLE, errno,
+                                 "cannot make the folder %s for the development root; set "
+                                 "XDG_DATA_HOME to a place that can be written",
+                                 path);
         *slash = '/';
     }
     if (mkdir(path, 0700) != 0 && errno != EEXIST)
-        return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot make the folder %s", folder);
+        return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot make the folder %s; set XDG_DATA_HOME to a place that can be "
+                             "written", folder);
     return TC_OK;
 }
 

@@ -61,11 +61,12 @@ tc_status tc_tempfile_open(const char *path, struct tc_tempfile *ret_file, struc
     TC_AUTO_TEMPFILE struct tc_tempfile file = TC_TEMPFILE_NONE;
     const char *name = last_name(path);
     if (!*name || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-        return tc_fail(err, TC_USAGE, "%s names no file", path);
+        return tc_fail(err, TC_USAGE, "\"%s\" names no file: expected a file's path", path);
     TC_TRY(open_folder(path, &file.folder_fd, err));
     struct stat info;
     if (fstatat(file.folder_fd, name, &info, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(info.st_mode))
-        return tc_fail(err, TC_USAGE, "%s exists and is no regular file", path);
+        return tc_fail(err, TC_USAGE, "%s exists and is %s: name another file or take it away", path,
+                       S_ISLNK(info.st_mode) ? "a symlink" : "no regular file");
     file.path = strdup(path);
     if (!file.path) return tc_fail(err, TC_SYSTEM, "out of memory");
     file.fd = openat(file.folder_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0644);

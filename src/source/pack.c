@@ -188,7 +188,7 @@ static tc_status build_file_of_head(struct tc_pack *pack, struct tc_error *err)
     int failed = git_object_lookup_bypath(&blob, commit, pack->build_path, GIT_OBJECT_BLOB);
     git_object_free(commit);
     if (failed)
-        return no_build_file(pack, " at HEAD: write one (tee-compile init) and commit it", err);
+        return no_build_file(pack, " at HEAD: write one and commit it", err);
     git_object_size_t size = git_blob_rawsize((git_blob *)blob);
     if (size <= TC_BUILDSPEC_SIZE_MAX)
         tc_buf_add(&pack->build_file, git_blob_rawcontent((git_blob *)blob), (size_t)size);
@@ -209,11 +209,17 @@ static tc_status build_file_of_folder(struct tc_pack *pack, struct tc_error *err
     uint64_t size;
     bool executable;
     struct tc_error why = {0};
+    struct stat info;
     if (!folder) return tc_fail(err, TC_SYSTEM, "out of memory");
     if (tc_folder_open(pack->folder_fd, folder, &parent, &why) != TC_OK ||
         tc_file_open(parent, slash ? slash + 1 : pack->build_path, pack->build_path, &fd, &size,
                      &executable, &why) != TC_OK)
-        return no_build_file(pack, ": write one (tee-compile init)", err);
+        return no_build_file(pack,
+                             fstatat(pack->folder_fd, pack->build_path, &info,
+                                     AT_SYMLINK_NOFOLLOW) != 0
+                                 ? ": write one"
+                                 : ": what has that name is no regular file that can be read",
+                             err);
     uint8_t bytes[TC_BUILDSPEC_SIZE_MAX + 1];
     size_t filled = 0;
     while (filled < sizeof bytes) {

@@ -47,14 +47,17 @@ static tc_status send_ready(struct tc_buildlog *log, struct tc_error *err)
 tc_status tc_buildlog_add(struct tc_buildlog *log, struct tc_span bytes, struct tc_error *err)
 {
     char most[16];
-    if (bytes.size > log->limit - log->raw)
+    bool fits = bytes.size <= log->limit - log->raw;
+    if (!fits) bytes.size = (size_t)(log->limit - log->raw);
+    log->raw += bytes.size;
+    tc_redactor_add(log->redactor, bytes, &log->ready);
+    TC_TRY(send_ready(log, err));
+    if (!fits)
         return tc_fail(err, TC_LIMIT,
                        "the build wrote more log than limits.log allows (%s): nothing is signed; "
                        "make it quieter or raise limits.log",
                        tc_human_size(log->limit, most));
-    log->raw += bytes.size;
-    tc_redactor_add(log->redactor, bytes, &log->ready);
-    return send_ready(log, err);
+    return TC_OK;
 }
 
 tc_status tc_buildlog_flush(struct tc_buildlog *log, struct tc_error *err)

@@ -22,7 +22,8 @@ tc_status tc_buildlog_init(struct tc_buildlog *log, struct tc_channel *host, uin
                            struct tc_error *err) TC_MUST_USE;
 void tc_buildlog_done(struct tc_buildlog *log); /* accepts a zeroed one */
 
-/* TC_LIMIT when the limit is passed: what passes it is not sent. */
+/* TC_LIMIT when the limit is passed: what fits is sent all the same, for whoever
+ * looks for the reason. */
 tc_status tc_buildlog_add(struct tc_buildlog *log, struct tc_span bytes, struct tc_error *err)
     TC_MUST_USE;
 /* Sends an unfinished last line; at the end of each command. */

@@ -238,7 +238,8 @@ tc_status tc_find_outputs(int root_fd, const char *pattern, struct tc_found *fou
     TC_TRY(expand(&search, "", pattern, err));
     if (search.matches == 0)
         return tc_fail(err, TC_REFUSED,
-                       "output.files names \"%s\", but the build left nothing that matches",
+                       "output.files names \"%s\", but the build left no file that matches (empty "
+                       "folders are no outputs)",
                        tc_printable(tc_span_of_text(pattern), shown, sizeof shown));
     return TC_OK;
 }

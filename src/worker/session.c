@@ -180,19 +180,20 @@ static tc_status collect_one(struct session *session, const struct tc_named_comm
                                       "a command of input.collect", &session->log, err);
     session->log.capture = NULL;
     TC_TRY(status);
-    /* One line, since that is how it will be shown: lines are joined by " | ". */
-    while (output.size > 0 && output.data[output.size - 1] == '\n')
-        output.size--;
-    TC_AUTO_BUF struct tc_buf joined = tc_buf_new(4 * TC_COLLECTED_MAX);
-    for (size_t i = 0; i < output.size; i++)
-        if (output.data[i] == '\n')
-            tc_buf_add_text(&joined, " | ");
-        else
-            tc_buf_add_u8(&joined, output.data[i]);
-    struct tc_span said = tc_buf_span(&joined);
-    char text[TC_COLLECTED_MAX + 1];
-    struct tc_collected collected = {wanted->name, wanted->command,
-                                     tc_printable(said, text, sizeof text)};
+    /* As text that is safe to show; what does not fit is said to be missing. */
+    TC_AUTO_BUF struct tc_buf said = tc_buf_new(4 * TC_COLLECTED_MAX);
+    tc_printable_lines(tc_buf_span(&output), &said);
+    static const char cut[] = "\n[cut]\n";
+    bool whole = output.size < TC_COLLECTED_MAX && said.size <= TC_COLLECTED_MAX;
+    if (!whole) {
+        size_t size = TC_COLLECTED_MAX - (sizeof cut - 1);
+        while (said.size > size || (said.size > 0 && (said.data[said.size - 1] & 0x80)))
+            said.size--;
+        tc_buf_add_text(&said, cut);
+    }
+    TC_AUTO_FREE char *text = tc_buf_take_text(&said);
+    if (!text) return tc_fail(err, TC_SYSTEM, "out of memory for what a command said");
+    struct tc_collected collected = {wanted->name, wanted->command, text};
     return tc_monitor_collected(&session->monitor, &collected, err);
 }
 

@@ -135,8 +135,9 @@ tc_status tc_run_result_check(const struct tc_run_result *result, const struct t
                        what, (unsigned long long)limits->timeout);
     case TC_RUN_OUT_OF_MEMORY:
         return tc_fail(err, TC_LIMIT,
-                       "%s ran out of memory or disk (limits.memory %s, limits.disk %s): nothing is "
-                       "signed, whatever its exit status; raise them in build.json",
+                       "%s ran out of memory or disk (limits.memory %s and limits.disk %s, counted "
+                       "together): nothing is signed, whatever its exit status; raise them in "
+                       "build.json",
                        what, tc_human_size(limits->memory, memory),
                        tc_human_size(limits->disk, disk));
     case TC_RUN_OUT_OF_PROCESSES:

@@ -3,6 +3,7 @@
 left behind. Every build here is a real one on the local back end.
 
 usage: test_cli.py TEE_COMPILE [NAME...]"""
+import base64
 import hashlib
 import json
 import os
@@ -226,6 +227,42 @@ def test_vendor_and_collect(p):
     p.run("report", "--markdown", p.out)
 
 
+def test_collected_is_what_was_said(p):
+    p.spec("echo > out", input={"collect": {"lines": "printf 'one\\n\\ttwo\\033[31m\\377\\n'",
+                                            "long": "seq 2000"}})
+    p.build()
+    said = {b["name"]: base64.b64decode(b["content"])
+            for b in p.statement()["predicate"]["runDetails"]["byproducts"] if "content" in b}
+    assert said["lines"] == b"one\n\ttwo\\x1b[31m\\xff\n", said
+    assert len(said["long"]) <= 4096 and said["long"].startswith(b"1\n2\n3\n"), said
+    assert said["long"].endswith(b"\n[cut]\n"), said
+
+
+def test_the_hint_is_the_command_that_works(p):
+    p.spec("echo 1 > out; echo 2 > two", files=["out", "two"])
+    for args in ([], ["--detached", p.base / "it's app.att", "--extract", p.base / "some files"]):
+        command = [TOOL, "build", "--image", "host", "--dir", p.dir, *args]
+        done = subprocess.run([*map(str, command)], cwd=p.base, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        hint = [line for line in done.stderr.splitlines() if "check it: " in line][-1]
+        hint = hint.split("check it: tee-compile ")[1]
+        check = subprocess.run(["sh", "-c", f'"$0" {hint}', TOOL], cwd=p.base, capture_output=True, text=True)
+        assert check.returncode == 0, (hint, check.stdout)
+    assert p.left() == ["it's app.att", "release.tar", "some files"], p.left()
+
+
+def test_image_of_the_build_file(p):
+    p.spec("echo > out", image="host")
+    p.run("build", "--dir", p.dir, "--output", p.out)
+    p.spec("echo > out", image="rust", source={"git": True, "omit": ["x"]})
+    said = p.run("build", "--dir", p.dir, "--output", p.out, expect=2).stderr
+    assert "image rust of the build file is not part of this version" in said
+    said = p.build("-mem", "512").stderr
+    for warning in ("names image rust; this build uses host", "source.git is ignored",
+                    "source.omit is ignored", "-mem is ignored"):
+        assert f"warning: " in said and warning in said, said
+
+
 def test_no_log(p):
     p.spec("echo noise; echo > out")
     p.build("--no-log")
@@ -270,7 +307,7 @@ def test_failing_pipeline(p):
 
 def test_no_output(p):
     p.spec("true")
-    refused(p, 1, "nothing that matches")
+    refused(p, 1, "no file that matches")
 
 
 def test_bad_build_files(p):
@@ -293,6 +330,9 @@ def test_usage(p):
     p.run("build", "--image", "host", "--dir", p.dir, "--output", "/proc/x/release.tar", expect=2)
     p.run("build", "--dir", p.dir, "--output", p.out, expect=2)
     p.run("build", "--image", "host", "--wrong", expect=2)
+    p.run("build", "--image", "host", "--dir", p.dir, "--output", "-", expect=2)
+    said = p.build("--detached", f"{p.base}/./release.tar", expect=2).stderr
+    assert "a name of its own" in said, said
     p.run("buidl", expect=2)
     assert p.left() == []
 
@@ -387,8 +427,9 @@ def test_fork_bomb(p):
 
 
 def test_log(p):
-    limited(p, "yes | head -c 10000000; echo > out", "limits.log", log="64K")
-    assert len(p.log()) <= 65536
+    for limit, size in (("64K", 65536), ("4K", 4096)):
+        limited(p, "yes | head -c 10000000; echo > out", "limits.log", log=limit)
+        assert 0 < len(p.log()) <= size
 
 
 def test_memory_of_the_machine(p):
