@@ -115,7 +115,8 @@ _Noreturn void tc_sandbox_exec(int command_fd, int filter_fd, int status_fd)
         "--bind", SCRATCH "/build", TC_BUILD_FOLDER,
         "--bind", SCRATCH "/home", TC_BUILD_HOME,
         "--bind", SCRATCH "/tmp", "/tmp",
-        "--proc", "/proc",
+        /* IPC and pid namespaces own some of /proc/sys, and with it the build does. */
+        "--proc", "/proc", "--ro-bind", "/proc/sys", "/proc/sys",
         "--dev", "/dev", "--bind", SCRATCH "/shm", "/dev/shm", "--remount-ro", "/dev",
         "--clearenv", NULL};
     struct tc_cursor cursor = tc_cursor_of(map_command(command_fd));
