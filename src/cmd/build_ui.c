@@ -1,8 +1,12 @@
 #include "cmd/build_ui.h"
 
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/text.h"
@@ -18,15 +22,41 @@ static int64_t now_ms(void)
 void tc_build_ui_init(struct tc_build_ui *ui, FILE *out)
 {
     *ui = (struct tc_build_ui){
-        .out = out, .colour = tc_print_colour(out), .started_ms = now_ms()};
+        .out = out, .colour = tc_print_colour(out), .interrupt_fd = -1, .started_ms = now_ms()};
+}
+
+/* Nobody has to read what is written here, and the build must stay
+ * interruptible all the same: never a write that may block. */
+static void put(struct tc_build_ui *ui, struct tc_span text)
+{
+    int fd = fileno(ui->out);
+    while (text.size > 0) {
+        struct pollfd fds[2] = {{.fd = fd, .events = POLLOUT},
+                                {.fd = ui->interrupt_fd, .events = POLLIN}};
+        if (poll(fds, 2, -1) < 0 && errno == EINTR) continue;
+        if (fds[1].revents || !(fds[0].revents & POLLOUT)) return;
+        /* What is ready takes this much at least (pipe(7)). */
+        ssize_t written = write(fd, text.data, text.size < PIPE_BUF ? text.size : PIPE_BUF);
+        if (written < 0 && (errno == EINTR || errno == EAGAIN)) continue;
+        if (written <= 0) return;
+        text.data += written;
+        text.size -= (size_t)written;
+    }
+}
+
+static void put_line(struct tc_build_ui *ui, const char *before, const char *text, const char *after)
+{
+    TC_AUTO_BUF struct tc_buf line = tc_buf_new(32768);
+    tc_buf_add_text(&line, before);
+    tc_buf_add_text(&line, text);
+    tc_buf_add_text(&line, after);
+    put(ui, tc_buf_span(&line));
 }
 
 /* One line of our own; everything between belongs to the build. */
 static void say(struct tc_build_ui *ui, const char *text)
 {
-    (void)fprintf(ui->out, "%s==> %s%s\n", ui->colour ? "\033[1m" : "", text,
-                  ui->colour ? "\033[0m" : "");
-    (void)fflush(ui->out);
+    put_line(ui, ui->colour ? "\033[1m==> " : "==> ", text, ui->colour ? "\033[0m\n" : "\n");
 }
 
 void tc_build_ui_source(struct tc_build_ui *ui, const struct tc_pack *pack, const char *folder)
@@ -54,10 +84,8 @@ void tc_build_ui_source(struct tc_build_ui *ui, const struct tc_pack *pack, cons
 void tc_build_ui_warn(struct tc_build_ui *ui, const char *text)
 {
     char shown[1024];
-    (void)fprintf(ui->out, "%swarning:%s %s\n", ui->colour ? "\033[33m" : "",
-                  ui->colour ? "\033[0m" : "",
-                  tc_printable(tc_span_of_text(text), shown, sizeof shown));
-    (void)fflush(ui->out);
+    put_line(ui, ui->colour ? "\033[33mwarning:\033[0m " : "warning: ",
+             tc_printable(tc_span_of_text(text), shown, sizeof shown), "\n");
 }
 
 void tc_build_ui_start(struct tc_build_ui *ui, const char *backend)
@@ -70,7 +98,7 @@ void tc_build_ui_start(struct tc_build_ui *ui, const char *backend)
 
 static void close_phase(struct tc_build_ui *ui)
 {
-    if (ui->line_open) (void)fputc('\n', ui->out);
+    if (ui->line_open) put_line(ui, "", "", "\n");
     ui->line_open = false;
     if (!ui->phase_open) return;
     ui->phase_open = false;
@@ -106,9 +134,8 @@ void tc_build_ui_log(struct tc_build_ui *ui, struct tc_span bytes)
     TC_AUTO_BUF struct tc_buf text = tc_buf_new(4 * bytes.size);
     if (bytes.size == 0) return;
     tc_printable_lines(bytes, &text);
-    (void)fwrite(text.data, 1, text.size, ui->out);
+    put(ui, tc_buf_span(&text));
     ui->line_open = bytes.data[bytes.size - 1] != '\n';
-    (void)fflush(ui->out);
 }
 
 void tc_build_ui_end(struct tc_build_ui *ui)

@@ -14,6 +14,7 @@
 struct tc_build_ui {
     FILE *out;
     bool colour;
+    int interrupt_fd; /* readable: the user wants to stop; -1: none */
     int64_t started_ms, phase_ms;
     bool phase_open;  /* a phase runs, its time is still to be printed */
     bool line_open;   /* the log has begun a line */

@@ -37,7 +37,7 @@ struct build {
     struct tc_tempfile bundle, detached, log;
     struct tc_extract *extract;
     char *bundle_path, *log_path;
-    char *ignore[4]; /* absolute paths of what this build makes; NULL-terminated */
+    char *ignore[7]; /* absolute paths of what this build makes; NULL-terminated */
     bool keep_bundle; /* false: only --detached and --extract were asked for */
     char *devroot_folder, *devroot_pem;
     bool devroot_created;
@@ -65,15 +65,21 @@ static void build_free(struct build *build)
     tc_verdict_free(&build->verdict);
 }
 
-/* SIGINT, SIGTERM and SIGHUP become bytes to poll for, so that one path cleans
- * up whatever ends the build. */
-static tc_status catch_signals(int *ret_fd, struct tc_error *err)
+static sigset_t interrupts(void)
 {
     sigset_t set;
     (void)sigemptyset(&set);
     (void)sigaddset(&set, SIGINT);
     (void)sigaddset(&set, SIGTERM);
     (void)sigaddset(&set, SIGHUP);
+    return set;
+}
+
+/* SIGINT, SIGTERM and SIGHUP become bytes to poll for, so that one path cleans
+ * up whatever ends the build. */
+static tc_status catch_signals(int *ret_fd, struct tc_error *err)
+{
+    sigset_t set = interrupts();
     if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
         return tc_fail_errno(err, TC_SYSTEM, errno, "cannot block signals");
     int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -94,11 +100,32 @@ static char *absolute(const char *path)
     return result;
 }
 
+/* The absolute path of another name in the folder of path; owned, or NULL. */
+static char *beside(const char *path, const char *name)
+{
+    TC_AUTO_FREE char *real = absolute(path);
+    char *slash = real ? strrchr(real, '/') : NULL, *result;
+    if (!slash || asprintf(&result, "%.*s/%s", (int)(slash - real), real, name) < 0) return NULL;
+    return result;
+}
+
 static bool is_same_file(const char *one, const char *other)
 {
     TC_AUTO_FREE char *first = absolute(one);
     TC_AUTO_FREE char *second = absolute(other);
     return first && second && strcmp(first, second) == 0;
+}
+
+/* What was sent so far has been heeded; from here on a signal ends the client
+ * again, which must not wait for somebody to read its last words. */
+static void release_signals(struct build *build)
+{
+    struct signalfd_siginfo info;
+    if (build->interrupt_fd < 0) return;
+    while (read(build->interrupt_fd, &info, sizeof info) > 0) {
+    }
+    sigset_t set = interrupts();
+    (void)sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 
 static tc_status open_outputs(struct build *build, struct tc_error *err)
@@ -135,6 +162,27 @@ static tc_status choose_image(struct build *build, struct tc_error *err)
     return TC_OK;
 }
 
+/* Where every file in the folder is source, outputs put there would be source of
+ * the next build, and `verify --source` would find another source than was built. */
+static tc_status check_extract(struct build *build, struct tc_error *err)
+{
+    const struct tc_build_options *options = &build->options;
+    if (!options->extract || tc_pack_kind(build->pack) == TC_SOURCE_GIT) return TC_OK;
+    TC_AUTO_FREE char *given = strdup(options->extract);
+    TC_AUTO_FREE char *project = realpath(options->folder, NULL);
+    if (!given || !project) return tc_fail(err, TC_SYSTEM, "out of memory");
+    for (size_t size = strlen(given); size > 1 && given[size - 1] == '/'; size--)
+        given[size - 1] = '\0';
+    TC_AUTO_FREE char *target = absolute(given);
+    size_t size = strlen(project);
+    if (!target || strncmp(target, project, size) != 0 || (size > 1 && target[size] != '/'))
+        return TC_OK;
+    return tc_fail(err, TC_USAGE,
+                   "--extract %s lies in the project, which is no clean git commit: every file in it "
+                   "is source; name a folder outside",
+                   options->extract);
+}
+
 /* What build.json asks for and this build does not do. */
 static void warn_of_the_ignored(struct build *build)
 {
@@ -158,9 +206,13 @@ static tc_status read_project(struct build *build, struct tc_error *err)
 {
     const struct tc_build_options *options = &build->options;
     /* What earlier builds left in the project is no source. */
-    const char *const made[] = {build->bundle_path, build->log_path, options->detached};
-    for (size_t i = 0, count = 0; i < sizeof made / sizeof *made; i++)
-        if (made[i] && (build->ignore[count] = absolute(made[i]))) count++;
+    const struct tc_tempfile *const made[] = {&build->bundle, &build->log, &build->detached};
+    for (size_t i = 0, count = 0; i < sizeof made / sizeof *made; i++) {
+        if (!made[i]->path) continue;
+        if ((build->ignore[count] = absolute(made[i]->path))) count++;
+        if (made[i]->temporary && (build->ignore[count] = beside(made[i]->path, made[i]->temporary)))
+            count++;
+    }
     struct tc_pack_options pack = {.folder = options->folder,
                                    .build_file = options->build_file,
                                    .allow_dirty = options->allow_dirty,
@@ -170,6 +222,7 @@ static tc_status read_project(struct build *build, struct tc_error *err)
                               err));
     TC_TRY(tc_buildspec_check_supported(&build->spec, options->build_file, err));
     TC_TRY(choose_image(build, err));
+    TC_TRY(check_extract(build, err));
     tc_build_ui_source(&build->ui, build->pack, options->folder);
     warn_of_the_ignored(build);
     return TC_OK;
@@ -290,12 +343,15 @@ static tc_status commit_outputs(struct build *build, struct tc_error *err)
 
 static tc_status run(struct build *build, struct tc_error *err)
 {
-    TC_TRY(catch_signals(&build->interrupt_fd, err));
     TC_TRY(open_outputs(build, err));
     TC_TRY(read_project(build, err));
     TC_TRY(tc_devroot_folder(&build->devroot_folder, err));
     TC_TRY(tc_devroot_ensure(build->devroot_folder, &build->devroot_pem, &build->devroot_created,
                              err));
+    /* Until here a signal ends the client as it ends any program, and there is
+     * nothing to clean up. */
+    TC_TRY(catch_signals(&build->interrupt_fd, err));
+    build->ui.interrupt_fd = build->interrupt_fd;
     TC_TRY(run_worker(build, err));
     TC_TRY(verify_result(build, err));
     return commit_outputs(build, err);
@@ -356,7 +412,8 @@ static tc_status print_failure_json(const struct tc_error *failure, struct tc_er
     return tc_print_buf(stdout, &buf, err);
 }
 
-static void print_result(struct build *build, const struct tc_error *failure)
+/* False when the result could not be written. */
+static bool print_result(struct build *build, const struct tc_error *failure)
 {
     struct tc_error err = {0};
     const struct tc_build_made made = {.bundle = build->keep_bundle ? build->bundle_path : NULL,
@@ -366,11 +423,12 @@ static void print_result(struct build *build, const struct tc_error *failure)
                                        .root_created = build->devroot_created};
     if (failure->status == TC_OK) tc_build_ui_done(&build->ui, &build->verdict, &made);
     if (failure->status != TC_OK) tc_print_error("build", failure);
-    if (!build->options.json) return;
+    if (!build->options.json) return true;
     tc_status status = failure->status == TC_OK
                            ? tc_print_verdict_json(stdout, &build->verdict, &err)
                            : print_failure_json(failure, &err);
     if (status != TC_OK) tc_print_error("build", &err);
+    return status == TC_OK;
 }
 
 int tc_cmd_build(int argc, char **argv)
@@ -381,6 +439,8 @@ int tc_cmd_build(int argc, char **argv)
                           .log = TC_TEMPFILE_NONE,
                           .interrupt_fd = -1};
     tc_build_ui_init(&build.ui, stderr);
+    /* A reader of stderr that goes away is no reason to leave things behind. */
+    (void)signal(SIGPIPE, SIG_IGN);
     tc_status status = tc_build_options_parse(argc, argv, &build.options, &err);
     if (status == TC_OK && build.options.help) {
         build_free(&build);
@@ -389,7 +449,9 @@ int tc_cmd_build(int argc, char **argv)
     if (status == TC_OK) status = run(&build, &err);
     tc_build_ui_end(&build.ui);
     if (status != TC_OK && status != TC_INTERRUPTED) keep_log(&build, &err);
-    print_result(&build, &err);
+    tc_extract_free(TC_TAKE(build.extract));
+    release_signals(&build);
+    bool printed = print_result(&build, &err);
     build_free(&build);
-    return (int)exit_status(status);
+    return printed || status != TC_OK ? (int)exit_status(status) : TC_EXIT_UNDECIDED;
 }

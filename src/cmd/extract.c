@@ -116,7 +116,9 @@ tc_status tc_extract_open(const char *folder, struct tc_extract **ret_extract, s
         extract->target ? TC_OK : tc_fail(err, TC_SYSTEM, "out of memory for a path");
     if (status == TC_OK) status = open_parent(extract, err);
     if (status == TC_OK) status = check_target(extract, err);
-    if (status == TC_OK) status = make_temporary(extract, err);
+    if (status == TC_OK && faccessat(extract->parent, ".", W_OK | X_OK, AT_EACCESS) != 0)
+        status = tc_fail_errno(err, TC_USAGE, errno, "cannot write %s: the folder it would be in",
+                               folder);
     if (status != TC_OK) {
         tc_extract_free(extract);
         return status;
@@ -139,6 +141,7 @@ tc_status tc_extract_begin(void *context, const char *path, bool executable, str
     /* The statement's reader has checked it; this function does not rely on it. */
     if (!tc_path_is_safe(tc_span_of_text(path)))
         return tc_fail(err, TC_REFUSED, "an output's path leaves the folder");
+    if (extract->root < 0) TC_TRY(make_temporary(extract, err));
     TC_AUTO_CLOSE int folder = fcntl(extract->root, F_DUPFD_CLOEXEC, 0);
     if (folder < 0) return failed_at(path, "create", err);
     const char *slash;

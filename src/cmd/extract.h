@@ -9,8 +9,9 @@
 
 struct tc_extract;
 
-/* Makes the fresh folder. The named one must not exist, or be an empty folder;
- * TC_USAGE otherwise. */
+/* Checks that the folder can be made: it must not exist, or be an empty folder,
+ * and the one it is in must be writable; TC_USAGE otherwise. Nothing is made
+ * before the first output comes. */
 tc_status tc_extract_open(const char *folder, struct tc_extract **ret_extract, struct tc_error *err)
     TC_MUST_USE;
 /* Callbacks of verify.h; context is the tc_extract. */

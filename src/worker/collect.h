@@ -25,10 +25,12 @@ int tc_collect_main(int fd, int root_fd);
 
 /* Session side. Pass 1: fills statement->subjects (sorted, hashed). A symlink
  * shows as a file. warnings gets a line for each output that looks like a mistake
- * (a libtool wrapper script, which only works where it was built). */
+ * (a libtool wrapper script, which only works where it was built). TC_LIMIT when
+ * the outputs have more than total_max bytes. */
 tc_status tc_collect_hash(struct tc_channel *collector, const char *const *patterns,
-                          size_t patterns_count, struct tc_statement *statement,
-                          struct tc_buf *warnings, struct tc_error *err) TC_MUST_USE;
+                          size_t patterns_count, uint64_t total_max,
+                          struct tc_statement *statement, struct tc_buf *warnings,
+                          struct tc_error *err) TC_MUST_USE;
 /* Pass 2: sends each output to the host (OUTPUT, DATA) and checks that path,
  * mode, size and digest are those of pass 1; TC_REFUSED when they are not. */
 tc_status tc_collect_ship(struct tc_channel *collector, const struct tc_statement *statement,

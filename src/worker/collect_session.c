@@ -116,10 +116,25 @@ static tc_status send_patterns(struct tc_channel *collector, const char *const *
     return tc_channel_write_bytes(collector, tc_buf_span(&buf), err);
 }
 
-tc_status tc_collect_hash(struct tc_channel *collector, const char *const *patterns,
-                          size_t patterns_count, struct tc_statement *statement,
-                          struct tc_buf *warnings, struct tc_error *err)
+/* A file of holes has more bytes than it takes room, and they all would have to be
+ * hashed, shipped and kept. */
+static tc_status outputs_too_large(const struct tc_entry *entry, uint64_t total_max,
+                                   struct tc_error *err)
 {
+    char path[512], size[16], most[16];
+    return tc_fail(err, TC_LIMIT,
+                   "the outputs have more bytes than limits.memory and limits.disk together (%s): "
+                   "%s has %s; raise limits.disk in build.json or ship less",
+                   tc_human_size(total_max, most), tc_printable(entry->path, path, sizeof path),
+                   tc_human_size(entry->size, size));
+}
+
+tc_status tc_collect_hash(struct tc_channel *collector, const char *const *patterns,
+                          size_t patterns_count, uint64_t total_max,
+                          struct tc_statement *statement, struct tc_buf *warnings,
+                          struct tc_error *err)
+{
+    uint64_t left = total_max;
     TC_AUTO_HASH struct tc_hash *hash = tc_hash_new(TC_HASH_SHA256);
     TC_AUTO_BUF struct tc_buf record = tc_buf_new(TC_ENTRY_MAX);
     struct passing passing = {.hash = hash};
@@ -132,6 +147,8 @@ tc_status tc_collect_hash(struct tc_channel *collector, const char *const *patte
         bool end;
         TC_TRY(next_output(collector, &record, &entry, &end, err));
         if (end) break;
+        if (entry.size > left) return outputs_too_large(&entry, total_max, err);
+        left -= entry.size;
         TC_TRY(pass_bytes(collector, entry.size, &passing, &digest, err));
         TC_TRY(add_subject(statement, &entry, &digest, err));
         if (looks_like_libtool((struct tc_span){passing.first, passing.first_size}))

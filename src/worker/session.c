@@ -257,7 +257,9 @@ static tc_status deliver(struct session *session, struct tc_error *err)
     TC_AUTO_BUF struct tc_buf warnings = tc_buf_new(16384);
     tc_status status =
         tc_collect_hash(&collector, (const char *const *)session->spec.outputs,
-                        session->spec.outputs_count, &session->statement, &warnings, err);
+                        session->spec.outputs_count,
+                        session->spec.limits.memory + session->spec.limits.disk,
+                        &session->statement, &warnings, err);
     if (status == TC_OK && warnings.size > 0)
         status = tc_buildlog_add(&session->log, tc_buf_span(&warnings), err);
     if (status == TC_OK) status = tc_buildlog_flush(&session->log, err);

@@ -19,6 +19,8 @@
 #include "base/cleanup.h"
 #include "worker/collect.h"
 
+enum { TOTAL_MAX = 1 << 20 };
+
 struct fixture {
     char folder[64];
     int root;
@@ -82,7 +84,28 @@ static void stop(struct fixture *f)
 static tc_status hash(struct fixture *f, struct tc_error *err)
 {
     static const char *const patterns[] = {"*"};
-    return tc_collect_hash(&f->channel, patterns, 1, &f->statement, &f->warnings, err);
+    return tc_collect_hash(&f->channel, patterns, 1, TOTAL_MAX, &f->statement, &f->warnings, err);
+}
+
+static void test_outputs_of_holes(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct tc_error err = {0};
+    start(&f, tc_collect_main);
+    int fd = openat(f.root, "c", O_WRONLY | O_CREAT, 0644);
+    assert_int_equal(ftruncate(fd, TOTAL_MAX - 5 - 6 + 1), 0);
+    assert_int_equal(hash(&f, &err), TC_LIMIT);
+    assert_non_null(strstr(err.message, "more bytes than limits.memory and limits.disk"));
+    stop(&f);
+
+    start(&f, tc_collect_main);
+    (void)close(fd);
+    fd = openat(f.root, "c", O_WRONLY | O_CREAT, 0644);
+    assert_int_equal(ftruncate(fd, TOTAL_MAX - 5 - 6), 0);
+    (void)close(fd);
+    assert_int_equal(hash(&f, &err), TC_OK);
+    stop(&f);
 }
 
 static tc_status ship(struct fixture *f, struct tc_error *err)
@@ -234,6 +257,7 @@ int main(void)
 {
     (void)signal(SIGPIPE, SIG_IGN);
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_unchanged),
+        cmocka_unit_test(test_outputs_of_holes),
                                        cmocka_unit_test(test_changes_after_hashing),
                                        cmocka_unit_test(test_liars)};
     return cmocka_run_group_tests(tests, NULL, NULL);

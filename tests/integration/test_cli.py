@@ -4,16 +4,20 @@ left behind. Every build here is a real one on the local back end.
 
 usage: test_cli.py TEE_COMPILE [NAME...]"""
 import base64
+import fcntl
 import hashlib
 import json
 import os
 import pathlib
+import select
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import tarfile
 import tempfile
+import termios
 
 TOOL = os.path.abspath(sys.argv[1])
 WANTED = sys.argv[2:]
@@ -539,6 +543,74 @@ def test_interrupt_leaves_nothing(p):
     assert process.returncode == 2
     gone(below)
     assert p.left() == [], p.left()
+
+
+def test_interrupt_is_heard_while_nobody_reads(p):
+    """A full pipe on stderr must not make the client deaf."""
+    p.spec("yes | head -c 1000000; sleep 100; echo > out")
+    process = start(p)
+    full = struct.pack("i", 0)
+    before = -1
+    while before < 32768 or before != struct.unpack("i", full)[0]:
+        assert process.poll() is None
+        before = struct.unpack("i", full)[0]
+        select.select([], [], [], 0.2)  # until the pipe grows no more
+        full = fcntl.ioctl(process.stderr, termios.FIONREAD, full)
+    below = descendants(process.pid)
+    process.send_signal(signal.SIGTERM)
+    gone(below)
+    process.communicate(timeout=30)
+    assert process.returncode == 2, process.returncode
+    assert p.left() == [], p.left()
+
+
+def test_interrupt_before_the_worker_starts(p):
+    """Where a hostile configuration, or a lock, makes the client wait for ever."""
+    p.spec("echo > out")
+    p.commit()
+    os.mkfifo(p.base / "fifo")
+    with (p.dir / ".git/config").open("a") as config:
+        config.write(f"[include]\n\tpath = {p.base}/fifo\n")
+    process = start(p)
+    # It waits for a writer once it has opened the FIFO: a writer that does not wait tells.
+    while process.poll() is None:
+        try:
+            writer = os.open(p.base / "fifo", os.O_WRONLY | os.O_NONBLOCK)
+            break
+        except OSError:
+            select.select([], [], [], 0.05)
+    assert process.poll() is None, process.communicate()
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    os.close(writer)
+    assert process.returncode == -signal.SIGTERM, process.returncode
+    assert p.left() == ["fifo"], p.left()
+
+
+def test_reader_that_goes_away(p):
+    p.spec("seq 100000; echo > out")
+    process = start(p, "--extract", p.base / "files")
+    process.stderr.readline()
+    process.stderr.close()
+    assert process.wait(timeout=60) == 0
+    assert p.left() == ["files", "release.tar"], p.left()
+    p.verify()
+
+
+def test_extract_inside_a_plain_project(p):
+    p.spec("echo > out")
+    assert "every file in it is source" in p.build("--extract", f"{p.dir}/files/", expect=2).stderr
+    assert p.left() == [] and [f.name for f in p.dir.iterdir()] == ["build.json"]
+    p.build("--extract", f"{p.dir}-files")
+    p.verify("--source", p.dir)
+
+
+def test_result_that_cannot_be_written(p):
+    p.spec("echo > out")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([TOOL, "build", "--json", "--image", "host", "--dir", p.dir, "--output", p.out],
+                              stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2 and "cannot write the result" in done.stderr, done
 
 
 def test_killed_client_leaves_no_process(p):
