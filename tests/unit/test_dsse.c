@@ -26,7 +26,7 @@ static void test_pae(void **state)
 {
     (void)state;
     TC_AUTO_BUF struct tc_buf buf = tc_buf_new(1000);
-    tc_dsse_pae(tc_span_of_text("hello world"), &buf);
+    tc_dsse_pae(TC_DSSE_PAYLOAD_TYPE, tc_span_of_text("hello world"), &buf);
     TC_AUTO_FREE char *text = tc_buf_take_text(&buf);
     assert_string_equal(text, "DSSEv1 28 application/vnd.in-toto+json 11 hello world");
 }
