@@ -31,7 +31,7 @@ tc_status tc_build_key_public(const struct tc_build_key *key, struct tc_buf *spk
                               struct tc_error *err) TC_MUST_USE;
 
 /* Appends the envelope's JSON: a signature by each pair, keyid = tc_key_id. The
- * pairs must differ and be of the form's kinds. */
+ * pairs must be of the form's kinds, and differ, or the result does not read. */
 tc_status tc_dsse_sign_by(const struct tc_dsse_form *form, EVP_PKEY *const *pairs, size_t count,
                           struct tc_span payload, struct tc_buf *buf, struct tc_error *err)
     TC_MUST_USE;

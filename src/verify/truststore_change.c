@@ -261,6 +261,9 @@ tc_status tc_truststore_update(struct tc_truststore *store, struct tc_span envel
     TC_AUTO_CLOSE int lock = -1;
     TC_AUTO_KNOWN struct tc_known *known = NULL;
     TC_CLEANUP(tc_list_offer_free) struct tc_list_offer offer = {0};
+    TC_AUTO_DSSE struct tc_dsse glance = {0};
+    /* What is no list at all makes no store. */
+    TC_TRY(tc_dsse_read(envelope, name, &tc_imagelist_form, &glance, err));
     TC_TRY(take_lock(store, &lock, err));
     TC_TRY(tc_truststore_read(store, &known, err));
     TC_TRY(tc_list_offer_judge(known, envelope, name, min_sequence, &offer, err));
