@@ -44,24 +44,30 @@ tc_status tc_truststore_check_folder(int fd, const char *path, struct tc_error *
     return TC_OK;
 }
 
+static tc_status open_folder(struct tc_truststore *store, const char *folder, struct tc_error *err)
+{
+    store->folder = strdup(folder);
+    if (!store->folder) return tc_fail(err, TC_SYSTEM, "out of memory for the trust store");
+    store->fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (store->fd < 0 && errno == ENOENT) return TC_OK;
+    if (store->fd < 0)
+        return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot open the trust store %s", folder);
+    return tc_truststore_check_folder(store->fd, folder, err);
+}
+
 tc_status tc_truststore_open(const char *folder, const struct tc_trust_builtin *builtin,
                              struct tc_truststore **ret_store, struct tc_error *err)
 {
-    TC_AUTO_TRUSTSTORE struct tc_truststore *store = calloc(1, sizeof *store);
+    struct tc_truststore *store = calloc(1, sizeof *store);
     if (!store) return tc_fail(err, TC_SYSTEM, "out of memory for the trust store");
     store->fd = -1;
     if (builtin) store->builtin = *builtin;
-    if (folder) {
-        store->folder = strdup(folder);
-        if (!store->folder) return tc_fail(err, TC_SYSTEM, "out of memory for the trust store");
-        store->fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (store->fd < 0 && errno != ENOENT)
-            return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot open the trust store %s",
-                                 folder);
-        if (store->fd >= 0) TC_TRY(tc_truststore_check_folder(store->fd, folder, err));
-    }
-    *ret_store = TC_TAKE(store);
-    return TC_OK;
+    tc_status status = folder ? open_folder(store, folder, err) : TC_OK;
+    if (status == TC_OK)
+        *ret_store = store;
+    else
+        tc_truststore_free(store);
+    return status;
 }
 
 void tc_truststore_free(struct tc_truststore *store)

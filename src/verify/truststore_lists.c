@@ -167,8 +167,12 @@ tc_status tc_known_with_list(struct tc_known *known, struct tc_span envelope, co
     TC_AUTO_TRUST struct tc_trust trust = {.min_sequence = min_sequence};
     TC_CLEANUP(tc_list_offer_free) struct tc_list_offer offer = {0};
     TC_AUTO_KNOWN struct tc_known *judges = NULL;
-    if (only) TC_TRY(only_one(known, only, &judges, err));
-    const struct tc_known *who = only ? judges : known;
+    const struct tc_known *who = known;
+    if (only) {
+        TC_TRY(only_one(known, only, &judges, err));
+        if (!judges) return tc_fail(err, TC_SYSTEM, "no signer to judge by"); /* for analysers */
+        who = judges;
+    }
     struct tc_error refusal = {0};
     tc_status status = tc_list_offer_judge(who, envelope, name, min_sequence, &offer, &refusal);
     if (status == TC_REFUSED) {

@@ -227,7 +227,7 @@ static void test_validity(void **state)
 static void test_revoked(void **state)
 {
     (void)state;
-    char id[TC_SHA256_HEX], reason[] = "the kernel\x1b[31m leaked";
+    char id[TC_SHA256_HEX], reason[] = "the kernel\xe2\x80\xae leaked";
     int64_t now = (int64_t)time(NULL);
     struct tc_image good = sample_image("c", 0x10), image = good;
     struct tc_own_image own = {.name = "c", .pcr0 = good.pcr[0]};
@@ -244,7 +244,7 @@ static void test_revoked(void **state)
         trust.own[0] = own;
         trust.own_count = 1;
         assert_refused(NULL, &trust, false,
-                       SAYS("is revoked for all times", "the kernel\\x1b[31m leaked",
+                       SAYS("is revoked for all times", "the kernel\\xe2\\x80\\xae leaked",
                             "aaaa, sequence 3", PCR0));
     }
     image.revoked_for_all = false;
