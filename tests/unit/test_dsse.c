@@ -173,6 +173,10 @@ static void test_forms(void **state)
     tc_buf_add(&changed, signature, size);
     tc_buf_add_text(&changed, "]}");
     assert_int_equal(verify(&changed, "{}", &mine.spki), TC_MALFORMED);
+    /* Nor a second one by somebody else: only lists of images have several. */
+    uint8_t *digit = &changed.data[strlen(text) - strlen("]}") + strlen(",{\"keyid\":\"")];
+    *digit = *digit == '0' ? '1' : '0';
+    assert_int_equal(verify(&changed, "{}", &mine.spki), TC_MALFORMED);
     tc_buf_reset(&changed);
     tc_buf_add(&changed, text, (size_t)(signature - text));
     tc_buf_add_text(&changed, "]}");
