@@ -6,9 +6,8 @@
 #include "cmd/commands.h"
 #include "tc_version.h"
 
-static const char usage[] =
-    "usage: tee-compile image trust add|remove|list|update|sign ...\n\n"
-    "  tee-compile image trust --help says more\n";
+static const char usage[] = "usage: tee-compile image trust add|remove|list|update|sign ...\n\n"
+                            "  tee-compile image trust --help says more\n";
 
 int tc_cmd_image(int argc, char **argv)
 {
@@ -31,7 +30,8 @@ int tc_cmd_image(int argc, char **argv)
     if (*name)
         (void)fprintf(stderr, "tee-compile image: no command %s%s%s%s\n",
                       tc_printable(tc_span_of_text(name), shown, sizeof shown),
-                      nearest ? " (did you mean " : "", nearest ? nearest : "", nearest ? "?)" : "");
+                      nearest ? " (did you mean " : "", nearest ? nearest : "",
+                      nearest ? "?)" : "");
     (void)fputs(usage, stderr);
     return TC_EXIT_UNDECIDED;
 }

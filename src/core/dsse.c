@@ -70,7 +70,8 @@ static tc_status add_signature(const struct tc_dsse_form *form, EVP_PKEY *pair,
     size_t size = 0;
     TC_TRY(tc_key_public(pair, &spki, err));
     /* What a verifier would refuse is not written. */
-    TC_TRY(tc_pubkey_read(tc_buf_span(&spki), form->key_kinds, "the signing key", &public_key, err));
+    TC_TRY(
+        tc_pubkey_read(tc_buf_span(&spki), form->key_kinds, "the signing key", &public_key, err));
     TC_TRY(tc_key_id(tc_buf_span(&spki), id, err));
     add_pae_head(form->payload_type, payload, &head);
     TC_TRY(tc_buf_check(&head, "the envelope's head", err));
@@ -220,8 +221,8 @@ tc_status tc_dsse_verify(struct tc_span envelope, struct tc_span payload, struct
     TC_CLEANUP(tc_key_free_ptr) EVP_PKEY *key = NULL;
     TC_AUTO_DSSE struct tc_dsse dsse = {0};
     char id[TC_SHA256_HEX];
-    TC_TRY(tc_pubkey_read(spki, tc_dsse_statement.key_kinds, "the document's public key", &key,
-                          err));
+    TC_TRY(
+        tc_pubkey_read(spki, tc_dsse_statement.key_kinds, "the document's public key", &key, err));
     TC_TRY(tc_key_id(spki, id, err));
     TC_TRY(tc_dsse_read(envelope, "the envelope", &tc_dsse_statement, &dsse, err));
     if (!tc_span_equal(tc_buf_span(&dsse.payload), payload))

@@ -101,9 +101,9 @@ static tc_status read_revocation(const struct tc_json *at, struct tc_image *imag
 
 static tc_status read_image(const struct tc_json *at, struct tc_image *image, struct tc_error *err)
 {
-    static const char *const known[] = {"name",   "version",    "architecture", "pcr0",    "pcr1",
-                                        "pcr2",   "recipe",     "valid_from",   "valid_until",
-                                        "revoked", NULL};
+    static const char *const known[] = {"name", "version", "architecture", "pcr0",        "pcr1",
+                                        "pcr2", "recipe",  "valid_from",   "valid_until", "revoked",
+                                        NULL};
     static const char *const pcrs[3] = {"pcr0", "pcr1", "pcr2"};
     struct tc_json value;
     TC_TRY(tc_json_check_keys(at, known, err));

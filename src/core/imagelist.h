@@ -27,8 +27,8 @@ struct tc_image {
     struct tc_sha256 recipe;
     int64_t valid_from, valid_until; /* seconds since the epoch, both inclusive */
     bool revoked;
-    char *reason;          /* of the revocation; owned, UTF-8 from outside */
-    bool revoked_for_all;  /* times; else from: */
+    char *reason;         /* of the revocation; owned, UTF-8 from outside */
+    bool revoked_for_all; /* times; else from: */
     int64_t revoked_from;
 };
 

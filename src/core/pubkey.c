@@ -85,7 +85,8 @@ tc_status tc_pubkey_read(struct tc_span spki, unsigned kinds, const char *what, 
     enum tc_key_kind kind;
     char names[64];
     if (!same || !tc_key_kind(key, &kind) || !(kinds & kind))
-        return tc_fail(err, TC_REFUSED, "%s is not a %s key in DER", what, kinds_text(kinds, names));
+        return tc_fail(err, TC_REFUSED, "%s is not a %s key in DER", what,
+                       kinds_text(kinds, names));
     *ret_key = TC_TAKE(key);
     return TC_OK;
 }
@@ -137,8 +138,7 @@ static bool make_signature(EVP_MD_CTX *context, EVP_PKEY *pair, struct tc_span h
                EVP_DigestSignUpdate(context, body.data, body.size) == 1 &&
                EVP_DigestSignFinal(context, out, size) == 1;
     TC_AUTO_BUF struct tc_buf text = tc_buf_new(JOINED_MAX);
-    return join(head, body, &text) &&
-           EVP_DigestSign(context, out, size, text.data, text.size) == 1;
+    return join(head, body, &text) && EVP_DigestSign(context, out, size, text.data, text.size) == 1;
 }
 
 tc_status tc_key_sign(EVP_PKEY *pair, struct tc_span head, struct tc_span body,

@@ -86,14 +86,14 @@ static tc_status take_certificate(struct tc_span der, const char *name, struct t
                                   struct tc_error *err)
 {
     const unsigned char *next = der.data;
-    __attribute__((cleanup(x509_free))) X509 *certificate =
-        d2i_X509(NULL, &next, (long)der.size);
+    __attribute__((cleanup(x509_free))) X509 *certificate = d2i_X509(NULL, &next, (long)der.size);
     ERR_clear_error();
     if (!certificate || next != der.data + der.size)
         return tc_fail(err, TC_MALFORMED, "%s: is no certificate in DER", name);
     const EVP_PKEY *key = X509_get0_pubkey(certificate);
     TC_AUTO_BUF struct tc_buf spki = tc_buf_new(TC_PUBKEY_MAX);
-    if (!key) return tc_fail(err, TC_REFUSED, "%s: the certificate's key is of no known kind", name);
+    if (!key)
+        return tc_fail(err, TC_REFUSED, "%s: the certificate's key is of no known kind", name);
     TC_TRY(tc_key_public(key, &spki, err));
     TC_TRY(take_key(tc_buf_span(&spki), TC_KEY_P384, "the certificate's key", signer, err));
     struct tc_sha384 digest;

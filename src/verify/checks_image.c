@@ -49,7 +49,7 @@ static tc_status find_kind(const struct tc_nitrodoc *document, enum anonymous *r
 {
     struct tc_sha384 constant, pcr0 = pcr_of(document, 0);
     TC_TRY(tc_pcr_unmeasured(&constant, err));
-    *ret_kind = is_same(&pcr0, &constant)         ? UNMEASURED
+    *ret_kind = is_same(&pcr0, &constant)        ? UNMEASURED
                 : tc_nitrodoc_is_debug(document) ? DEBUG
                                                  : NAMED;
     return TC_OK;
@@ -255,10 +255,11 @@ static void warn_of_stale(struct search *search, const struct tc_trusted_list *l
     if (!counts(search, list) || now <= list->list.next_update) return;
     char due[TC_TIME_TEXT_SIZE], text[TC_ERROR_MAX / 2];
     tc_format_time(list->list.next_update, due);
-    (void)snprintf(text, sizeof text,
-                   "the list of %s, sequence %llu, is stale: a newer one was due by %s (tee-compile "
-                   "image trust update FILE)",
-                   list->signer, (unsigned long long)list->list.sequence, due);
+    (void)snprintf(
+        text, sizeof text,
+        "the list of %s, sequence %llu, is stale: a newer one was due by %s (tee-compile "
+        "image trust update FILE)",
+        list->signer, (unsigned long long)list->list.sequence, due);
     tc_judge_warn(search->judge, text);
 }
 
@@ -339,15 +340,14 @@ void tc_check_image_trust(struct tc_judge *judge)
     static const char name_expected[] = "the image that build.json names";
     struct tc_error err = {0};
     enum anonymous kind = NAMED;
-    if (!judge->document || !judge->statement ||
-        find_kind(judge->document, &kind, &err) != TC_OK) {
+    if (!judge->document || !judge->statement || find_kind(judge->document, &kind, &err) != TC_OK) {
         tc_judge_add_unjudged(judge, "image-trust", trust_expected);
         tc_judge_add_unjudged(judge, "image-name", name_expected);
         return;
     }
     if (kind != NAMED) {
-        bool allowed = kind == DEBUG ? judge->options->allow_debug
-                                     : judge->options->allow_unmeasured;
+        bool allowed =
+            kind == DEBUG ? judge->options->allow_debug : judge->options->allow_unmeasured;
         const char *seen = kind == DEBUG ? "a debug enclave does not say which image it ran"
                                          : "an unmeasured toolchain, which no list can name";
         tc_judge_add(judge, "image-trust", allowed_if(allowed), trust_expected, seen);

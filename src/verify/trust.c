@@ -20,8 +20,7 @@ tc_status tc_trust_add(struct tc_trust *trust, const struct tc_signer *signer, b
 {
     TC_AUTO_IMAGELIST struct tc_imagelist taken = *list;
     *list = (struct tc_imagelist){0};
-    struct tc_trusted_list *lists =
-        realloc(trust->lists, (trust->lists_count + 1) * sizeof *lists);
+    struct tc_trusted_list *lists = realloc(trust->lists, (trust->lists_count + 1) * sizeof *lists);
     if (!lists) return tc_fail(err, TC_SYSTEM, "out of memory for the trusted lists");
     trust->lists = lists;
     struct tc_trusted_list *entry = &lists[trust->lists_count++];

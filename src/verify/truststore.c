@@ -35,7 +35,8 @@ bool tc_truststore_is_id(const char *text)
 tc_status tc_truststore_check_folder(int fd, const char *path, struct tc_error *err)
 {
     struct stat info;
-    if (fstat(fd, &info) != 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot look at %s", path);
+    if (fstat(fd, &info) != 0)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot look at %s", path);
     if (info.st_uid != geteuid() && info.st_uid != 0)
         return tc_fail(err, TC_UNAVAILABLE, "%s belongs to user %u; it must be yours or root's",
                        path, (unsigned)info.st_uid);

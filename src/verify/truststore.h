@@ -75,8 +75,8 @@ tc_status tc_truststore_add_signer(struct tc_truststore *store, struct tc_span p
 tc_status tc_truststore_add_image(struct tc_truststore *store, const struct tc_own_image *image,
                                   struct tc_error *err) TC_MUST_USE;
 /* A signer's id (with its list), a PCR0 of the user's own, or the name of one. */
-tc_status tc_truststore_remove(struct tc_truststore *store, const char *word,
-                               struct tc_error *err) TC_MUST_USE;
+tc_status tc_truststore_remove(struct tc_truststore *store, const char *word, struct tc_error *err)
+    TC_MUST_USE;
 
 struct tc_list_update {
     char signer[TC_SHA256_HEX]; /* the first one of the store that signed it */

@@ -5,8 +5,8 @@
 #include "verify/truststore.h"
 
 struct tc_truststore {
-    char *folder; /* NULL: there is no place for one */
-    int fd;       /* -1: the folder is not there */
+    char *folder;                    /* NULL: there is no place for one */
+    int fd;                          /* -1: the folder is not there */
     struct tc_trust_builtin builtin; /* empty key: none */
 };
 

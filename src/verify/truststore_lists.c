@@ -55,8 +55,8 @@ tc_status tc_list_offer_judge(const struct tc_known *known, struct tc_span envel
         const struct tc_signer *signer = &known->signers[i].signer;
         if (!tc_dsse_names(&offer.dsse, signer->id)) continue;
         named = true;
-        tc_status status = tc_dsse_check(&offer.dsse, &tc_imagelist_form,
-                                         tc_buf_span(&signer->spki), err);
+        tc_status status =
+            tc_dsse_check(&offer.dsse, &tc_imagelist_form, tc_buf_span(&signer->spki), err);
         if (status == TC_REFUSED) continue; /* another one's may be good */
         if (status != TC_OK) return status;
         offer.by[i] = any = true;

@@ -212,9 +212,9 @@ static void test_rollback(void **state)
     add_signer(f, 0);
     assert_ok(update(f, 0, 1, 1, &result, &err));
     TC_AUTO_BUF struct tc_buf envelope = signed_list(f, 0, 2, 1);
-    assert_refused(tc_truststore_update(f->store, tc_buf_span(&envelope), "images.json", 3, &result,
-                                        &err),
-                   TC_REFUSED, "--min-list-version");
+    assert_refused(
+        tc_truststore_update(f->store, tc_buf_span(&envelope), "images.json", 3, &result, &err),
+        TC_REFUSED, "--min-list-version");
     assert_int_equal(sequence_there(f, 0), 1);
 }
 
@@ -408,8 +408,8 @@ static void test_given(void **state)
                                        : cases[i].only == 1 ? &second
                                                             : &stranger;
         assert_ok(tc_truststore_read(f->store, &known, &err));
-        assert_ok(tc_known_with_list(known, tc_buf_span(&list), "images.json", only,
-                                     cases[i].least, &trust, &err));
+        assert_ok(tc_known_with_list(known, tc_buf_span(&list), "images.json", only, cases[i].least,
+                                     &trust, &err));
         assert_int_equal(trust.own_count, 0);
         if (!cases[i].problem) {
             assert_string_equal(trust.problem, "");
@@ -606,12 +606,12 @@ static void test_at_once(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        with_store(test_empty),          with_store(test_signers_and_lists),
-        with_store(test_rollback),       with_store(test_two_signatures),
-        with_store(test_forged),         with_store(test_own),
-        with_store(test_builtin),        with_store(test_given),
-        with_store(test_damaged),        with_store(test_open_to_others),
-        with_store(test_certificate),    with_store(test_at_once),
+        with_store(test_empty),       with_store(test_signers_and_lists),
+        with_store(test_rollback),    with_store(test_two_signatures),
+        with_store(test_forged),      with_store(test_own),
+        with_store(test_builtin),     with_store(test_given),
+        with_store(test_damaged),     with_store(test_open_to_others),
+        with_store(test_certificate), with_store(test_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

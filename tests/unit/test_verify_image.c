@@ -83,8 +83,9 @@ static void assert_refused(sample_change *before, const struct tc_trust *trust, 
 }
 #define SAYS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
-#define PCR0 "1010101010101010101010101010101010101010101010101010101010101010" \
-             "10101010101010101010101010101010"
+#define PCR0                                                                                       \
+    "1010101010101010101010101010101010101010101010101010101010101010"                             \
+    "10101010101010101010101010101010"
 
 static void assert_good(sample_change *before, const struct tc_trust *trust, const char *signer)
 {
@@ -157,7 +158,8 @@ static void test_unknown(void **state)
     struct tc_image image = sample_image("c", 0x10);
     image.pcr[0].bytes[0] ^= 1;
     add_list(&trust, 'b', true, 1, &image, 1);
-    assert_refused(NULL, &trust, true, SAYS("PCR0 " PCR0, "is unknown", "none of 1 trusted images"));
+    assert_refused(NULL, &trust, true,
+                   SAYS("PCR0 " PCR0, "is unknown", "none of 1 trusted images"));
     /* What the statement says never becomes part of a command. */
     struct tc_verdict verdict = judge(name_odd, &trust, 0);
     const char *seen = check_named(&verdict, "image-trust")->seen;
@@ -303,7 +305,10 @@ static void test_name(void **state)
     assert_good(NULL, &trust, id_of('a', id));
 }
 
-static void sign_image(struct sample_parts *parts) { parts->pcr8 = pcr8; }
+static void sign_image(struct sample_parts *parts)
+{
+    parts->pcr8 = pcr8;
+}
 
 static void test_certificate(void **state)
 {
