@@ -6,7 +6,7 @@ _tee_compile() {
             mapfile -t COMPREPLY < <(compgen -d -- "$word")
             return
             ;;
-        --output | --detached | --artifact | --root)
+        --output | --detached | --artifact | --root | --images | --images-key | --key)
             mapfile -t COMPREPLY < <(compgen -f -- "$word")
             return
             ;;
@@ -17,12 +17,22 @@ _tee_compile() {
     case ${COMP_WORDS[1]} in
         build) words='--dir --build-file --image --host-tool --backend --nonce --output --detached
             --extract --allow-dirty --no-log --json --debug --help' ;;
-        verify) words='--artifact --source --commit --nonce --max-age --root --allow-unmeasured
+        verify) words='--artifact --source --commit --nonce --max-age --root --images --images-key
+            --min-list-version --allow-unmeasured
             --allow-debug --extract --json --help' ;;
+        image)
+            case ${COMP_WORDS[3]-} in
+                add) words='--key --pcr0 --name --image-version --recipe --help' ;;
+                list) words='--json --help' ;;
+                update) words='--min-list-version --help' ;;
+                sign) words='--key --output --help' ;;
+                *) if [[ $COMP_CWORD -eq 2 ]]; then words='trust'; else words='add remove list update sign'; fi ;;
+            esac ;;
         report) words='--json --markdown --help' ;;
-        *) words='build verify report --help --version' ;;
+        *) words='build verify report image --help --version' ;;
     esac
-    if [[ $COMP_CWORD -gt 1 && $word != -* && ${COMP_WORDS[1]} != build ]]; then
+    if [[ $COMP_CWORD -gt 1 && $word != -* && ${COMP_WORDS[1]} != build ]] &&
+        ! [[ ${COMP_WORDS[1]} == image && $COMP_CWORD -lt 4 ]]; then
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
     else
         mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")

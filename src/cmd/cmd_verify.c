@@ -14,6 +14,7 @@
 #include "cmd/extract.h"
 #include "cmd/files.h"
 #include "cmd/print.h"
+#include "cmd/trust.h"
 #include "source/pack.h"
 
 enum { ARTIFACTS_MAX = 1024 };
@@ -26,6 +27,9 @@ static const char usage[] =
     "  --nonce HEX        the report was made for this nonce\n"
     "  --max-age DUR      it was signed within this time (90s, 15m, 2h)\n"
     "  --root PEM         trust this root instead of AWS's\n"
+    "  --images FILE      trust the images of this signed list alone\n"
+    "  --images-key PEM   by this signer (a public key or certificate)\n"
+    "  --min-list-version N  and by no list with a lower sequence\n"
     "  --allow-unmeasured accept a toolchain that was not measured\n"
     "  --allow-debug      accept an enclave in debug mode\n"
     "  --extract DIR      write the outputs to DIR when the verdict is good\n"
@@ -38,6 +42,8 @@ struct request {
     struct tc_artifact artifacts[ARTIFACTS_MAX];
     uint8_t nonce[TC_WIRE_NONCE_MAX];
     struct tc_buf root; /* DER */
+    struct tc_trust_request trust_request;
+    struct tc_trust trust;
 };
 
 enum option_code {
@@ -47,6 +53,9 @@ enum option_code {
     OPTION_NONCE,
     OPTION_MAX_AGE,
     OPTION_ROOT,
+    OPTION_IMAGES,
+    OPTION_IMAGES_KEY,
+    OPTION_MIN_LIST_VERSION,
     OPTION_ALLOW_UNMEASURED,
     OPTION_ALLOW_DEBUG,
     OPTION_EXTRACT,
@@ -62,6 +71,9 @@ static const struct option options[] = {
     {"nonce", required_argument, NULL, OPTION_NONCE},
     {"max-age", required_argument, NULL, OPTION_MAX_AGE},
     {"root", required_argument, NULL, OPTION_ROOT},
+    {"images", required_argument, NULL, OPTION_IMAGES},
+    {"images-key", required_argument, NULL, OPTION_IMAGES_KEY},
+    {"min-list-version", required_argument, NULL, OPTION_MIN_LIST_VERSION},
     {"allow-unmeasured", no_argument, NULL, OPTION_ALLOW_UNMEASURED},
     {"allow-debug", no_argument, NULL, OPTION_ALLOW_DEBUG},
     {"extract", required_argument, NULL, OPTION_EXTRACT},
@@ -69,7 +81,6 @@ static const struct option options[] = {
     {"help", no_argument, NULL, OPTION_HELP},
     /* Part of the contract, but not of this version: ignoring one of them would
      * leave out a check that somebody relies on. */
-    {"images", required_argument, NULL, OPTION_LATER},
     {"policy", required_argument, NULL, OPTION_LATER},
     {"vsa", required_argument, NULL, OPTION_LATER},
     {"ballots", required_argument, NULL, OPTION_LATER},
@@ -122,12 +133,20 @@ static tc_status take_option(struct request *request, int option, int index, con
         return set_nonce(request, optarg, err);
     case OPTION_MAX_AGE:
         wanted->compare_age = true;
-        wanted->now = (int64_t)time(NULL);
         if (tc_parse_duration(optarg, &wanted->max_age)) return TC_OK;
         return tc_fail(err, TC_USAGE, "--max-age must be like 90s, 15m or 2h");
     case OPTION_ROOT:
         request->root_path = optarg;
         return TC_OK;
+    case OPTION_IMAGES:
+        request->trust_request.images = optarg;
+        return TC_OK;
+    case OPTION_IMAGES_KEY:
+        request->trust_request.images_key = optarg;
+        return TC_OK;
+    case OPTION_MIN_LIST_VERSION:
+        if (tc_parse_list_version(optarg, &request->trust_request.min_version)) return TC_OK;
+        return tc_fail(err, TC_USAGE, "--min-list-version must be a whole number from 1");
     case OPTION_ALLOW_UNMEASURED:
         wanted->allow_unmeasured = true;
         return TC_OK;
@@ -172,6 +191,9 @@ static tc_status prepare(struct request *request, struct tc_error *err)
         TC_TRY(tc_read_certificate(request->root_path, &request->root, err));
         request->options.root = tc_buf_span(&request->root);
     }
+    request->options.now = (int64_t)time(NULL);
+    TC_TRY(tc_load_trust(&request->trust_request, &request->trust, err));
+    request->options.trust = &request->trust;
     for (size_t i = 0; i < request->options.artifacts_count; i++)
         TC_TRY(tc_digest_file(request->artifacts[i].path, &request->artifacts[i].digest, err));
     request->options.artifacts = request->artifacts;
@@ -267,6 +289,7 @@ int tc_cmd_verify(int argc, char **argv)
     status = run(request, &kind, &err);
     if (status != TC_OK) tc_print_error("verify", &err);
     tc_buf_free(&request->root);
+    tc_trust_free(&request->trust);
     free(request);
     if (status != TC_OK || kind == TC_VERDICT_UNDECIDED) return TC_EXIT_UNDECIDED;
     return kind == TC_VERDICT_REFUSED ? TC_EXIT_NO : TC_EXIT_YES;

@@ -132,15 +132,30 @@ static void print_facts(FILE *stream, const struct tc_statement *statement)
         (void)fprintf(stream, "  %-12s and %zu more\n", "", statement->subjects_count - 20);
 }
 
+static void print_image(FILE *stream, const struct tc_image_fact *image)
+{
+    if (!image->known) return;
+    char text[2 * TC_IMAGE_NAME_MAX + TC_SHA256_HEX + 64];
+    if (image->own)
+        (void)snprintf(text, sizeof text, "%s %s (your own word)", image->name, image->version);
+    else
+        (void)snprintf(text, sizeof text, "%s %s (list %s, sequence %llu)", image->name,
+                       image->version, image->signer, (unsigned long long)image->sequence);
+    tc_print_field(stream, "image", text);
+}
+
 void tc_print_verdict(FILE *stream, const struct tc_verdict *verdict, const char *name)
 {
     print_headline(stream, verdict, name);
     if (verdict->have_statement && is_good(verdict)) print_facts(stream, &verdict->statement);
+    if (is_good(verdict)) print_image(stream, &verdict->image);
     if (verdict->signed_at > 0 && is_good(verdict)) {
         char stamp[TC_TIME_TEXT_SIZE];
         tc_format_time((int64_t)(verdict->signed_at / 1000), stamp);
         tc_print_field(stream, "signed", stamp);
     }
+    for (size_t i = 0; i < verdict->warnings_count; i++) /* escaped when they were added */
+        (void)fprintf(stream, "  %-12s %s\n", "WARNING", verdict->warnings[i]);
     (void)fprintf(stream, "checks:\n");
     for (size_t i = 0; i < verdict->checks_count; i++) {
         const struct tc_check *check = &verdict->checks[i];
@@ -163,6 +178,43 @@ static void write_checks(struct tc_jsonw *w, const struct tc_verdict *verdict)
         tc_jsonw_text(w, "seen", check->seen);
         tc_jsonw_end_object(w);
     }
+    tc_jsonw_end_array(w);
+}
+
+static void write_time(struct tc_jsonw *w, const char *key, int64_t seconds)
+{
+    char text[TC_TIME_TEXT_SIZE];
+    tc_format_time(seconds, text);
+    tc_jsonw_text(w, key, text);
+}
+
+static void write_image(struct tc_jsonw *w, const struct tc_image_fact *image)
+{
+    if (!image->known) return;
+    tc_jsonw_object(w, "image");
+    tc_jsonw_text(w, "name", image->name);
+    if (*image->version) tc_jsonw_text(w, "version", image->version);
+    tc_jsonw_hex(w, "pcr0", image->pcr0.bytes, sizeof image->pcr0.bytes);
+    if (image->has_recipe) tc_jsonw_hex(w, "recipe", image->recipe.bytes, sizeof image->recipe.bytes);
+    tc_jsonw_bool(w, "own", image->own);
+    if (!image->own) {
+        tc_jsonw_object(w, "list");
+        tc_jsonw_text(w, "signer", image->signer);
+        tc_jsonw_u64(w, "sequence", image->sequence);
+        write_time(w, "issued", image->issued);
+        write_time(w, "next_update", image->next_update);
+        tc_jsonw_bool(w, "stale", image->stale);
+        tc_jsonw_end_object(w);
+    }
+    tc_jsonw_end_object(w);
+}
+
+static void write_warnings(struct tc_jsonw *w, const struct tc_verdict *verdict)
+{
+    if (verdict->warnings_count == 0) return;
+    tc_jsonw_array(w, "warnings");
+    for (size_t i = 0; i < verdict->warnings_count; i++)
+        tc_jsonw_text(w, NULL, verdict->warnings[i]);
     tc_jsonw_end_array(w);
 }
 
@@ -194,6 +246,8 @@ tc_status tc_print_verdict_json(FILE *stream, const struct tc_verdict *verdict,
         tc_format_time((int64_t)(verdict->signed_at / 1000), stamp);
         tc_jsonw_text(&w, "signed_at", stamp);
     }
+    write_image(&w, &verdict->image);
+    write_warnings(&w, verdict);
     write_checks(&w, verdict);
     if (verdict->have_statement) write_outputs(&w, &verdict->statement);
     tc_jsonw_end_object(&w);

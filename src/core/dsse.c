@@ -2,7 +2,6 @@
 
 #include <openssl/ec.h>
 #include <openssl/evp.h>
-#include <openssl/x509.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,31 +10,25 @@
 #include "core/json.h"
 #include "core/jsonw.h"
 
-enum { SIGNATURE_MAX = 80 }; /* DER of two 33-byte integers is 72 */
+const struct tc_dsse_form tc_dsse_statement = {
+    .payload_type = TC_DSSE_PAYLOAD_TYPE,
+    .max = TC_DSSE_MAX,
+    .signatures_max = 1,
+    .key_kinds = TC_KEY_P256,
+};
 
 struct tc_build_key {
     EVP_PKEY *pair;
 };
 
-static void free_pkey(EVP_PKEY **key)
+static void add_pae_head(const char *type, struct tc_span payload, struct tc_buf *buf)
 {
-    EVP_PKEY_free(*key);
+    tc_buf_add_format(buf, "DSSEv1 %zu %s %zu ", strlen(type), type, payload.size);
 }
 
-static void free_md_ctx(EVP_MD_CTX **context)
+void tc_dsse_pae(const char *payload_type, struct tc_span payload, struct tc_buf *buf)
 {
-    EVP_MD_CTX_free(*context);
-}
-
-static void add_pae_head(struct tc_span payload, struct tc_buf *buf)
-{
-    tc_buf_add_format(buf, "DSSEv1 %zu %s %zu ", strlen(TC_DSSE_PAYLOAD_TYPE), TC_DSSE_PAYLOAD_TYPE,
-                      payload.size);
-}
-
-void tc_dsse_pae(struct tc_span payload, struct tc_buf *buf)
-{
-    add_pae_head(payload, buf);
+    add_pae_head(payload_type, payload, buf);
     tc_buf_add_span(buf, payload);
 }
 
@@ -62,154 +55,184 @@ void tc_build_key_free(struct tc_build_key *key)
 tc_status tc_build_key_public(const struct tc_build_key *key, struct tc_buf *spki,
                               struct tc_error *err)
 {
-    unsigned char *der = NULL;
-    int size = i2d_PUBKEY(key->pair, &der);
-    if (size <= 0)
-        return tc_fail(err, TC_SYSTEM, "the cryptographic library could not encode the public key");
-    tc_buf_add(spki, der, (size_t)size);
-    OPENSSL_free(der);
-    return tc_buf_check(spki, "the public key", err);
+    return tc_key_public(key->pair, spki, err);
 }
 
-static tc_status key_id(struct tc_span spki, char out[TC_SHA256_HEX], struct tc_error *err)
-{
-    struct tc_sha256 digest;
-    TC_TRY(tc_sha256_of(spki, &digest, err));
-    tc_hex((struct tc_span){digest.bytes, sizeof digest.bytes}, out);
-    return TC_OK;
-}
-
-/* The signature is over the PAE, hashed in two pieces: no copy of the payload. */
-static int add_pae(EVP_MD_CTX *context, struct tc_span payload,
-                   int (*update)(EVP_MD_CTX *, const void *, size_t))
-{
-    TC_AUTO_BUF struct tc_buf head = tc_buf_new(128);
-    add_pae_head(payload, &head);
-    return tc_buf_ok(&head) && update(context, head.data, head.size) == 1 &&
-           update(context, payload.data, payload.size) == 1;
-}
-
-static tc_status sign(const struct tc_build_key *key, struct tc_span payload,
-                      uint8_t out[SIGNATURE_MAX], size_t *ret_size, struct tc_error *err)
-{
-    __attribute__((cleanup(free_md_ctx))) EVP_MD_CTX *context = EVP_MD_CTX_new();
-    size_t size = SIGNATURE_MAX;
-    if (!context || EVP_DigestSignInit(context, NULL, EVP_sha256(), NULL, key->pair) != 1 ||
-        !add_pae(context, payload, EVP_DigestSignUpdate) ||
-        EVP_DigestSignFinal(context, out, &size) != 1)
-        return tc_fail(err, TC_SYSTEM, "the cryptographic library could not sign the statement");
-    *ret_size = size;
-    return TC_OK;
-}
-
-tc_status tc_dsse_sign(const struct tc_build_key *key, struct tc_span payload, struct tc_buf *buf,
-                       struct tc_error *err)
+/* The signature is over the PAE in two pieces: no copy of the payload. */
+static tc_status add_signature(const struct tc_dsse_form *form, EVP_PKEY *pair,
+                               struct tc_span payload, struct tc_jsonw *w, struct tc_error *err)
 {
     TC_AUTO_BUF struct tc_buf spki = tc_buf_new(TC_DSSE_KEY_MAX);
+    TC_AUTO_BUF struct tc_buf head = tc_buf_new(256);
+    TC_CLEANUP(tc_key_free_ptr) EVP_PKEY *public_key = NULL;
     char id[TC_SHA256_HEX];
-    uint8_t signature[SIGNATURE_MAX];
-    size_t signature_size = 0;
-    TC_TRY(tc_build_key_public(key, &spki, err));
-    TC_TRY(key_id(tc_buf_span(&spki), id, err));
-    TC_TRY(sign(key, payload, signature, &signature_size, err));
+    uint8_t signature[TC_SIGNATURE_MAX];
+    size_t size = 0;
+    TC_TRY(tc_key_public(pair, &spki, err));
+    /* What a verifier would refuse is not written. */
+    TC_TRY(
+        tc_pubkey_read(tc_buf_span(&spki), form->key_kinds, "the signing key", &public_key, err));
+    TC_TRY(tc_key_id(tc_buf_span(&spki), id, err));
+    add_pae_head(form->payload_type, payload, &head);
+    TC_TRY(tc_buf_check(&head, "the envelope's head", err));
+    TC_TRY(tc_key_sign(pair, tc_buf_span(&head), payload, signature, &size, err));
+    tc_jsonw_object(w, NULL);
+    tc_jsonw_text(w, "keyid", id);
+    tc_jsonw_base64(w, "sig", (struct tc_span){signature, size});
+    tc_jsonw_end_object(w);
+    return TC_OK;
+}
 
+tc_status tc_dsse_sign_by(const struct tc_dsse_form *form, EVP_PKEY *const *pairs, size_t count,
+                          struct tc_span payload, struct tc_buf *buf, struct tc_error *err)
+{
+    if (count == 0 || count > form->signatures_max)
+        return tc_fail(err, TC_USAGE, "%zu keys to sign with; from 1 to %zu are allowed", count,
+                       form->signatures_max);
     struct tc_jsonw w = tc_jsonw_new(buf);
     tc_jsonw_object(&w, NULL);
     tc_jsonw_base64(&w, "payload", payload);
-    tc_jsonw_text(&w, "payloadType", TC_DSSE_PAYLOAD_TYPE);
+    tc_jsonw_text(&w, "payloadType", form->payload_type);
     tc_jsonw_array(&w, "signatures");
-    tc_jsonw_object(&w, NULL);
-    tc_jsonw_text(&w, "keyid", id);
-    tc_jsonw_base64(&w, "sig", (struct tc_span){signature, signature_size});
-    tc_jsonw_end_object(&w);
+    for (size_t i = 0; i < count; i++)
+        TC_TRY(add_signature(form, pairs[i], payload, &w, err));
     tc_jsonw_end_array(&w);
     tc_jsonw_end_object(&w);
     return tc_buf_check(buf, "the envelope", err);
 }
 
-/* A P-256 key in the one DER form of it: decoding and encoding again must give
- * the same bytes. */
-static tc_status read_key(struct tc_span spki, EVP_PKEY **ret_key, struct tc_error *err)
+tc_status tc_dsse_sign(const struct tc_build_key *key, struct tc_span payload, struct tc_buf *buf,
+                       struct tc_error *err)
 {
-    __attribute__((cleanup(free_pkey))) EVP_PKEY *key = NULL;
-    if (spki.size > 0 && spki.size <= TC_DSSE_KEY_MAX) {
-        const unsigned char *next = spki.data;
-        key = d2i_PUBKEY(NULL, &next, (long)spki.size);
-    }
-    unsigned char *der = NULL;
-    int size = key ? i2d_PUBKEY(key, &der) : 0;
-    bool same = size > 0 && (size_t)size == spki.size && memcmp(der, spki.data, spki.size) == 0;
-    OPENSSL_free(der);
-    char group[32] = "";
-    size_t group_size = 0;
-    if (!same || !EVP_PKEY_is_a(key, "EC") ||
-        EVP_PKEY_get_group_name(key, group, sizeof group, &group_size) != 1 ||
-        strcmp(group, "prime256v1") != 0)
-        return tc_fail(err, TC_REFUSED, "the document's public key is not a P-256 key in DER");
-    *ret_key = TC_TAKE(key);
+    return tc_dsse_sign_by(&tc_dsse_statement, &key->pair, 1, payload, buf, err);
+}
+
+void tc_dsse_free(struct tc_dsse *dsse)
+{
+    if (!dsse) return;
+    tc_buf_free(&dsse->payload);
+    *dsse = (struct tc_dsse){0};
+}
+
+bool tc_dsse_names(const struct tc_dsse *dsse, const char *key_id)
+{
+    for (size_t i = 0; i < dsse->signatures_count; i++)
+        if (strcmp(dsse->signatures[i].key, key_id) == 0) return true;
+    return false;
+}
+
+static tc_status read_signature(const struct tc_json *entry, struct tc_dsse *dsse,
+                                struct tc_error *err)
+{
+    static const char *const known[] = {"keyid", "sig", NULL};
+    struct tc_json field;
+    const char *text;
+    uint8_t id[TC_SHA256_SIZE];
+    TC_AUTO_BUF struct tc_buf signature = tc_buf_new(TC_SIGNATURE_MAX);
+    TC_TRY(tc_json_check_keys(entry, known, err));
+    TC_TRY(tc_json_get(entry, "keyid", &field, err));
+    TC_TRY(tc_json_hex(&field, id, sizeof id, err));
+    TC_TRY(tc_json_string(&field, TC_SHA256_HEX, &text, err));
+    if (tc_dsse_names(dsse, text)) return tc_json_fail(&field, err, "signs a second time");
+    TC_TRY(tc_json_get(entry, "sig", &field, err));
+    const char *digits;
+    TC_TRY(tc_json_string(&field, 2 * TC_SIGNATURE_MAX, &digits, err));
+    if (!tc_base64_decode(tc_span_of_text(digits), &signature))
+        return tc_json_fail(&field, err, "is not base64 of a signature");
+    size_t index = dsse->signatures_count++;
+    memcpy(dsse->signatures[index].key, text, TC_SHA256_HEX);
+    dsse->signatures[index].size = signature.size;
+    if (signature.size > 0) memcpy(dsse->signatures[index].bytes, signature.data, signature.size);
     return TC_OK;
 }
 
-/* Reads the one signature out of the envelope's exact fields. */
-static tc_status read_envelope(const struct tc_json *top, struct tc_span payload, const char *id,
-                               struct tc_buf *signature, struct tc_error *err)
+/* The envelope's exact fields. */
+static tc_status read_envelope(const struct tc_json *top, const struct tc_dsse_form *form,
+                               struct tc_dsse *dsse, struct tc_error *err)
 {
     static const char *const known[] = {"payload", "payloadType", "signatures", NULL};
-    static const char *const known_signature[] = {"keyid", "sig", NULL};
     struct tc_json value;
     const char *text;
+    size_t count;
     TC_TRY(tc_json_check_keys(top, known, err));
     TC_TRY(tc_json_get(top, "payloadType", &value, err));
     TC_TRY(tc_json_string(&value, 64, &text, err));
-    if (strcmp(text, TC_DSSE_PAYLOAD_TYPE) != 0)
-        return tc_json_fail(&value, err, "must be " TC_DSSE_PAYLOAD_TYPE);
+    if (strcmp(text, form->payload_type) != 0)
+        return tc_json_fail(&value, err, "must be %s", form->payload_type);
 
     TC_TRY(tc_json_get(top, "payload", &value, err));
-    TC_TRY(tc_json_string(&value, TC_DSSE_MAX, &text, err));
-    TC_AUTO_BUF struct tc_buf content = tc_buf_new(TC_DSSE_MAX);
-    if (!tc_base64_decode(tc_span_of_text(text), &content))
+    TC_TRY(tc_json_string(&value, form->max, &text, err));
+    if (!tc_base64_decode(tc_span_of_text(text), &dsse->payload))
         return tc_json_fail(&value, err, "is not base64");
-    if (!tc_span_equal(tc_buf_span(&content), payload))
-        return tc_fail(err, TC_REFUSED, "the envelope carries another statement than the bundle");
 
-    size_t count;
     TC_TRY(tc_json_get(top, "signatures", &value, err));
-    TC_TRY(tc_json_array(&value, 1, &count, err));
-    if (count != 1) return tc_json_fail(&value, err, "must have exactly one signature");
-    struct tc_json entry = tc_json_at(&value, 0), field;
-    TC_TRY(tc_json_check_keys(&entry, known_signature, err));
-    TC_TRY(tc_json_get(&entry, "keyid", &field, err));
-    TC_TRY(tc_json_string(&field, TC_SHA256_HEX, &text, err));
-    if (strcmp(text, id) != 0)
-        return tc_fail(err, TC_REFUSED,
-                       "the envelope is signed by another key than the document's");
-    TC_TRY(tc_json_get(&entry, "sig", &field, err));
-    TC_TRY(tc_json_string(&field, 2 * SIGNATURE_MAX, &text, err));
-    if (!tc_base64_decode(tc_span_of_text(text), signature))
-        return tc_json_fail(&field, err, "is not base64 of a signature");
+    TC_TRY(tc_json_array(&value, form->signatures_max, &count, err));
+    if (count == 0)
+        return tc_json_fail(&value, err, "must have %s signature",
+                            form->signatures_max == 1 ? "exactly one" : "at least one");
+    for (size_t i = 0; i < count; i++) {
+        struct tc_json entry = tc_json_at(&value, i);
+        TC_TRY(read_signature(&entry, dsse, err));
+    }
     return TC_OK;
+}
+
+tc_status tc_dsse_read(struct tc_span envelope, const char *name, const struct tc_dsse_form *form,
+                       struct tc_dsse *ret_dsse, struct tc_error *err)
+{
+    TC_AUTO_JSON struct tc_json_text *text = NULL;
+    TC_AUTO_DSSE struct tc_dsse dsse = {.payload = tc_buf_new(form->max)};
+    TC_TRY(tc_json_parse(envelope, name, form->max, &text, err));
+    struct tc_json top = tc_json_top(text, name);
+    TC_TRY(read_envelope(&top, form, &dsse, err));
+    *ret_dsse = dsse;
+    dsse = (struct tc_dsse){0};
+    return TC_OK;
+}
+
+static tc_status check_by(const struct tc_dsse *dsse, const struct tc_dsse_form *form,
+                          struct tc_span spki, EVP_PKEY *key, struct tc_error *err)
+{
+    char id[TC_SHA256_HEX];
+    TC_AUTO_BUF struct tc_buf head = tc_buf_new(256);
+    struct tc_span payload = tc_buf_span(&dsse->payload);
+    TC_TRY(tc_key_id(spki, id, err));
+    add_pae_head(form->payload_type, payload, &head);
+    TC_TRY(tc_buf_check(&head, "the envelope's head", err));
+    for (size_t i = 0; i < dsse->signatures_count; i++) {
+        if (strcmp(dsse->signatures[i].key, id) != 0) continue;
+        struct tc_span signature = {dsse->signatures[i].bytes, dsse->signatures[i].size};
+        return tc_key_verify(key, tc_buf_span(&head), payload, signature, err);
+    }
+    return tc_fail(err, TC_REFUSED, "no signature names the key %s", id);
+}
+
+tc_status tc_dsse_check(const struct tc_dsse *dsse, const struct tc_dsse_form *form,
+                        struct tc_span spki, struct tc_error *err)
+{
+    TC_CLEANUP(tc_key_free_ptr) EVP_PKEY *key = NULL;
+    TC_TRY(tc_pubkey_read(spki, form->key_kinds, "the signer's key", &key, err));
+    return check_by(dsse, form, spki, key, err);
 }
 
 tc_status tc_dsse_verify(struct tc_span envelope, struct tc_span payload, struct tc_span spki,
                          struct tc_error *err)
 {
-    __attribute__((cleanup(free_pkey))) EVP_PKEY *key = NULL;
-    __attribute__((cleanup(free_md_ctx))) EVP_MD_CTX *context = NULL;
-    TC_AUTO_JSON struct tc_json_text *text = NULL;
-    TC_AUTO_BUF struct tc_buf signature = tc_buf_new(SIGNATURE_MAX);
+    TC_CLEANUP(tc_key_free_ptr) EVP_PKEY *key = NULL;
+    TC_AUTO_DSSE struct tc_dsse dsse = {0};
     char id[TC_SHA256_HEX];
-    TC_TRY(read_key(spki, &key, err));
-    TC_TRY(key_id(spki, id, err));
-    TC_TRY(tc_json_parse(envelope, "the envelope", TC_DSSE_MAX, &text, err));
-    struct tc_json top = tc_json_top(text, "the envelope");
-    TC_TRY(read_envelope(&top, payload, id, &signature, err));
-
-    context = EVP_MD_CTX_new();
-    if (!context || EVP_DigestVerifyInit(context, NULL, EVP_sha256(), NULL, key) != 1)
-        return tc_fail(err, TC_SYSTEM, "the cryptographic library could not start a verification");
-    if (!add_pae(context, payload, EVP_DigestVerifyUpdate) ||
-        EVP_DigestVerifyFinal(context, signature.data, signature.size) != 1)
+    TC_TRY(
+        tc_pubkey_read(spki, tc_dsse_statement.key_kinds, "the document's public key", &key, err));
+    TC_TRY(tc_key_id(spki, id, err));
+    TC_TRY(tc_dsse_read(envelope, "the envelope", &tc_dsse_statement, &dsse, err));
+    if (!tc_span_equal(tc_buf_span(&dsse.payload), payload))
+        return tc_fail(err, TC_REFUSED, "the envelope carries another statement than the bundle");
+    if (!tc_dsse_names(&dsse, id))
+        return tc_fail(err, TC_REFUSED,
+                       "the envelope is signed by another key than the document's");
+    tc_status status = check_by(&dsse, &tc_dsse_statement, spki, key, err);
+    if (status == TC_REFUSED)
         return tc_fail(err, TC_REFUSED,
                        "the envelope's signature is not by the document's public key");
-    return TC_OK;
+    return status;
 }

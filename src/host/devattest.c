@@ -107,6 +107,7 @@ static tc_status start(struct attester *attester, const struct tc_devattest_conf
     (void)snprintf(attester->module_id, sizeof attester->module_id, "development-%s", id_text);
     for (size_t i = 0; i < MEASURED_PCRS; i++)
         attester->pcrs[i] = config->pcrs[i];
+    if (config->pcr8) attester->pcrs[8] = *config->pcr8;
     attester->locked = LOCKED_AT_START;
     attester->root = tc_buf_new(TC_NITRODOC_CERT_MAX);
     attester->intermediate = tc_buf_new(TC_NITRODOC_CERT_MAX);

@@ -21,6 +21,7 @@ tc_status tc_devroot_ensure(const char *folder, char **ret_pem_path, bool *ret_c
 struct tc_devattest_config {
     const char *folder;             /* as above, ensured */
     const struct tc_sha384 *pcrs;   /* PCR0, PCR1, PCR2 */
+    const struct tc_sha384 *pcr8;   /* of a signed image; NULL: zero, as without a signature */
 };
 
 /* Serves one worker on fd until it hangs up, then returns TC_OK. PCR 0 to 15

@@ -190,43 +190,6 @@ void tc_check_envelope(struct tc_judge *judge)
     tc_judge_add_bool(judge, "envelope", good, expected, good ? expected : err.message);
 }
 
-/* Whether the image is one that anybody can name at all, then whether it is one
- * that the caller trusts, for which this version has no list to ask. */
-void tc_check_image(struct tc_judge *judge)
-{
-    static const char expected[] = "an image that was measured";
-    static const char trust[] =
-        "an image that you trust: compare PCR0 with that of an image you built";
-    if (!judge->document || !judge->statement) {
-        tc_judge_add_unjudged(judge, "image", expected);
-        tc_judge_add(judge, "image-trust", TC_CHECK_NOT_ASKED, trust, "no PCR0");
-        return;
-    }
-    struct tc_error err = {0};
-    struct tc_sha384 constant;
-    if (tc_pcr_unmeasured(&constant, &err) != TC_OK) {
-        tc_judge_add(judge, "image", TC_CHECK_FAIL, expected, err.message);
-        return;
-    }
-    bool unmeasured = is_pcr(judge->document, 0, &constant);
-    bool debug = tc_nitrodoc_is_debug(judge->document);
-    char pcr0[TC_SHA384_HEX];
-    pcr_text(judge->document, 0, pcr0);
-    if (judge->statement->platform.measured == unmeasured)
-        tc_judge_add(judge, "image", TC_CHECK_FAIL, expected,
-                     "the statement and PCR0 disagree about whether the image was measured");
-    else if (unmeasured)
-        tc_judge_add(judge, "image",
-                     judge->options->allow_unmeasured ? TC_CHECK_ALLOWED : TC_CHECK_FAIL, expected,
-                     "the toolchain was the building machine's own and was not measured");
-    else if (debug)
-        tc_judge_add(judge, "image", judge->options->allow_debug ? TC_CHECK_ALLOWED : TC_CHECK_FAIL,
-                     expected, "a debug enclave does not say which image it ran");
-    else
-        tc_judge_add(judge, "image", TC_CHECK_PASS, expected, pcr0);
-    tc_judge_add(judge, "image-trust", TC_CHECK_NOT_ASKED, trust, pcr0);
-}
-
 void tc_check_times(struct tc_judge *judge)
 {
     static const char expected[] =

@@ -20,6 +20,8 @@ void tc_judge_add(struct tc_judge *judge, const char *name, enum tc_check_result
                   const char *expected, const char *seen);
 void tc_judge_add_bool(struct tc_judge *judge, const char *name, bool good, const char *expected,
                        const char *seen);
+/* What the caller should know although it refuses nothing; copied and escaped. */
+void tc_judge_warn(struct tc_judge *judge, const char *text);
 /* FAIL, "not judged: ...": document or statement is not there. */
 void tc_judge_add_unjudged(struct tc_judge *judge, const char *name, const char *expected);
 
@@ -31,9 +33,12 @@ void tc_check_pcrs(struct tc_judge *judge);
 void tc_check_binding(struct tc_judge *judge);
 void tc_check_nonce(struct tc_judge *judge);
 void tc_check_envelope(struct tc_judge *judge);
-void tc_check_image(struct tc_judge *judge);
 void tc_check_times(struct tc_judge *judge);
 void tc_check_age(struct tc_judge *judge);
+
+/* checks_image.c: which image signed, and whether the caller trusts it. */
+void tc_check_image(struct tc_judge *judge);
+void tc_check_image_trust(struct tc_judge *judge);
 
 /* checks_content.c: what the statement says against what is there. */
 void tc_check_container(struct tc_judge *judge, const struct tc_error *intake_error);

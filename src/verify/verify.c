@@ -67,6 +67,17 @@ void tc_judge_add_unjudged(struct tc_judge *judge, const char *name, const char 
                  "not judged: what it needs is missing or cannot be read");
 }
 
+void tc_judge_warn(struct tc_judge *judge, const char *text)
+{
+    struct tc_verdict *verdict = judge->verdict;
+    if (verdict->warnings_count == TC_WARNINGS_MAX) return;
+    char *copy = safe_copy(text);
+    if (copy)
+        verdict->warnings[verdict->warnings_count++] = copy;
+    else
+        judge->failed = true;
+}
+
 void tc_verdict_free(struct tc_verdict *verdict)
 {
     if (!verdict) return;
@@ -75,6 +86,8 @@ void tc_verdict_free(struct tc_verdict *verdict)
         free(verdict->checks[i].seen);
     }
     free(verdict->checks);
+    for (size_t i = 0; i < verdict->warnings_count; i++)
+        free(verdict->warnings[i]);
     tc_statement_free(&verdict->statement);
     *verdict = (struct tc_verdict){0};
 }
@@ -115,6 +128,7 @@ static void judge_all(struct tc_judge *judge, const struct tc_error *intake_erro
     tc_check_outputs(judge);
     tc_check_artifacts(judge);
     tc_check_image(judge);
+    tc_check_image_trust(judge);
     tc_check_source(judge);
     tc_check_commit(judge);
     tc_check_times(judge);

@@ -7,6 +7,7 @@
 
 #include "core/nitrodoc.h"
 #include "core/statement.h"
+#include "verify/trust.h"
 
 enum tc_check_result {
     TC_CHECK_PASS,
@@ -46,7 +47,8 @@ struct tc_verify_options {
     struct tc_span nonce;
     bool compare_age;
     uint64_t max_age; /* seconds */
-    int64_t now;      /* seconds since the epoch, by the caller's clock */
+    int64_t now;      /* seconds since the epoch, by the caller's clock; 0: no clock */
+    const struct tc_trust *trust; /* borrowed; NULL: no list and no image is trusted */
     /* Receives each output's bytes as they pass, before the verdict is known;
      * the caller keeps them only if it is good. NULL: nobody wants them. */
     void *extract_context;
@@ -55,6 +57,23 @@ struct tc_verify_options {
     tc_status (*extract_data)(void *context, struct tc_span bytes, struct tc_error *err);
     tc_status (*extract_end)(void *context, struct tc_error *err);
 };
+
+/* The entry that makes the image trusted. */
+struct tc_image_fact {
+    bool known; /* else nothing below holds */
+    char name[TC_IMAGE_NAME_MAX + 1];
+    char version[TC_IMAGE_NAME_MAX + 1]; /* may be empty for the user's own */
+    struct tc_sha384 pcr0;
+    bool has_recipe;
+    struct tc_sha256 recipe;
+    bool own; /* the user's own word; else by a list: */
+    char signer[TC_SHA256_HEX];
+    uint64_t sequence;
+    int64_t issued, next_update;
+    bool stale; /* next_update is past */
+};
+
+enum { TC_WARNINGS_MAX = 16 };
 
 struct tc_verdict {
     enum tc_verdict_kind kind;
@@ -65,6 +84,9 @@ struct tc_verdict {
     bool have_statement;
     uint64_t signed_at; /* milliseconds, the document's; 0 when it could not be read */
     char reason[TC_ERROR_MAX]; /* of the first failure */
+    struct tc_image_fact image;
+    char *warnings[TC_WARNINGS_MAX]; /* owned, printable; refuse nothing */
+    size_t warnings_count;
 };
 void tc_verdict_free(struct tc_verdict *verdict);
 

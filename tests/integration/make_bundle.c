@@ -1,11 +1,20 @@
-/* make_bundle BUNDLE ROOT: writes a whole development bundle and the PEM of the
- * root that signed it, for tests in other languages. */
+/* make_bundle BUNDLE ROOT [PCR8]: writes a whole development bundle and the PEM of
+ * the root that signed it, for tests in other languages; PCR8 in hex is that of an
+ * image that is signed. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/text.h"
 #include "bundle_sample.h"
+
+static const char *pcr8;
+
+static void sign_image(struct sample_parts *parts)
+{
+    if (pcr8 && !tc_unhex(pcr8, parts->pcr8.bytes, sizeof parts->pcr8.bytes)) abort();
+}
 
 static int copy_fd(int fd, const char *path)
 {
@@ -20,11 +29,12 @@ static int copy_fd(int fd, const char *path)
 
 int main(int argc, char **argv)
 {
-    if (argc != 3) return 2;
+    if (argc != 3 && argc != 4) return 2;
+    pcr8 = argc == 4 ? argv[3] : NULL;
     struct sample_root root;
     struct sample_parts parts;
     if (sample_root_make(&root) != 0) return 2;
-    sample_parts_make(&parts, &root, NULL, NULL);
+    sample_parts_make(&parts, &root, sign_image, NULL);
     int fd = sample_bundle_fd(&parts);
     int result = copy_fd(fd, argv[1]);
     (void)close(fd);

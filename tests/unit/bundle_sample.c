@@ -87,7 +87,7 @@ static void attest(struct sample_parts *parts, const struct sample_root *root,
     pid_t attester = fork();
     must(attester >= 0);
     if (attester == 0) {
-        struct tc_devattest_config config = {root->folder, parts->pcrs};
+        struct tc_devattest_config config = {root->folder, parts->pcrs, &parts->pcr8};
         (void)close(pair[0]);
         _exit(tc_devattest_serve(pair[1], &config, &err) == TC_OK ? 0 : 1);
     }

@@ -19,6 +19,7 @@ struct sample_parts {
     struct tc_statement statement;
     struct tc_userdata user_data;
     struct tc_sha384 pcrs[3]; /* of the attester */
+    struct tc_sha384 pcr8;    /* zero: the image is not signed */
     bool other_binding;       /* PCR16 for another source */
     bool other_key;           /* the document names another key than the envelope's */
     bool no_user_data;

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include <openssl/ec.h>
 #include <openssl/evp.h>
 #include <openssl/x509.h>
 
@@ -26,9 +27,78 @@ static void test_pae(void **state)
 {
     (void)state;
     TC_AUTO_BUF struct tc_buf buf = tc_buf_new(1000);
-    tc_dsse_pae(tc_span_of_text("hello world"), &buf);
+    tc_dsse_pae(TC_DSSE_PAYLOAD_TYPE, tc_span_of_text("hello world"), &buf);
     TC_AUTO_FREE char *text = tc_buf_take_text(&buf);
     assert_string_equal(text, "DSSEv1 28 application/vnd.in-toto+json 11 hello world");
+}
+
+static unsigned dsse_kind(const EVP_PKEY *pair)
+{
+    enum tc_key_kind kind;
+    assert_true(tc_key_kind(pair, &kind));
+    return kind;
+}
+
+/* Form of several signatures by several kinds of keys: each one is judged for
+ * itself, and the statement's form stays what it was. */
+static const struct tc_dsse_form test_form = {"text/x-test", 4096, 3, TC_KEYS_ALL};
+
+static void test_several(void **state)
+{
+    (void)state;
+    struct tc_error err = {0};
+    EVP_PKEY *pairs[] = {EVP_PKEY_Q_keygen(NULL, NULL, "ED25519"), EVP_EC_gen("P-256"),
+                         EVP_EC_gen("P-384"), EVP_EC_gen("P-521")};
+    TC_AUTO_BUF struct tc_buf envelope = tc_buf_new(TC_DSSE_MAX);
+    assert_ok(tc_dsse_sign_by(&test_form, pairs, 3, tc_span_of_text("hello"), &envelope, &err));
+    struct tc_dsse dsse;
+    assert_ok(tc_dsse_read(tc_buf_span(&envelope), "test", &test_form, &dsse, &err));
+    assert_int_equal(dsse.signatures_count, 3);
+    assert_true(tc_span_equal(tc_buf_span(&dsse.payload), tc_span_of_text("hello")));
+    for (size_t i = 0; i < 3; i++) {
+        TC_AUTO_BUF struct tc_buf spki = tc_buf_new(TC_PUBKEY_MAX);
+        char id[TC_SHA256_HEX];
+        assert_ok(tc_key_public(pairs[i], &spki, &err));
+        assert_ok(tc_key_id(tc_buf_span(&spki), id, &err));
+        assert_true(tc_dsse_names(&dsse, id));
+        assert_ok(tc_dsse_check(&dsse, &test_form, tc_buf_span(&spki), &err));
+        /* The same bytes as another payload, type or key id are not signed. */
+        dsse.payload.data[0] ^= 1;
+        assert_int_equal(tc_dsse_check(&dsse, &test_form, tc_buf_span(&spki), &err), TC_REFUSED);
+        dsse.payload.data[0] ^= 1;
+        struct tc_dsse_form other = test_form;
+        other.payload_type = "text/x-other";
+        assert_int_equal(tc_dsse_check(&dsse, &other, tc_buf_span(&spki), &err), TC_REFUSED);
+        dsse.signatures[i].bytes[dsse.signatures[i].size - 1] ^= 1;
+        assert_int_equal(tc_dsse_check(&dsse, &test_form, tc_buf_span(&spki), &err), TC_REFUSED);
+        dsse.signatures[i].bytes[dsse.signatures[i].size - 1] ^= 1;
+        dsse.signatures[i].key[0] ^= 1;
+        assert_int_equal(tc_dsse_check(&dsse, &test_form, tc_buf_span(&spki), &err), TC_REFUSED);
+        dsse.signatures[i].key[0] ^= 1;
+        /* A kind that the form does not have. */
+        other = test_form;
+        other.key_kinds = TC_KEYS_ALL & ~dsse_kind(pairs[i]);
+        assert_int_equal(tc_dsse_check(&dsse, &other, tc_buf_span(&spki), &err), TC_REFUSED);
+    }
+    assert_int_equal(tc_dsse_read(tc_buf_span(&envelope), "test", &tc_dsse_statement, &dsse, &err),
+                     TC_MALFORMED);
+    struct tc_dsse_form fewer = test_form;
+    fewer.signatures_max = 2;
+    struct tc_dsse unread;
+    assert_int_equal(tc_dsse_read(tc_buf_span(&envelope), "test", &fewer, &unread, &err),
+                     TC_MALFORMED);
+    TC_AUTO_BUF struct tc_buf none = tc_buf_new(TC_DSSE_MAX);
+    assert_int_equal(tc_dsse_sign_by(&test_form, &pairs[3], 1, tc_span_of_text("x"), &none, &err),
+                     TC_REFUSED);
+    tc_buf_reset(&none);
+    EVP_PKEY *twice[] = {pairs[0], pairs[0]};
+    assert_ok(tc_dsse_sign_by(&test_form, twice, 2, tc_span_of_text("x"), &none, &err));
+    assert_int_equal(tc_dsse_read(tc_buf_span(&none), "test", &test_form, &unread, &err),
+                     TC_MALFORMED);
+    assert_non_null(strstr(err.message, "second time"));
+    tc_dsse_free(&dsse);
+    for (size_t i = 0; i < 4; i++)
+        EVP_PKEY_free(pairs[i]);
 }
 
 struct signed_text {
@@ -102,6 +172,10 @@ static void test_forms(void **state)
     tc_buf_add_text(&changed, ",");
     tc_buf_add(&changed, signature, size);
     tc_buf_add_text(&changed, "]}");
+    assert_int_equal(verify(&changed, "{}", &mine.spki), TC_MALFORMED);
+    /* Nor a second one by somebody else: only lists of images have several. */
+    uint8_t *digit = &changed.data[strlen(text) - strlen("]}") + strlen(",{\"keyid\":\"")];
+    *digit = *digit == '0' ? '1' : '0';
     assert_int_equal(verify(&changed, "{}", &mine.spki), TC_MALFORMED);
     tc_buf_reset(&changed);
     tc_buf_add(&changed, text, (size_t)(signature - text));
@@ -213,7 +287,8 @@ static void test_transcript(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pae),         cmocka_unit_test(test_signed),
+        cmocka_unit_test(test_pae),         cmocka_unit_test(test_several),
+        cmocka_unit_test(test_signed),
         cmocka_unit_test(test_forms),       cmocka_unit_test(test_other_curve),
         cmocka_unit_test(test_other_spelling), cmocka_unit_test(test_transcript),
     };

@@ -74,9 +74,14 @@ static void assert_outcome(const struct tc_verdict *verdict, const struct outcom
     assert_int_equal(verdict->reason[0] != '\0', outcome->failed[0] != NULL);
 }
 
+/* The sample's image, by the user's own word; test_verify_image.c has the lists. */
+static struct tc_own_image own_image = {.name = "c"};
+static struct tc_trust trust = {.own = &own_image, .own_count = 1};
+
 static struct tc_verify_options default_options(void)
 {
-    return (struct tc_verify_options){.root = tc_buf_span(&root.der)};
+    memset(own_image.pcr0.bytes, 0x10, sizeof own_image.pcr0.bytes);
+    return (struct tc_verify_options){.root = tc_buf_span(&root.der), .trust = &trust};
 }
 
 static void judge(sample_change *before, sample_change *after, const struct tc_verify_options *options,
@@ -111,7 +116,8 @@ static void test_good(void **state)
     assert_int_equal(check_named(&verdict, "commit")->result, TC_CHECK_NOT_ASKED);
     assert_int_equal(check_named(&verdict, "nonce")->result, TC_CHECK_NOT_ASKED);
     assert_int_equal(check_named(&verdict, "artifacts")->result, TC_CHECK_NOT_ASKED);
-    assert_int_equal(check_named(&verdict, "image-trust")->result, TC_CHECK_NOT_ASKED);
+    assert_int_equal(check_named(&verdict, "image-trust")->result, TC_CHECK_PASS);
+    assert_int_equal(check_named(&verdict, "image-name")->result, TC_CHECK_PASS);
     assert_int_equal(check_named(&verdict, "age")->result, TC_CHECK_NOT_ASKED);
     assert_int_equal(check_named(&verdict, "outputs")->result, TC_CHECK_PASS);
     tc_verdict_free(&verdict);
@@ -121,7 +127,7 @@ static void test_aws_root(void **state)
 {
     (void)state;
     static const struct outcome refused = {{"issuer"}, TC_VERDICT_REFUSED};
-    struct tc_verify_options options = {0};
+    struct tc_verify_options options = {.trust = &trust};
     struct tc_verdict verdict;
     judge(NULL, NULL, &options, &refused, &verdict);
     assert_false(verdict.hardware);
@@ -266,7 +272,8 @@ static void test_changes(void **state)
          NULL,
          break_statement,
          {{"statement", "user-data", "pcr0", "pcr1", "pcr2", "pcr16", "nonce", "envelope",
-           "transcript", "build-file", "log", "outputs", "image", "times", "limits"},
+           "transcript", "build-file", "log", "outputs", "image", "image-trust", "image-name",
+           "times", "limits"},
           TC_VERDICT_REFUSED}},
         {"pcr", claim_other_pcr, NULL, {{"pcr1"}, TC_VERDICT_REFUSED}},
         {"binding", bind_other, NULL, {{"pcr16"}, TC_VERDICT_REFUSED}},
@@ -279,9 +286,15 @@ static void test_changes(void **state)
         {"long", take_long, NULL, {{"times"}, TC_VERDICT_REFUSED}},
         {"backwards", start_after_end, NULL, {{"times"}, TC_VERDICT_REFUSED}},
         {"limits", ask_too_much, NULL, {{"limits"}, TC_VERDICT_REFUSED}},
-        {"debug", debug_mode, NULL, {{"debug", "image"}, TC_VERDICT_REFUSED}},
-        {"unmeasured", unmeasured, NULL, {{"image"}, TC_VERDICT_REFUSED}},
-        {"falsely measured", falsely_measured, NULL, {{"image"}, TC_VERDICT_REFUSED}},
+        {"debug", debug_mode, NULL, {{"debug", "image", "image-trust", "image-name"}, TC_VERDICT_REFUSED}},
+        {"unmeasured",
+         unmeasured,
+         NULL,
+         {{"image", "image-trust", "image-name"}, TC_VERDICT_REFUSED}},
+        {"falsely measured",
+         falsely_measured,
+         NULL,
+         {{"image", "image-trust", "image-name"}, TC_VERDICT_REFUSED}},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         print_message("  %s\n", cases[i].what);
@@ -294,12 +307,12 @@ static void test_missing_evidence(void **state)
     (void)state;
     static const struct outcome without_document = {
         {"container", "document", "issuer", "debug", "user-data", "pcr0", "pcr1", "pcr2", "pcr16",
-         "nonce", "envelope", "image", "times"},
+         "nonce", "envelope", "image", "image-trust", "image-name", "times"},
         TC_VERDICT_REFUSED};
     judge(NULL, drop_document, NULL, &without_document, NULL);
     static const struct outcome broken_document = {
         {"document", "issuer", "debug", "user-data", "pcr0", "pcr1", "pcr2", "pcr16", "nonce",
-         "envelope", "image", "times"},
+         "envelope", "image", "image-trust", "image-name", "times"},
         TC_VERDICT_REFUSED};
     judge(NULL, break_document, NULL, &broken_document, NULL);
     struct tc_error err = {0};
@@ -327,6 +340,9 @@ static void test_allowed(void **state)
     options.allow_unmeasured = true;
     judge(unmeasured, NULL, &options, &development, &verdict);
     assert_int_equal(check_named(&verdict, "image")->result, TC_CHECK_ALLOWED);
+    assert_int_equal(check_named(&verdict, "image-trust")->result, TC_CHECK_ALLOWED);
+    assert_int_equal(check_named(&verdict, "image-name")->result, TC_CHECK_ALLOWED);
+    assert_false(verdict.image.known);
     tc_verdict_free(&verdict);
     static const struct outcome refused = {{"image"}, TC_VERDICT_REFUSED};
     judge(falsely_measured, NULL, &options, &refused, NULL);
@@ -335,6 +351,7 @@ static void test_allowed(void **state)
     options.allow_debug = true;
     judge(debug_mode, NULL, &options, &development, &verdict);
     assert_int_equal(check_named(&verdict, "debug")->result, TC_CHECK_ALLOWED);
+    assert_int_equal(check_named(&verdict, "image-trust")->result, TC_CHECK_ALLOWED);
     tc_verdict_free(&verdict);
 }
 
