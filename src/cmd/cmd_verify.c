@@ -13,6 +13,7 @@
 #include "cmd/commands.h"
 #include "cmd/extract.h"
 #include "cmd/files.h"
+#include "cmd/pcr_option.h"
 #include "cmd/print.h"
 #include "source/pack.h"
 
@@ -24,6 +25,7 @@ static const char usage[] =
     "  --source DIR       the source is this folder\n"
     "  --commit ID        the source is this git commit (40 hex digits)\n"
     "  --nonce HEX        the report was made for this nonce\n"
+    "  --pcr N=HEX        PCR N of the document has this value (may be repeated)\n"
     "  --max-age DUR      it was signed within this time (90s, 15m, 2h)\n"
     "  --root PEM         trust this root instead of AWS's\n"
     "  --allow-unmeasured accept a toolchain that was not measured\n"
@@ -37,6 +39,7 @@ struct request {
     struct tc_verify_options options;
     struct tc_artifact artifacts[ARTIFACTS_MAX];
     uint8_t nonce[TC_WIRE_NONCE_MAX];
+    struct tc_pcrs_asked pcrs;
     struct tc_buf root; /* DER */
 };
 
@@ -45,6 +48,7 @@ enum option_code {
     OPTION_SOURCE,
     OPTION_COMMIT,
     OPTION_NONCE,
+    OPTION_PCR,
     OPTION_MAX_AGE,
     OPTION_ROOT,
     OPTION_ALLOW_UNMEASURED,
@@ -60,6 +64,7 @@ static const struct option options[] = {
     {"source", required_argument, NULL, OPTION_SOURCE},
     {"commit", required_argument, NULL, OPTION_COMMIT},
     {"nonce", required_argument, NULL, OPTION_NONCE},
+    {"pcr", required_argument, NULL, OPTION_PCR},
     {"max-age", required_argument, NULL, OPTION_MAX_AGE},
     {"root", required_argument, NULL, OPTION_ROOT},
     {"allow-unmeasured", no_argument, NULL, OPTION_ALLOW_UNMEASURED},
@@ -120,6 +125,9 @@ static tc_status take_option(struct request *request, int option, int index, con
         return set_commit(request, optarg, err);
     case OPTION_NONCE:
         return set_nonce(request, optarg, err);
+    case OPTION_PCR:
+        wanted->pcrs_asked = &request->pcrs;
+        return tc_pcr_option_add(optarg, &request->pcrs, err);
     case OPTION_MAX_AGE:
         wanted->compare_age = true;
         wanted->now = (int64_t)time(NULL);

@@ -8,5 +8,6 @@ enum tc_exit { TC_EXIT_YES = 0, TC_EXIT_NO = 1, TC_EXIT_UNDECIDED = 2 };
 int tc_cmd_build(int argc, char **argv);
 int tc_cmd_verify(int argc, char **argv);
 int tc_cmd_report(int argc, char **argv);
+int tc_cmd_attestation(int argc, char **argv);
 
 #endif

@@ -15,18 +15,18 @@ static const struct {
     {"build", tc_cmd_build, "one attested build"},
     {"verify", tc_cmd_verify, "judge a bundle, offline"},
     {"report", tc_cmd_report, "show what a bundle says, trusting nothing"},
+    {"attestation", tc_cmd_attestation, "show or judge an attestation document of any enclave"},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
 /* Of the contract, and not in this version: named, so that a script is told. */
-static const char *const later[] = {"attestation", "image", "challenge", "tally",
-                                    "init",        "doctor", NULL};
+static const char *const later[] = {"image", "challenge", "tally", "init", "doctor", NULL};
 
 static void print_usage(FILE *out)
 {
     (void)fputs("usage: tee-compile COMMAND [options]\n\n", out);
     for (size_t i = 0; i < COMMANDS; i++)
-        (void)fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].does);
+        (void)fprintf(out, "  %-11s %s\n", commands[i].name, commands[i].does);
     (void)fputs("\n  tee-compile COMMAND --help says more; tee-compile --version\n\n"
                 "Exit status of every command: 0 yes or done, 1 no, 2 could not be decided.\n",
                 out);

@@ -7,7 +7,6 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
-#include "core/jsonw.h"
 
 void tc_print_error(const char *command, const struct tc_error *err)
 {
@@ -84,7 +83,8 @@ static bool is_good(const struct tc_verdict *verdict)
     return verdict->kind == TC_VERDICT_AUTHENTIC || verdict->kind == TC_VERDICT_DEVELOPMENT;
 }
 
-static void print_headline(FILE *stream, const struct tc_verdict *verdict, const char *name)
+void tc_print_headline(FILE *stream, const struct tc_verdict *verdict, const char *addition,
+                       const char *name)
 {
     static const char *const colours[] = {[TC_VERDICT_AUTHENTIC] = "\033[32m",
                                           [TC_VERDICT_DEVELOPMENT] = "\033[33m",
@@ -93,9 +93,7 @@ static void print_headline(FILE *stream, const struct tc_verdict *verdict, const
     bool colour = tc_print_colour(stream);
     char shown[1024];
     (void)fprintf(stream, "%s%s%s%s: %s\n", colour ? colours[verdict->kind] : "",
-                  tc_verdict_name(verdict->kind),
-                  is_good(verdict) && !is_source_compared(verdict) ? ", source not compared" : "",
-                  colour ? "\033[0m" : "",
+                  tc_verdict_name(verdict->kind), addition, colour ? "\033[0m" : "",
                   tc_printable(tc_span_of_text(name), shown, sizeof shown));
     if (!is_good(verdict)) {
         (void)fprintf(stream, "  %s\n", verdict->reason);
@@ -134,13 +132,19 @@ static void print_facts(FILE *stream, const struct tc_statement *statement)
 
 void tc_print_verdict(FILE *stream, const struct tc_verdict *verdict, const char *name)
 {
-    print_headline(stream, verdict, name);
+    bool compared = !is_good(verdict) || is_source_compared(verdict);
+    tc_print_headline(stream, verdict, compared ? "" : ", source not compared", name);
     if (verdict->have_statement && is_good(verdict)) print_facts(stream, &verdict->statement);
     if (verdict->signed_at > 0 && is_good(verdict)) {
         char stamp[TC_TIME_TEXT_SIZE];
         tc_format_time((int64_t)(verdict->signed_at / 1000), stamp);
         tc_print_field(stream, "signed", stamp);
     }
+    tc_print_checks(stream, verdict);
+}
+
+void tc_print_checks(FILE *stream, const struct tc_verdict *verdict)
+{
     (void)fprintf(stream, "checks:\n");
     for (size_t i = 0; i < verdict->checks_count; i++) {
         const struct tc_check *check = &verdict->checks[i];
@@ -151,7 +155,7 @@ void tc_print_verdict(FILE *stream, const struct tc_verdict *verdict, const char
     }
 }
 
-static void write_checks(struct tc_jsonw *w, const struct tc_verdict *verdict)
+void tc_print_write_checks(struct tc_jsonw *w, const struct tc_verdict *verdict)
 {
     tc_jsonw_array(w, "checks");
     for (size_t i = 0; i < verdict->checks_count; i++) {
@@ -194,7 +198,7 @@ tc_status tc_print_verdict_json(FILE *stream, const struct tc_verdict *verdict,
         tc_format_time((int64_t)(verdict->signed_at / 1000), stamp);
         tc_jsonw_text(&w, "signed_at", stamp);
     }
-    write_checks(&w, verdict);
+    tc_print_write_checks(&w, verdict);
     if (verdict->have_statement) write_outputs(&w, &verdict->statement);
     tc_jsonw_end_object(&w);
     TC_TRY(tc_buf_check(&buf, "the verdict", err));

@@ -272,6 +272,15 @@ static tc_status check_repeats(const struct certificates *all, struct tc_error *
     return TC_OK;
 }
 
+/* Before the path lengths, which one certificate too many breaks as well. */
+static tc_status check_self_issued(const struct certificates *all, struct tc_error *err)
+{
+    for (size_t i = 1; i < all->count; i++)
+        if (is_self_issued(&all->list[i]))
+            return refuse(&all->list[i], "is issued by itself; only the root may be", err);
+    return TC_OK;
+}
+
 static tc_status read_chain(const struct tc_x509chain *chain, struct certificates *all,
                             struct tc_error *err)
 {
@@ -300,12 +309,11 @@ tc_status tc_x509chain_verify(const struct tc_x509chain *chain, int64_t from, in
     struct certificates all TC_CLEANUP(free_certificates) = {0};
     TC_TRY(read_chain(chain, &all, err));
     TC_TRY(check_repeats(&all, err));
+    TC_TRY(check_self_issued(&all, err));
     for (size_t i = 0; i < all.count; i++) {
         const struct certificate *certificate = &all.list[i];
         const struct certificate *issuer = i == 0 ? certificate : &all.list[i - 1];
         bool leaf = i + 1 == all.count;
-        if (i > 0 && is_self_issued(certificate))
-            return refuse(certificate, "is issued by itself; only the root may be", err);
         TC_TRY(leaf ? check_leaf(certificate, err) : check_ca(certificate, all.count - 2 - i, err));
         TC_TRY(check_link(issuer, certificate, err));
         TC_TRY(check_time(certificate, from, err));
