@@ -232,10 +232,10 @@ int tc_cmd_attestation(int argc, char **argv)
     if (!help && !request->verify && strcmp(verb, "show") != 0)
         status = tc_fail(&err, TC_USAGE, "expected show or verify");
     if (!help && status == TC_OK) status = parse(argc - 1, argv + 1, request, &help, &err);
-    if (help) return fputs(usage, stdout) < 0 ? TC_EXIT_UNDECIDED : TC_EXIT_YES;
+    if (help) return tc_print_usage(stdout, usage) ? TC_EXIT_YES : TC_EXIT_UNDECIDED;
     if (status != TC_OK) {
         tc_print_error("attestation", &err);
-        (void)fputs(usage, stderr);
+        (void)tc_print_usage(stderr, usage);
         return TC_EXIT_UNDECIDED;
     }
     int answer = run(request);

@@ -15,7 +15,7 @@
 #include "cmd/files.h"
 #include "cmd/pcr_option.h"
 #include "cmd/print.h"
-#include "source/pack.h"
+#include "source/source_digest.h"
 
 enum { ARTIFACTS_MAX = 1024 };
 
@@ -155,22 +155,11 @@ static tc_status take_option(struct request *request, int option, int index, con
     }
 }
 
-/* Packs the folder as a build would, sending nowhere. */
 static tc_status digest_source(struct request *request, struct tc_error *err)
 {
-    struct tc_pack_options pack_options = {.folder = request->source_path,
-                                           .build_file = "build.json"};
-    struct tc_pack *pack = NULL;
-    TC_TRY(tc_pack_open(&pack_options, &pack, err));
-    TC_AUTO_BUILDSPEC struct tc_buildspec spec = {0};
-    struct tc_pack_sink sink = {0};
-    struct tc_manifest_summary summary;
-    tc_status status = tc_buildspec_parse(tc_pack_build_file(pack), "build.json", &spec, err);
-    if (status == TC_OK) status = tc_pack_send(pack, &spec, &sink, &summary, err);
-    tc_pack_close(pack);
-    if (status != TC_OK) return tc_wrap(err, "--source %s", request->source_path);
+    if (tc_source_digest(request->source_path, &request->options.source, err) != TC_OK)
+        return tc_wrap(err, "--source %s", request->source_path);
     request->options.compare_source = true;
-    request->options.source = summary.digest;
     return TC_OK;
 }
 
@@ -259,13 +248,13 @@ int tc_cmd_verify(int argc, char **argv)
     }
     if (help) {
         free(request);
-        return fputs(usage, stdout) < 0 ? TC_EXIT_UNDECIDED : TC_EXIT_YES;
+        return tc_print_usage(stdout, usage) ? TC_EXIT_YES : TC_EXIT_UNDECIDED;
     }
     if (status == TC_OK && optind + 1 != argc)
         status = tc_fail(&err, TC_USAGE, "expected one bundle, got %d", argc - optind);
     if (status != TC_OK) {
         tc_print_error("verify", &err);
-        (void)fputs(usage, stderr);
+        (void)tc_print_usage(stderr, usage);
         free(request);
         return TC_EXIT_UNDECIDED;
     }

@@ -10,7 +10,15 @@
 
 void tc_print_error(const char *command, const struct tc_error *err)
 {
-    (void)fprintf(stderr, "tee-compile %s: %s\n", command, err->message);
+    (void)fprintf(stderr, "%s %s: %s\n", program_invocation_short_name, command, err->message);
+}
+
+bool tc_print_usage(FILE *stream, const char *usage)
+{
+    static const char name[] = "tee-compile";
+    for (const char *at; (at = strstr(usage, name)); usage = at + sizeof name - 1)
+        (void)fprintf(stream, "%.*s%s", (int)(at - usage), usage, program_invocation_short_name);
+    return fputs(usage, stream) >= 0 && fflush(stream) == 0;
 }
 
 bool tc_print_colour(FILE *stream)

@@ -9,8 +9,12 @@
 #include "core/jsonw.h"
 #include "verify/verify.h"
 
-/* "tee-compile COMMAND: message" on stderr. */
+/* "PROGRAM COMMAND: message" on stderr. */
 void tc_print_error(const char *command, const struct tc_error *err);
+
+/* A usage text, "tee-compile" in it replaced by this program's name. False: the
+ * stream did not take it. */
+bool tc_print_usage(FILE *stream, const char *usage);
 
 /* May colours be used on this stream? */
 bool tc_print_colour(FILE *stream);
