@@ -56,13 +56,15 @@ static void leave(struct tc_tree_rules *base)
 static tc_status enter(const struct tc_tree_rules *base, const char *path,
                        struct tc_tree_rules **ret_rules, struct tc_error *err);
 
-/* Takes repo only when it is good and owned. */
-static tc_status make(const struct tc_pack *pack, const struct tc_buildspec *spec,
-                      git_repository *repo, const char *where, struct rules **ret_rules,
-                      struct tc_error *err)
+/* NULL, and err set, on failure. repo stays the caller's. */
+static struct rules *make(const struct tc_pack *pack, const struct tc_buildspec *spec,
+                          git_repository *repo, const char *where, struct tc_error *err)
 {
     struct rules *rules = calloc(1, sizeof *rules);
-    if (!rules) return tc_fail(err, TC_SYSTEM, "out of memory for the ignore rules");
+    if (!rules) {
+        (void)tc_fail(err, TC_SYSTEM, "out of memory for the ignore rules");
+        return NULL;
+    }
     *rules = (struct rules){.base = {.is_submodule = is_submodule,
                                      .belongs = belongs,
                                      .enter = enter,
@@ -72,10 +74,10 @@ static tc_status make(const struct tc_pack *pack, const struct tc_buildspec *spe
                             .repo = repo};
     if (git_repository_index(&rules->index, repo) != 0) {
         free(rules);
-        return tc_git_fail(err, TC_UNAVAILABLE, "cannot read the index of %s", where);
+        (void)tc_git_fail(err, TC_UNAVAILABLE, "cannot read the index of %s", where);
+        return NULL;
     }
-    *ret_rules = rules;
-    return TC_OK;
+    return rules;
 }
 
 static tc_status enter(const struct tc_tree_rules *base, const char *path,
@@ -83,12 +85,12 @@ static tc_status enter(const struct tc_tree_rules *base, const char *path,
 {
     const struct rules *outer = rules_of(base);
     TC_AUTO_REPOSITORY git_repository *repo = NULL;
-    struct rules *inner = NULL;
     *ret_rules = NULL;
     if (tc_is_omitted(outer->spec, path)) return TC_OK;
     TC_TRY(tc_submodule_open(outer->pack, path, &repo, err));
     if (!repo) return tc_submodule_missing(path, err);
-    TC_TRY(make(outer->pack, outer->spec, repo, path, &inner, err));
+    struct rules *inner = make(outer->pack, outer->spec, repo, path, err);
+    if (!inner) return err->status;
     inner->base.start = strlen(path) + 1;
     inner->owned = true;
     repo = NULL;
@@ -100,7 +102,8 @@ tc_status tc_pack_send_tree(struct tc_pack *pack, const struct tc_buildspec *spe
                             struct tc_out *out, struct tc_error *err)
 {
     struct rules *rules = NULL;
-    if (pack->repo) TC_TRY(make(pack, spec, pack->repo, pack->folder, &rules, err));
+    if (pack->repo && !(rules = make(pack, spec, pack->repo, pack->folder, err)))
+        return err->status;
     const struct tc_tree tree = {.folder = pack->folder,
                                  .folder_fd = pack->folder_fd,
                                  .ignore = pack->ignore,
