@@ -14,7 +14,7 @@
 
 #include "bundle_sample.h"
 
-enum { THREADS = 6, ROUNDS = 4, SUBJECTS = 4, TEXT_MAX = 65536 };
+enum { THREADS = 8, ROUNDS = 12, SUBJECTS = 4, TEXT_MAX = 65536 };
 
 static struct sample_root root;
 static struct tc_span subjects[SUBJECTS]; /* two bundles, two documents */
