@@ -1,4 +1,4 @@
-# bash completion for tee-compile
+# bash completion for tee-compile and tee-verify
 _tee_compile() {
     local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
     case $previous in
@@ -17,7 +17,7 @@ _tee_compile() {
     case ${COMP_WORDS[1]} in
         build) words='--dir --build-file --image --host-tool --backend --nonce --output --detached
             --extract --allow-dirty --no-log --json --debug --help' ;;
-        verify) words='--artifact --source --commit --nonce --max-age --root --images --images-key
+        verify) words='--artifact --source --commit --nonce --pcr --max-age --root --images --images-key
             --min-list-version --allow-unmeasured
             --allow-debug --extract --json --help' ;;
         image)
@@ -29,13 +29,22 @@ _tee_compile() {
                 *) if [[ $COMP_CWORD -eq 2 ]]; then words='trust'; else words='add remove list update sign'; fi ;;
             esac ;;
         report) words='--json --markdown --help' ;;
-        *) words='build verify report image --help --version' ;;
+        attestation)
+            case $COMP_CWORD:${COMP_WORDS[2]} in
+                2:*) words='show verify --help' ;;
+                *:show) words='--json --help' ;;
+                *) words='--pcr --nonce --user-data --at --root --allow-debug --json --help' ;;
+            esac ;;
+        *)
+            words='verify report attestation image --help --version'
+            if [[ ${COMP_WORDS[0]##*/} != tee-verify ]]; then words="build $words"; fi ;;
     esac
-    if [[ $COMP_CWORD -gt 1 && $word != -* && ${COMP_WORDS[1]} != build ]] &&
-        ! [[ ${COMP_WORDS[1]} == image && $COMP_CWORD -lt 4 ]]; then
+    local first_file=2
+    case ${COMP_WORDS[1]} in attestation) first_file=3 ;; image) first_file=4 ;; esac
+    if [[ $COMP_CWORD -ge $first_file && $word != -* && ${COMP_WORDS[1]} != build ]]; then
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
     else
         mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
     fi
 }
-complete -F _tee_compile tee-compile
+complete -F _tee_compile tee-compile tee-verify

@@ -20,6 +20,7 @@
 #include "cmd/commands.h"
 #include "cmd/extract.h"
 #include "cmd/files.h"
+#include "cmd/find_worker.h"
 #include "cmd/print.h"
 #include "core/jsonw.h"
 #include "host/backend.h"

@@ -195,7 +195,7 @@ int tc_cmd_report(int argc, char **argv)
     optind = 0; /* GNU: start anew, whatever main has parsed before */
     tc_status status = TC_OK;
     while (status == TC_OK && (option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        if (option == 'h') return fputs(usage, stdout) < 0 ? TC_EXIT_UNDECIDED : TC_EXIT_YES;
+        if (option == 'h') return tc_print_usage(stdout, usage) ? TC_EXIT_YES : TC_EXIT_UNDECIDED;
         if (option == '?')
             status = tc_fail(&err, TC_USAGE, "%s is unknown or ambiguous", argv[optind - 1]);
         else if (form != FORM_TEXT)
@@ -207,7 +207,7 @@ int tc_cmd_report(int argc, char **argv)
         status = tc_fail(&err, TC_USAGE, "expected one bundle, got %d", argc - optind);
     if (status != TC_OK) {
         tc_print_error("report", &err);
-        (void)fputs(usage, stderr);
+        (void)tc_print_usage(stderr, usage);
         return TC_EXIT_UNDECIDED;
     }
     status = run(argv[optind], form, &err);

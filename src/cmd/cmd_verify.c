@@ -13,9 +13,10 @@
 #include "cmd/commands.h"
 #include "cmd/extract.h"
 #include "cmd/files.h"
+#include "cmd/pcr_option.h"
 #include "cmd/print.h"
 #include "cmd/trust.h"
-#include "source/pack.h"
+#include "source/source_digest.h"
 
 enum { ARTIFACTS_MAX = 1024 };
 
@@ -25,6 +26,7 @@ static const char usage[] =
     "  --source DIR       the source is this folder\n"
     "  --commit ID        the source is this git commit (40 hex digits)\n"
     "  --nonce HEX        the report was made for this nonce\n"
+    "  --pcr N=HEX        PCR N of the document has this value (may be repeated)\n"
     "  --max-age DUR      it was signed within this time (90s, 15m, 2h)\n"
     "  --root PEM         trust this root instead of AWS's\n"
     "  --images FILE      trust the images of this signed list alone\n"
@@ -41,6 +43,7 @@ struct request {
     struct tc_verify_options options;
     struct tc_artifact artifacts[ARTIFACTS_MAX];
     uint8_t nonce[TC_WIRE_NONCE_MAX];
+    struct tc_pcrs_asked pcrs;
     struct tc_buf root; /* DER */
     struct tc_trust_request trust_request;
     struct tc_trust trust;
@@ -51,6 +54,7 @@ enum option_code {
     OPTION_SOURCE,
     OPTION_COMMIT,
     OPTION_NONCE,
+    OPTION_PCR,
     OPTION_MAX_AGE,
     OPTION_ROOT,
     OPTION_IMAGES,
@@ -69,6 +73,7 @@ static const struct option options[] = {
     {"source", required_argument, NULL, OPTION_SOURCE},
     {"commit", required_argument, NULL, OPTION_COMMIT},
     {"nonce", required_argument, NULL, OPTION_NONCE},
+    {"pcr", required_argument, NULL, OPTION_PCR},
     {"max-age", required_argument, NULL, OPTION_MAX_AGE},
     {"root", required_argument, NULL, OPTION_ROOT},
     {"images", required_argument, NULL, OPTION_IMAGES},
@@ -131,6 +136,9 @@ static tc_status take_option(struct request *request, int option, int index, con
         return set_commit(request, optarg, err);
     case OPTION_NONCE:
         return set_nonce(request, optarg, err);
+    case OPTION_PCR:
+        wanted->pcrs_asked = &request->pcrs;
+        return tc_pcr_option_add(optarg, &request->pcrs, err);
     case OPTION_MAX_AGE:
         wanted->compare_age = true;
         if (tc_parse_duration(optarg, &wanted->max_age)) return TC_OK;
@@ -166,22 +174,11 @@ static tc_status take_option(struct request *request, int option, int index, con
     }
 }
 
-/* Packs the folder as a build would, sending nowhere. */
 static tc_status digest_source(struct request *request, struct tc_error *err)
 {
-    struct tc_pack_options pack_options = {.folder = request->source_path,
-                                           .build_file = "build.json"};
-    struct tc_pack *pack = NULL;
-    TC_TRY(tc_pack_open(&pack_options, &pack, err));
-    TC_AUTO_BUILDSPEC struct tc_buildspec spec = {0};
-    struct tc_pack_sink sink = {0};
-    struct tc_manifest_summary summary;
-    tc_status status = tc_buildspec_parse(tc_pack_build_file(pack), "build.json", &spec, err);
-    if (status == TC_OK) status = tc_pack_send(pack, &spec, &sink, &summary, err);
-    tc_pack_close(pack);
-    if (status != TC_OK) return tc_wrap(err, "--source %s", request->source_path);
+    if (tc_source_digest(request->source_path, &request->options.source, err) != TC_OK)
+        return tc_wrap(err, "--source %s", request->source_path);
     request->options.compare_source = true;
-    request->options.source = summary.digest;
     return TC_OK;
 }
 
@@ -273,13 +270,13 @@ int tc_cmd_verify(int argc, char **argv)
     }
     if (help) {
         free(request);
-        return fputs(usage, stdout) < 0 ? TC_EXIT_UNDECIDED : TC_EXIT_YES;
+        return tc_print_usage(stdout, usage) ? TC_EXIT_YES : TC_EXIT_UNDECIDED;
     }
     if (status == TC_OK && optind + 1 != argc)
         status = tc_fail(&err, TC_USAGE, "expected one bundle, got %d", argc - optind);
     if (status != TC_OK) {
         tc_print_error("verify", &err);
-        (void)fputs(usage, stderr);
+        (void)tc_print_usage(stderr, usage);
         free(request);
         return TC_EXIT_UNDECIDED;
     }

@@ -10,5 +10,6 @@ int tc_cmd_verify(int argc, char **argv);
 int tc_cmd_report(int argc, char **argv);
 int tc_cmd_image(int argc, char **argv);
 int tc_cmd_image_trust(int argc, char **argv); /* argv[0] is "trust" */
+int tc_cmd_attestation(int argc, char **argv);
 
 #endif

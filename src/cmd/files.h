@@ -1,12 +1,8 @@
-/* Files that commands read: the worker's program, certificates, digests. */
+/* Files that commands read: certificates, digests. */
 #ifndef TC_CMD_FILES_H
 #define TC_CMD_FILES_H
 
 #include "core/digest.h"
-
-/* tee-compile-worker beside this program, or ../libexec/tee-compile beside its
- * folder, or $TEE_COMPILE_WORKER; owned. TC_UNAVAILABLE lists where it looked. */
-tc_status tc_find_worker(char **ret_path, struct tc_error *err) TC_MUST_USE;
 
 /* One certificate, PEM or DER, as DER appended to buf. */
 tc_status tc_read_certificate(const char *path, struct tc_buf *ret_der, struct tc_error *err)

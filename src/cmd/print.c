@@ -7,11 +7,18 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
-#include "core/jsonw.h"
 
 void tc_print_error(const char *command, const struct tc_error *err)
 {
-    (void)fprintf(stderr, "tee-compile %s: %s\n", command, err->message);
+    (void)fprintf(stderr, "%s %s: %s\n", program_invocation_short_name, command, err->message);
+}
+
+bool tc_print_usage(FILE *stream, const char *usage)
+{
+    static const char name[] = "tee-compile";
+    for (const char *at; (at = strstr(usage, name)); usage = at + sizeof name - 1)
+        (void)fprintf(stream, "%.*s%s", (int)(at - usage), usage, program_invocation_short_name);
+    return fputs(usage, stream) >= 0 && fflush(stream) == 0;
 }
 
 bool tc_print_colour(FILE *stream)
@@ -84,7 +91,8 @@ static bool is_good(const struct tc_verdict *verdict)
     return verdict->kind == TC_VERDICT_AUTHENTIC || verdict->kind == TC_VERDICT_DEVELOPMENT;
 }
 
-static void print_headline(FILE *stream, const struct tc_verdict *verdict, const char *name)
+void tc_print_headline(FILE *stream, const struct tc_verdict *verdict, const char *addition,
+                       const char *name)
 {
     static const char *const colours[] = {[TC_VERDICT_AUTHENTIC] = "\033[32m",
                                           [TC_VERDICT_DEVELOPMENT] = "\033[33m",
@@ -93,9 +101,7 @@ static void print_headline(FILE *stream, const struct tc_verdict *verdict, const
     bool colour = tc_print_colour(stream);
     char shown[1024];
     (void)fprintf(stream, "%s%s%s%s: %s\n", colour ? colours[verdict->kind] : "",
-                  tc_verdict_name(verdict->kind),
-                  is_good(verdict) && !is_source_compared(verdict) ? ", source not compared" : "",
-                  colour ? "\033[0m" : "",
+                  tc_verdict_name(verdict->kind), addition, colour ? "\033[0m" : "",
                   tc_printable(tc_span_of_text(name), shown, sizeof shown));
     if (!is_good(verdict)) {
         (void)fprintf(stream, "  %s\n", verdict->reason);
@@ -146,7 +152,8 @@ static void print_image(FILE *stream, const struct tc_image_fact *image)
 
 void tc_print_verdict(FILE *stream, const struct tc_verdict *verdict, const char *name)
 {
-    print_headline(stream, verdict, name);
+    bool compared = !is_good(verdict) || is_source_compared(verdict);
+    tc_print_headline(stream, verdict, compared ? "" : ", source not compared", name);
     if (verdict->have_statement && is_good(verdict)) print_facts(stream, &verdict->statement);
     if (is_good(verdict)) print_image(stream, &verdict->image);
     if (verdict->signed_at > 0 && is_good(verdict)) {
@@ -156,6 +163,11 @@ void tc_print_verdict(FILE *stream, const struct tc_verdict *verdict, const char
     }
     for (size_t i = 0; i < verdict->warnings_count; i++) /* escaped when they were added */
         (void)fprintf(stream, "  %-12s %s\n", "WARNING", verdict->warnings[i]);
+    tc_print_checks(stream, verdict);
+}
+
+void tc_print_checks(FILE *stream, const struct tc_verdict *verdict)
+{
     (void)fprintf(stream, "checks:\n");
     for (size_t i = 0; i < verdict->checks_count; i++) {
         const struct tc_check *check = &verdict->checks[i];
@@ -166,7 +178,7 @@ void tc_print_verdict(FILE *stream, const struct tc_verdict *verdict, const char
     }
 }
 
-static void write_checks(struct tc_jsonw *w, const struct tc_verdict *verdict)
+void tc_print_write_checks(struct tc_jsonw *w, const struct tc_verdict *verdict)
 {
     tc_jsonw_array(w, "checks");
     for (size_t i = 0; i < verdict->checks_count; i++) {
@@ -248,7 +260,7 @@ tc_status tc_print_verdict_json(FILE *stream, const struct tc_verdict *verdict,
     }
     write_image(&w, &verdict->image);
     write_warnings(&w, verdict);
-    write_checks(&w, verdict);
+    tc_print_write_checks(&w, verdict);
     if (verdict->have_statement) write_outputs(&w, &verdict->statement);
     tc_jsonw_end_object(&w);
     TC_TRY(tc_buf_check(&buf, "the verdict", err));

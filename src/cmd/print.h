@@ -6,10 +6,15 @@
 
 #include <stdio.h>
 
+#include "core/jsonw.h"
 #include "verify/verify.h"
 
-/* "tee-compile COMMAND: message" on stderr. */
+/* "PROGRAM COMMAND: message" on stderr. */
 void tc_print_error(const char *command, const struct tc_error *err);
+
+/* A usage text, "tee-compile" in it replaced by this program's name. False: the
+ * stream did not take it. */
+bool tc_print_usage(FILE *stream, const char *usage);
 
 /* May colours be used on this stream? */
 bool tc_print_colour(FILE *stream);
@@ -25,6 +30,13 @@ const char *tc_verdict_name(enum tc_verdict_kind kind);
 void tc_print_verdict(FILE *stream, const struct tc_verdict *verdict, const char *name);
 tc_status tc_print_verdict_json(FILE *stream, const struct tc_verdict *verdict,
                                 struct tc_error *err) TC_MUST_USE;
+
+/* Parts of these, for other verdicts: the word with an addition (", ..." or "")
+ * and what has to be said beside it; the list of checks as text and as JSON. */
+void tc_print_headline(FILE *stream, const struct tc_verdict *verdict, const char *addition,
+                       const char *name);
+void tc_print_checks(FILE *stream, const struct tc_verdict *verdict);
+void tc_print_write_checks(struct tc_jsonw *w, const struct tc_verdict *verdict);
 
 /* Writes buf and a line feed; TC_SYSTEM when the stream did not take it. */
 tc_status tc_print_buf(FILE *stream, const struct tc_buf *buf, struct tc_error *err) TC_MUST_USE;

@@ -12,6 +12,7 @@
 enum {
     HEADER_ALG = 1,
     ALG_ES384 = -35,
+    ALG_UNSIGNED = -1,
     PROTECTED_MAX = 64,
     DER_SIGNATURE_MAX = 128, /* SEQUENCE of two integers of at most 49 bytes */
 };
@@ -47,6 +48,12 @@ static tc_status check_protected(struct tc_span bytes, struct tc_error *err)
         return tc_fail(err, TC_MALFORMED, "%s: label %lld; expected alg (1) alone", what,
                        (long long)label);
     TC_TRY(tc_cbor_integer(&cursor, what, &alg, err));
+    /* What QEMU's nitro-enclave machine writes, over a zero signature. */
+    if (alg == ALG_UNSIGNED)
+        return tc_fail(err, TC_REFUSED,
+                       "%s: algorithm -1; expected ES384 (-35): an emulator's document, which "
+                       "nobody signed",
+                       what);
     if (alg != ALG_ES384)
         return tc_fail(err, TC_REFUSED, "%s: algorithm %lld; expected ES384 (-35)", what,
                        (long long)alg);

@@ -11,11 +11,13 @@
  * but the nine, no integers but shortest ones. All known real documents pass. */
 #include "core/nitrodoc.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include <openssl/evp.h>
 
 #include "base/cleanup.h"
+#include "base/text.h"
 #include "core/cbor.h"
 #include "core/cose.h"
 #include "core/x509chain.h"
@@ -90,13 +92,15 @@ static tc_status read_pcrs(struct tc_cursor *cursor, struct tc_nitrodoc *documen
         TC_TRY(tc_cbor_map_next(cursor, &map, &more, err));
         if (!more) break;
         TC_TRY(tc_cbor_unsigned(cursor, "PCR index", TC_NITRODOC_PCRS - 1, &index, err));
-        TC_TRY(tc_cbor_bytes(cursor, "PCR value", TC_PCR_SIZE, &value, err));
+        char name[8];
+        (void)snprintf(name, sizeof name, "PCR%u", (unsigned)(index % TC_NITRODOC_PCRS));
+        TC_TRY(tc_cbor_bytes(cursor, name, TC_PCR_SIZE, &value, err));
         if (value.size != TC_PCR_SIZE)
-            return tc_fail(err, TC_MALFORMED, "PCR%u: %zu bytes; SHA384 has %d", (unsigned)index,
-                           value.size, TC_PCR_SIZE);
+            return tc_fail(err, TC_MALFORMED, "%s: %zu bytes; SHA384 has %d", name, value.size,
+                           TC_PCR_SIZE);
         uint32_t bit = UINT32_C(1) << index;
         if (document->pcr_present & bit)
-            return tc_fail(err, TC_MALFORMED, "PCR%u is there twice", (unsigned)index);
+            return tc_fail(err, TC_MALFORMED, "%s is there twice", name);
         document->pcr_present |= bit;
         memcpy(document->pcr[index], value.data, TC_PCR_SIZE);
     }
@@ -203,6 +207,17 @@ static void free_key(EVP_PKEY **key)
     EVP_PKEY_free(*key);
 }
 
+/* Which times the chain was judged at: one of them may be what is wrong. */
+static tc_status wrap_times(struct tc_error *err, int64_t signed_at, int64_t at)
+{
+    char signed_text[TC_TIME_TEXT_SIZE], at_text[TC_TIME_TEXT_SIZE];
+    tc_format_time(signed_at, signed_text);
+    tc_format_time(at, at_text);
+    return tc_wrap(err, "attestation document: certificates, at the signed time %s%s%s",
+                   signed_text, at == signed_at ? "" : " and at ",
+                   at == signed_at ? "" : at_text);
+}
+
 tc_status tc_nitrodoc_authenticate(const struct tc_nitrodoc *document, struct tc_span root,
                                    int64_t at, struct tc_error *err)
 {
@@ -223,7 +238,7 @@ tc_status tc_nitrodoc_authenticate(const struct tc_nitrodoc *document, struct tc
     EVP_PKEY *key TC_CLEANUP(free_key) = NULL;
     if (tc_x509chain_verify(&chain, at < signed_at ? at : signed_at,
                             at > signed_at ? at : signed_at, &key, err) != TC_OK)
-        return tc_wrap(err, "attestation document: certificates");
+        return wrap_times(err, signed_at, at);
     if (tc_cose_sign1_verify(&sign1, key, err) != TC_OK)
         return tc_wrap(err, "attestation document");
     return TC_OK;

@@ -1,12 +1,11 @@
-/* What the files of src/source share.
+/* What the files of src/source that need libgit2 share. (tree.h has the rest.)
  *
  *   pack.c         opens the project, decides what it is, sends it
  *   pack_status.c  does the work tree differ from HEAD?
  *   pack_git.c     HEAD's objects, depth first, submodules in their places
  *   pack_tags.c    the tags that name HEAD
- *   pack_tree.c    a folder as it lies
- *   pack_object.c  git objects, LFS contents and work files, in pieces
- *   pack_out.c     frames to the sink, lines to the source digest
+ *   pack_rules.c   which files of a changed work tree belong to the source
+ *   pack_object.c  git objects and LFS contents, in pieces
  *   pack_claims.c  origin's URL and the branch, as claims */
 #ifndef TC_SOURCE_PACK_INTERNAL_H
 #define TC_SOURCE_PACK_INTERNAL_H
@@ -16,6 +15,7 @@
 #include "base/cleanup.h"
 #include "core/gitobj.h"
 #include "source/pack.h"
+#include "source/tree.h"
 
 struct tc_pack {
     char *folder;          /* real path */
@@ -55,33 +55,6 @@ static inline void tc_odb_object_free_ptr(git_odb_object **object)
 tc_status tc_git_fail(struct tc_error *err, tc_status status, const char *format, ...)
     TC_PRINTF(3, 4);
 
-/* --- pack_out.c --- */
-
-struct tc_out {
-    const struct tc_pack_sink *sink;
-    struct tc_manifest *manifest;
-    struct tc_hash *sha1, *sha256; /* of the bytes that pass */
-    struct tc_buf record;
-};
-tc_status tc_out_init(struct tc_out *out, const struct tc_pack_sink *sink, struct tc_error *err)
-    TC_MUST_USE;
-void tc_out_done(struct tc_out *out);
-tc_status tc_out_frame(struct tc_out *out, enum tc_wire_kind kind, struct tc_span payload,
-                       struct tc_error *err) TC_MUST_USE;
-tc_status tc_out_object(struct tc_out *out, enum tc_object_kind kind, uint64_t size,
-                        struct tc_error *err) TC_MUST_USE;
-tc_status tc_out_entry(struct tc_out *out, const struct tc_entry *entry, struct tc_error *err)
-    TC_MUST_USE;
-/* DATA; adds the bytes to both running digests. */
-tc_status tc_out_data(struct tc_out *out, struct tc_span bytes, struct tc_error *err) TC_MUST_USE;
-/* An object that is in memory. */
-tc_status tc_out_whole(struct tc_out *out, enum tc_object_kind kind, struct tc_span bytes,
-                       struct tc_error *err) TC_MUST_USE;
-/* The entry's line in the source digest; of a file the bytes are those that
- * passed since sha256 was restarted. */
-tc_status tc_out_count(struct tc_out *out, const struct tc_entry *entry, struct tc_error *err)
-    TC_MUST_USE;
-
 /* --- pack_object.c --- */
 
 /* A whole object of this kind, at most max bytes. where is its path, for messages. */
@@ -94,15 +67,6 @@ struct tc_span tc_object_bytes(const git_odb_object *object); /* borrowed */
 tc_status tc_object_send_blob(git_odb *odb, const struct tc_sha1 *id, const char *where,
                               struct tc_out *out, uint64_t *ret_size, git_odb_object **ret_small,
                               struct tc_error *err) TC_MUST_USE;
-/* Bytes of an open file, exactly size of them, to out. */
-tc_status tc_file_send(int fd, uint64_t size, const char *where, struct tc_out *out,
-                       struct tc_error *err) TC_MUST_USE;
-/* Opens a regular file without following a link or waiting for a FIFO. */
-tc_status tc_file_open(int folder, const char *name, const char *where, int *ret_fd,
-                       uint64_t *ret_size, bool *ret_executable, struct tc_error *err) TC_MUST_USE;
-/* Opens the folder that a relative path names, following no link. */
-tc_status tc_folder_open(int root, const char *path, int *ret_fd, struct tc_error *err) TC_MUST_USE;
-
 /* --- the others --- */
 
 /* A checked-out repository at the relative path; *ret_repo NULL: nothing is there. */
@@ -119,6 +83,7 @@ tc_status tc_pack_send_git(struct tc_pack *pack, const struct tc_buildspec *spec
                            struct tc_out *out, struct tc_error *err) TC_MUST_USE;
 tc_status tc_pack_send_tags(struct tc_pack *pack, git_odb *odb, struct tc_out *out,
                             struct tc_error *err) TC_MUST_USE;
+/* The folder as it lies, by the rules of the repository in it if there is one. */
 tc_status tc_pack_send_tree(struct tc_pack *pack, const struct tc_buildspec *spec,
                             struct tc_out *out, struct tc_error *err) TC_MUST_USE;
 

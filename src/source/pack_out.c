@@ -1,5 +1,5 @@
 /* Frames to the sink, and the source digest of what they carry. */
-#include "source/pack_internal.h"
+#include "source/tree.h"
 
 tc_status tc_out_init(struct tc_out *out, const struct tc_pack_sink *sink, struct tc_error *err)
 {

@@ -1,11 +1,10 @@
 /* A folder as it lies, in the order of core/entry.h: each folder's names are
  * sorted as git sorts them and opened one by one, following no link.
  *
- * With a repository behind it (a changed work tree), a file belongs to the source
- * when the index has it or no ignore rule does, and folders are implied; without
- * one everything but .git at the top belongs to it, empty folders too. A
- * submodule's files are judged by its own repository. */
-#include "source/pack_internal.h"
+ * Rules (those of a repository behind it, pack_rules.c) say what belongs to the
+ * source; without any everything but .git at the top does, empty folders too. A
+ * submodule's files are judged by its own rules. */
+#include "source/tree.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -18,14 +17,11 @@
 #include "base/text.h"
 
 struct scan {
-    struct tc_pack *pack;
-    const struct tc_buildspec *spec;
+    const struct tc_tree *tree;
     struct tc_out *out;
-    git_repository *repo; /* whose rules hold here; NULL: none; borrowed, as index */
-    git_index *index;
-    size_t repo_start;    /* where paths inside it begin in path */
-    struct tc_buf path;   /* NUL-terminated by text() */
-    size_t sent;          /* entries so far */
+    const struct tc_tree_rules *rules; /* that hold here; NULL: none; borrowed */
+    struct tc_buf path;                /* NUL-terminated by text() */
+    size_t sent;                       /* entries so far */
 };
 
 struct name {
@@ -120,39 +116,18 @@ static tc_status list(int folder, struct names *names, struct tc_error *err)
 
 static bool is_ignored_path(struct scan *scan)
 {
-    size_t root = strlen(scan->pack->folder);
+    size_t root = strlen(scan->tree->folder);
     const char *path = text(scan);
-    for (char **one = scan->pack->ignore; *one; one++)
-        if (strncmp(*one, scan->pack->folder, root) == 0 && (*one)[root] == '/' &&
+    for (char *const *one = scan->tree->ignore; one && *one; one++)
+        if (strncmp(*one, scan->tree->folder, root) == 0 && (*one)[root] == '/' &&
             strcmp(*one + root + 1, path) == 0)
             return true;
     return false;
 }
 
-/* Without a repository everything does. */
-static tc_status belongs(struct scan *scan, bool is_folder, bool *ret_belongs, struct tc_error *err)
-{
-    int ignored = 0;
-    size_t at;
-    *ret_belongs = true;
-    if (!scan->repo) return TC_OK;
-    if (is_folder) tc_buf_add_u8(&scan->path, '/');
-    const char *inside = text(scan) + scan->repo_start;
-    bool tracked = is_folder ? git_index_find_prefix(&at, scan->index, inside) == 0
-                             : git_index_get_bypath(scan->index, inside, 0) != NULL;
-    int failed = tracked ? 0 : git_ignore_path_is_ignored(&ignored, scan->repo, inside);
-    if (is_folder) scan->path.size--;
-    if (failed)
-        return tc_git_fail(err, TC_SYSTEM, "cannot read the ignore rules");
-    *ret_belongs = !ignored;
-    return TC_OK;
-}
-
 static bool is_submodule(struct scan *scan)
 {
-    const git_index_entry *entry =
-        scan->repo ? git_index_get_bypath(scan->index, text(scan) + scan->repo_start, 0) : NULL;
-    return entry && entry->mode == GIT_FILEMODE_COMMIT;
+    return scan->rules && scan->rules->is_submodule(scan->rules, text(scan));
 }
 
 /* --- sending --- */
@@ -193,25 +168,17 @@ static tc_status send_empty(struct scan *scan, struct tc_error *err)
     return tc_out_count(scan->out, &entry, err);
 }
 
-/* The files of a submodule, by the rules of its own repository. */
+/* The files of a submodule, by its own rules. */
 static tc_status send_submodule(struct scan *scan, int folder, struct tc_error *err)
 {
-    TC_AUTO_REPOSITORY git_repository *repo = NULL;
-    git_index *index = NULL;
-    if (tc_is_omitted(scan->spec, text(scan))) return send_empty(scan, err);
-    TC_TRY(tc_submodule_open(scan->pack, text(scan), &repo, err));
-    if (!repo) return tc_submodule_missing(text(scan), err);
-    if (git_repository_index(&index, repo) != 0)
-        return tc_git_fail(err, TC_UNAVAILABLE, "cannot read the index of %s", text(scan));
-    struct scan outer = *scan;
-    scan->repo = repo;
-    scan->index = index;
-    scan->repo_start = scan->path.size + 1;
+    const struct tc_tree_rules *outer = scan->rules;
+    struct tc_tree_rules *inner = NULL;
+    TC_TRY(outer->enter(outer, text(scan), &inner, err));
+    if (!inner) return send_empty(scan, err);
+    scan->rules = inner;
     tc_status status = send_folder(scan, folder, err);
-    scan->repo = outer.repo;
-    scan->index = outer.index;
-    scan->repo_start = outer.repo_start;
-    git_index_free(index);
+    scan->rules = outer;
+    outer->leave(inner);
     return status;
 }
 
@@ -223,17 +190,16 @@ static tc_status enter_folder(struct scan *scan, int parent, const char *name, s
     size_t before = scan->sent;
     if (is_submodule(scan)) return send_submodule(scan, fd, err);
     TC_TRY(send_folder(scan, fd, err));
-    /* Git knows no empty folder: with a repository they are no part of the source. */
-    return scan->sent == before && !scan->repo ? send_empty(scan, err) : TC_OK;
+    return scan->sent == before && !scan->rules ? send_empty(scan, err) : TC_OK;
 }
 
 static tc_status send_name(struct scan *scan, int folder, const struct name *name,
                            struct tc_error *err)
 {
-    bool wanted = false;
+    bool wanted = true;
     if (is_ignored_path(scan)) return TC_OK;
-    if (!is_submodule(scan)) {
-        TC_TRY(belongs(scan, S_ISDIR(name->kind), &wanted, err));
+    if (scan->rules && !is_submodule(scan)) {
+        TC_TRY(scan->rules->belongs(scan->rules, text(scan), S_ISDIR(name->kind), &wanted, err));
         if (!wanted) return TC_OK;
     }
     if (tc_path_has_dotgit(tc_span_of_text(name->text)))
@@ -255,7 +221,7 @@ static tc_status send_names(struct scan *scan, int folder, const struct names *n
 {
     size_t parent = scan->path.size;
     /* The top of the project or of a submodule has a .git of its own. */
-    bool is_top = parent == 0 || (scan->repo && parent + 1 == scan->repo_start);
+    bool is_top = parent == 0 || (scan->rules && parent + 1 == scan->rules->start);
     for (size_t i = 0; i < names->count; i++) {
         const struct name *name = &names->items[i];
         if (is_top && strcmp(name->text, ".git") == 0) continue;
@@ -279,19 +245,14 @@ static tc_status send_folder(struct scan *scan, int folder, struct tc_error *err
     return status;
 }
 
-tc_status tc_pack_send_tree(struct tc_pack *pack, const struct tc_buildspec *spec,
-                            struct tc_out *out, struct tc_error *err)
+tc_status tc_tree_send(const struct tc_tree *tree, struct tc_out *out, struct tc_error *err)
 {
-    struct scan scan = {.pack = pack,
-                        .spec = spec,
+    struct scan scan = {.tree = tree,
                         .out = out,
-                        .repo = pack->repo,
+                        .rules = tree->rules,
                         /* A checked path, "/", a name, "/" and the NUL fit. */
                         .path = tc_buf_new(TC_PATH_MAX + TC_NAME_MAX + 8)};
-    if (pack->repo && git_repository_index(&scan.index, pack->repo) != 0)
-        return tc_git_fail(err, TC_UNAVAILABLE, "cannot read the index of %s", pack->folder);
-    tc_status status = send_folder(&scan, pack->folder_fd, err);
+    tc_status status = send_folder(&scan, tree->folder_fd, err);
     tc_buf_free(&scan.path);
-    git_index_free(scan.index);
     return status;
 }

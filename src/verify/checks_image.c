@@ -104,6 +104,7 @@ struct search {
     char name[TC_IMAGE_NAME_MAX + 1]; /* of the entry behind the finding; may be empty */
     size_t images;                    /* in all lists that could vouch */
     size_t lists;
+    bool named_by_pcr; /* no list knows it, and --pcr 0 is its PCR0 */
 };
 
 static bool counts(const struct search *search, const struct tc_trusted_list *list)
@@ -297,6 +298,13 @@ static void ask_all(struct search *search)
     if (search->finding == UNKNOWN) explain_unknown(search);
 }
 
+/* --pcr 0=HEX is the user's word about this one document. */
+static bool is_named_by_pcr(const struct search *search)
+{
+    const struct tc_pcrs_asked *pcrs = search->judge->options->pcrs_asked;
+    return pcrs && (pcrs->asked & 1) != 0 && is_same(&pcrs->value[0], &search->pcr[0]);
+}
+
 static void add_trust(struct search *search)
 {
     struct tc_judge *judge = search->judge;
@@ -306,6 +314,11 @@ static void add_trust(struct search *search)
         return;
     }
     ask_all(search);
+    if (search->finding == UNKNOWN && is_named_by_pcr(search)) {
+        search->named_by_pcr = true;
+        tc_judge_add(judge, "image-trust", TC_CHECK_PASS, trust_expected, "the PCR0 given with --pcr");
+        return;
+    }
     if (search->finding != GOOD) {
         tc_judge_add(judge, "image-trust", TC_CHECK_FAIL, trust_expected, search->problem);
         return;
@@ -326,6 +339,11 @@ static void add_name(struct search *search)
     (void)snprintf(expected, sizeof expected, "the image %s, as build.json names it (%s)",
                    tc_printable(tc_span_of_text(search->wanted), shown, sizeof shown),
                    search->judge->statement->recipe.image ? "image" : "language");
+    if (search->named_by_pcr) {
+        tc_judge_add(search->judge, "image-name", TC_CHECK_NOT_ASKED, expected,
+                     "an image that --pcr names by its PCR0 alone");
+        return;
+    }
     if (!*search->name) {
         tc_judge_add_unjudged(search->judge, "image-name", expected);
         return;

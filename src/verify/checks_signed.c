@@ -5,6 +5,7 @@
 #include "core/dsse.h"
 #include "core/pcr.h"
 #include "core/userdata.h"
+#include "verify/checks.h"
 #include "verify/judge.h"
 
 /* How far the end of the build may lie from the moment of signing, and how much
@@ -115,6 +116,24 @@ void tc_check_pcrs(struct tc_judge *judge)
         pcr_text(judge->document, i, signed_text);
         tc_hex((struct tc_span){pcr->bytes, sizeof pcr->bytes}, said);
         tc_judge_add_bool(judge, names[i], is_pcr(judge->document, i, pcr), signed_text, said);
+    }
+}
+
+/* Nothing when no --pcr was given: pcr0 to pcr2 stand in the list already. */
+void tc_check_pcrs_asked(struct tc_judge *judge)
+{
+    const struct tc_pcrs_asked *pcrs = judge->options->pcrs_asked;
+    for (unsigned i = 0; pcrs && i < TC_NITRODOC_PCRS; i++) {
+        if (!(pcrs->asked >> i & 1)) continue;
+        char wanted[TC_SHA384_HEX], seen[TC_SHA384_HEX];
+        tc_hex((struct tc_span){pcrs->value[i].bytes, TC_SHA384_SIZE}, wanted);
+        if (!judge->document) {
+            tc_judge_add_unjudged(judge, tc_checks_pcr_asked_name(i), wanted);
+            continue;
+        }
+        pcr_text(judge->document, i, seen);
+        tc_judge_add_bool(judge, tc_checks_pcr_asked_name(i),
+                          is_pcr(judge->document, i, &pcrs->value[i]), wanted, seen);
     }
 }
 

@@ -30,6 +30,7 @@ void tc_check_issuer(struct tc_judge *judge);
 void tc_check_debug(struct tc_judge *judge);
 void tc_check_user_data(struct tc_judge *judge);
 void tc_check_pcrs(struct tc_judge *judge);
+void tc_check_pcrs_asked(struct tc_judge *judge);
 void tc_check_binding(struct tc_judge *judge);
 void tc_check_nonce(struct tc_judge *judge);
 void tc_check_envelope(struct tc_judge *judge);

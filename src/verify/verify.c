@@ -4,55 +4,16 @@
  * one word that says "hardware" only from the chain. */
 #include "verify/verify.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/cleanup.h"
-#include "base/text.h"
+#include "verify/checks.h"
 #include "verify/judge.h"
-
-enum { CHECKS_MAX = 32 };
-
-/* A copy that is safe on a terminal. Messages are so already and pass as they
- * are: escaping them again would double their backslashes. */
-static char *safe_copy(const char *text)
-{
-    bool plain = tc_is_utf8(tc_span_of_text(text));
-    for (const char *p = text; *p; p++)
-        if ((unsigned char)*p < 0x20 || *p == 0x7f) plain = false;
-    char *copy = malloc(TC_ERROR_MAX);
-    if (!copy) return NULL;
-    if (plain && strlen(text) < TC_ERROR_MAX)
-        memcpy(copy, text, strlen(text) + 1);
-    else
-        tc_printable(tc_span_of_text(text), copy, TC_ERROR_MAX);
-    return copy;
-}
 
 void tc_judge_add(struct tc_judge *judge, const char *name, enum tc_check_result result,
                   const char *expected, const char *seen)
 {
-    struct tc_verdict *verdict = judge->verdict;
-    if (verdict->checks_count == CHECKS_MAX) {
-        judge->failed = true;
-        return;
-    }
-    struct tc_check *check = &verdict->checks[verdict->checks_count++];
-    *check = (struct tc_check){name, result, safe_copy(expected), safe_copy(seen)};
-    if (!check->expected || !check->seen) {
-        judge->failed = true;
-        return;
-    }
-    if (result != TC_CHECK_FAIL || verdict->reason[0]) return;
-    char text[2 * TC_ERROR_MAX + 64];
-    (void)snprintf(text, sizeof text, "%s: expected %s; saw %s", name, check->expected,
-                   check->seen);
-    size_t size = strlen(text) < TC_ERROR_MAX ? strlen(text) : TC_ERROR_MAX - 1;
-    /* Not in the middle of a character. */
-    while (size > 0 && ((unsigned char)text[size] & 0xc0) == 0x80)
-        size--;
-    memcpy(verdict->reason, text, size);
+    if (!tc_checks_add(judge->verdict, name, result, expected, seen)) judge->failed = true;
 }
 
 void tc_judge_add_bool(struct tc_judge *judge, const char *name, bool good, const char *expected,
@@ -69,13 +30,7 @@ void tc_judge_add_unjudged(struct tc_judge *judge, const char *name, const char 
 
 void tc_judge_warn(struct tc_judge *judge, const char *text)
 {
-    struct tc_verdict *verdict = judge->verdict;
-    if (verdict->warnings_count == TC_WARNINGS_MAX) return;
-    char *copy = safe_copy(text);
-    if (copy)
-        verdict->warnings[verdict->warnings_count++] = copy;
-    else
-        judge->failed = true;
+    if (!tc_checks_warn(judge->verdict, text)) judge->failed = true;
 }
 
 void tc_verdict_free(struct tc_verdict *verdict)
@@ -119,6 +74,7 @@ static void judge_all(struct tc_judge *judge, const struct tc_error *intake_erro
     tc_check_statement(judge);
     tc_check_user_data(judge);
     tc_check_pcrs(judge);
+    tc_check_pcrs_asked(judge);
     tc_check_binding(judge);
     tc_check_nonce(judge);
     tc_check_envelope(judge);
@@ -137,24 +93,11 @@ static void judge_all(struct tc_judge *judge, const struct tc_error *intake_erro
     judge->document = NULL; /* it was this function's */
 }
 
-static enum tc_verdict_kind conclude(const struct tc_verdict *verdict,
-                                     const struct tc_error *intake_error)
-{
-    if (intake_error->status != TC_OK) return TC_VERDICT_UNDECIDED;
-    bool debug = false;
-    for (size_t i = 0; i < verdict->checks_count; i++) {
-        if (verdict->checks[i].result == TC_CHECK_FAIL) return TC_VERDICT_REFUSED;
-        if (strcmp(verdict->checks[i].name, "debug") == 0)
-            debug = verdict->checks[i].result != TC_CHECK_PASS;
-    }
-    return verdict->hardware && !debug ? TC_VERDICT_AUTHENTIC : TC_VERDICT_DEVELOPMENT;
-}
-
 tc_status tc_verify_bundle(int fd, const struct tc_verify_options *options,
                            struct tc_verdict *ret_verdict, struct tc_error *err)
 {
-    struct tc_verdict verdict = {.checks = calloc(CHECKS_MAX, sizeof(struct tc_check))};
-    if (!verdict.checks) return tc_fail(err, TC_SYSTEM, "out of memory for the checks");
+    struct tc_verdict verdict = {.kind = TC_VERDICT_UNDECIDED};
+    TC_TRY(tc_checks_begin(&verdict, err));
     struct tc_intake intake;
     struct tc_error intake_error = {0};
     tc_status status = tc_intake_read(fd, options, &intake, &intake_error);
@@ -165,7 +108,7 @@ tc_status tc_verify_bundle(int fd, const struct tc_verify_options *options,
                              .statement = intake.statement_read ? &intake.statement : NULL,
                              .verdict = &verdict};
     judge_all(&judge, &intake_error);
-    verdict.kind = conclude(&verdict, &intake_error);
+    if (status == TC_OK) verdict.kind = tc_checks_conclude(&verdict);
     if (intake.statement_read) {
         verdict.have_statement = true;
         verdict.statement = intake.statement;

@@ -1,4 +1,5 @@
-/* The relying party: judges a bundle offline. No global state, thread-safe,
+/* The relying party: judges a bundle offline, and (attestation.h, included
+ * here) a bare document; the one header of the verifier. No global state, thread-safe,
  * bounded memory; reads the bundle once from start to end. Every check ends in
  * the list with what was expected and what was seen; the first thing that is
  * wrong with evidence does not hide the others where they can still be judged. */
@@ -7,6 +8,7 @@
 
 #include "core/nitrodoc.h"
 #include "core/statement.h"
+#include "verify/attestation.h" /* bare documents: part of the library's one header */
 #include "verify/trust.h"
 
 enum tc_check_result {
@@ -34,6 +36,12 @@ struct tc_artifact {
     struct tc_sha256 digest; /* computed by the caller */
 };
 
+/* PCR values that the caller compares with (--pcr). */
+struct tc_pcrs_asked {
+    uint32_t asked; /* bit i: value[i] is given */
+    struct tc_sha384 value[TC_NITRODOC_PCRS];
+};
+
 struct tc_verify_options {
     struct tc_span root;    /* DER; the AWS root when empty */
     bool allow_unmeasured;
@@ -45,6 +53,7 @@ struct tc_verify_options {
     const char *commit;      /* hex, 40 digits; NULL: not asked */
     bool compare_nonce;
     struct tc_span nonce;
+    const struct tc_pcrs_asked *pcrs_asked; /* NULL: none */
     bool compare_age;
     uint64_t max_age; /* seconds */
     int64_t now;      /* seconds since the epoch, by the caller's clock; 0: no clock */

@@ -136,6 +136,28 @@ static void test_aws_root(void **state)
     judge(NULL, NULL, &options, &refused, NULL);
 }
 
+/* --pcr stands beside the checks of what the statement says. */
+static void test_pcrs_asked(void **state)
+{
+    (void)state;
+    static const struct outcome other = {{"pcr1-asked", "pcr30-asked"}, TC_VERDICT_REFUSED};
+    struct sample_parts parts;
+    sample_parts_make(&parts, &root, NULL, NULL);
+    struct tc_pcrs_asked pcrs = {.asked = 7};
+    for (size_t i = 0; i < 3; i++)
+        pcrs.value[i] = parts.pcrs[i];
+    sample_parts_free(&parts);
+    struct tc_verify_options options = default_options();
+    struct tc_verdict verdict;
+    options.pcrs_asked = &pcrs;
+    judge(NULL, NULL, &options, &development, &verdict);
+    assert_int_equal(check_named(&verdict, "pcr0-asked")->result, TC_CHECK_PASS);
+    tc_verdict_free(&verdict);
+    pcrs.value[1].bytes[5] ^= 1;
+    pcrs.asked |= UINT32_C(1) << 30;
+    judge(NULL, NULL, &options, &other, NULL);
+}
+
 static void flip(struct tc_buf *buf, size_t at)
 {
     assert_true(at < buf->size);
@@ -524,6 +546,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_good),      cmocka_unit_test(test_aws_root),
+        cmocka_unit_test(test_pcrs_asked),
         cmocka_unit_test(test_changes),   cmocka_unit_test(test_missing_evidence),
         cmocka_unit_test(test_allowed),   cmocka_unit_test(test_compared),
         cmocka_unit_test(test_detached),  cmocka_unit_test(test_extracted),

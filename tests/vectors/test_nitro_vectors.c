@@ -38,6 +38,183 @@ static const struct decision decisions[] = {
     {"policy-aws-debug.cbor", true, "authentic; tc_nitrodoc_is_debug tells, callers refuse"},
 };
 
+/* What the message of a refusal must name, by the file. The first row that fits
+ * holds; * stands for any characters, and in the words % for those that the last
+ * * stood for. A file without a row and a row without a file are failures. */
+struct blame {
+    const char *file;
+    const char *words;
+};
+static const struct blame blames[] = {
+    /* header */
+    {"hdr-alg-null.cbor", "COSE protected header: expected an unsigned integer"},
+    {"hdr-alg-es256.cbor", "algorithm -7; expected ES384"},
+    {"hdr-alg-es512.cbor", "algorithm -36; expected ES384"},
+    {"hdr-alg-eddsa.cbor", "algorithm -8; expected ES384"},
+    {"hdr-alg-none.cbor", "algorithm 0; expected ES384"},
+    {"hdr-prot-not-map.cbor", "COSE protected header: expected a map"},
+    {"hdr-prot-trailing.cbor", "COSE protected header: 1 bytes follow the end"},
+    {"hdr-prot-crit.cbor", "COSE protected header: 2 entries"},
+    {"hdr-prot-is-map.cbor", "COSE protected header: expected a byte string, saw a map"},
+    {"hdr-unprotected-nonempty.cbor", "COSE unprotected header, which must be empty"},
+    {"aws-flip-protected.cbor", "algorithm -36; expected ES384"},
+    {"aws-alg-es256.cbor", "algorithm -7; expected ES384"},
+    {"aws-alg-none.cbor", "no algorithm; expected ES384"},
+    {"aws-unprotected.cbor", "COSE unprotected header, which must be empty"},
+    {"aws-protected-nonshortest.cbor", "COSE protected header: a CBOR head"},
+    /* signature */
+    {"sig-s-zero.cbor", "COSE signature: r or s is outside 1 .. n-1"},
+    {"sig-r-n.cbor", "COSE signature: r or s is outside 1 .. n-1"},
+    {"sig-s-n.cbor", "COSE signature: r or s is outside 1 .. n-1"},
+    {"sig-s-n-r-n.cbor", "COSE signature: r or s is outside 1 .. n-1"},
+    {"sig-ones.cbor", "COSE signature: r or s is outside 1 .. n-1"},
+    {"sig-len95.cbor", "COSE signature: 95 bytes; ES384 has 96"},
+    {"sig-len97-lead.cbor", "COSE signature: 97 bytes"},
+    {"sig-len64.cbor", "COSE signature: 64 bytes; ES384 has 96"},
+    {"sig-empty.cbor", "COSE signature: 0 bytes; ES384 has 96"},
+    {"sig-der.cbor", "COSE signature: 104 bytes"},
+    {"sig-text.cbor", "COSE signature: expected a byte string, saw a text string"},
+    {"sig-*.cbor", "the document's signature does not verify"},
+    {"aws-extra-key.cbor", "payload: unknown key \"x\""},
+    {"aws-flip-leaf.cbor", "certificates, at the signed time * certificate 5 of 5"},
+    {"aws-flip-*.cbor", "the document's signature does not verify"},
+    {"aws-sig-of-other-doc.cbor", "the document's signature does not verify"},
+    {"aws-payload-of-other-doc.cbor", "the document's signature does not verify"},
+    {"aws-reencoded-*.cbor", "the document's signature does not verify"},
+    {"aws-nonce-to-null.cbor", "the document's signature does not verify"},
+    /* COSE */
+    {"cose-array3.cbor", "COSE_Sign1: an array of 3"},
+    {"cose-array5.cbor", "COSE_Sign1: 5 items"},
+    {"cose-payload-empty.cbor", "COSE payload: empty"},
+    {"cose-payload-map.cbor", "COSE payload: expected a byte string, saw a map"},
+    {"cose-tag-*.cbor", "COSE_Sign1: a CBOR tag"},
+    {"cose-trailing-00.cbor", "COSE_Sign1: 1 bytes follow the end"},
+    {"cose-base64.cbor", "COSE_Sign1: expected an array, saw a text string"},
+    {"cose-hex.cbor", "COSE_Sign1: expected an array, saw a negative integer"},
+    {"cose-empty.cbor", "COSE_Sign1: the CBOR ends"},
+    {"cose-one-byte.cbor", "COSE protected header: the CBOR ends"},
+    {"cose-ff.cbor", "COSE_Sign1: CBOR byte 0xff"},
+    {"aws-trailing.cbor", "COSE_Sign1: 1 bytes follow the end"},
+    {"aws-doubled.cbor", "COSE_Sign1: * bytes follow the end"},
+    {"len-payload-2pow63.cbor", "COSE payload: 9223372036854775808 bytes"},
+    {"len-prot-u64max.cbor", "COSE protected header: 18446744073709551615 bytes"},
+    {"len-array-2pow32.cbor", "COSE_Sign1: 4294967296 items"},
+    {"len-array-u64max.cbor", "COSE_Sign1: 18446744073709551615 items"},
+    {"deep-arrays-1M.cbor", "1000000 bytes; at most 32768"},
+    {"deep-tags-10000.cbor", "COSE_Sign1: a CBOR tag"},
+    {"deep-indef-10000.cbor", "COSE_Sign1: an array of indefinite"},
+    {"deep-maps-unprot.cbor", "COSE unprotected header, which must be empty"},
+    {"trunc/*", "attestation document: COSE"},
+    /* payload */
+    {"size-1mb.cbor", "bytes; at most 32768"},
+    {"pl-missing-*.cbor", "payload: % is missing"},
+    {"pl-null-*.cbor", "%: expected * saw a simple value"},
+    {"pl-dup-*-differs.cbor", "payload: key % twice"},
+    {"pl-dup-*.cbor", "payload: key % twice"},
+    {"pl-pcr-len-*.cbor", "PCR0: % bytes"},
+    {"pl-pcr-index-32.cbor", "PCR index: 32 is more than 31"},
+    {"pl-pcr-index-u64max.cbor", "PCR index: 18446744073709551615 is more than 31"},
+    {"pl-pcr-index-neg1.cbor", "PCR index: expected an unsigned integer, saw a negative integer"},
+    {"pl-pcr-index-bytes.cbor", "PCR index: expected an unsigned integer, saw a byte string"},
+    {"pl-pcrs-array.cbor", "pcrs: expected a map, saw an array"},
+    {"pl-pcr-null.cbor", "PCR0: expected a byte string"},
+    {"pl-digest-bytes.cbor", "digest: expected a text string"},
+    {"pl-digest-nul.cbor", "digest: 7 bytes"},
+    {"pl-digest-*.cbor", "digest: expected SHA384"},
+    {"pl-timestamp-zero.cbor", "timestamp: zero"},
+    {"pl-timestamp-seconds.cbor", "at the signed time 1970-01-21"},
+    {"pl-timestamp-*.cbor", "timestamp: "},
+    {"pl-module_id-empty.cbor", "module_id: empty"},
+    {"pl-module_id-bytes.cbor", "module_id: expected a text string"},
+    {"pl-module_id-10k.cbor", "module_id: 10000 bytes; at most 256"},
+    {"pl-*-1025.cbor", "%: 1025 bytes; at most 1024"},
+    {"pl-*-int.cbor", "%: expected a byte string, saw an unsigned integer"},
+    {"pl-*-undefined.cbor", "%: CBOR byte 0xf7"},
+    {"pl-user_data-text.cbor", "user_data: expected a byte string, saw a text string"},
+    {"pl-user_data-array.cbor", "user_data: expected a byte string, saw an array"},
+    {"pl-user_data-claims-*.cbor", "user_data: * bytes; at most 1024"},
+    {"pl-cert-trailing.cbor", "certificate 5 of 5: 1 bytes follow the DER"},
+    {"pl-cert-pem.cbor", "certificate 5 of 5: not DER"},
+    {"pl-cert-ber-indef.cbor", "certificate 5 of 5: not DER: a length"},
+    {"pl-cabundle-elem-text.cbor", "cabundle: expected a byte string, saw a text string"},
+    {"pl-cabundle-map.cbor", "cabundle: expected an array, saw a map"},
+    {"pl-cabundle-500-roots.cbor", "COSE payload: 16954 bytes; at most 16384"},
+    {"pl-cabundle-1000-garbage.cbor", "cabundle: 1004 items; at most 8"},
+    {"pl-cabundle-claims-2pow61.cbor", "cabundle: 2305843009213693952 items"},
+    {"pl-nitrotpm.cbor", "payload: unknown key \"nitrotpm_pcrs\""},
+    {"pl-key-case.cbor", "payload: unknown key \"Module_id\""},
+    {"pl-key-nul.cbor", "payload: text that is not UTF-8 without NUL"},
+    {"pl-array.cbor", "payload: expected a map, saw an array"},
+    {"pl-count-short.cbor", "payload: * bytes follow the end"},
+    {"pl-over-16384.cbor", "COSE payload: 19330 bytes; at most 16384"},
+    {"pl-deep-tags.cbor", "user_data: a CBOR tag"},
+    {"pl-reserved-ai28.cbor", "user_data: a byte string of indefinite or reserved length"},
+    {"pl-simple-ext.cbor", "user_data: CBOR byte 0xf8"},
+    {"pl-map-claims-u64max.cbor", "payload: 18446744073709551615 entries"},
+    /* chain */
+    {"chain-missing-i3.cbor", "certificate 4 of 4 names another issuer"},
+    {"chain-reversed.cbor", "the chain starts at another root"},
+    {"chain-extra-selfsigned-end.cbor", "certificate 5 of 6 is issued by itself"},
+    {"chain-foreign-root-first.cbor", "the chain starts at another root"},
+    {"chain-leaf-in-bundle.cbor", "certificate 6 of 6 is in the chain twice"},
+    {"chain-own-root-same-name.cbor", "the chain starts at another root"},
+    {"chain-own-chain-aws-root.cbor", "the chain starts at another root"},
+    {"chain-aws-root-spliced.cbor", "certificate 2 of 5 names another issuer"},
+    {"chain-fake-aws-root.cbor", "the chain starts at another root"},
+    {"chain-i2-ca-false.cbor", "certificate 3 of 5 signs another one but is no CA"},
+    {"chain-i3-ca-false.cbor", "certificate 4 of 5 signs another one but is no CA"},
+    {"chain-i2-pathlen0.cbor", "certificate 3 of 5 has a shorter path length"},
+    {"chain-i3-no-certsign.cbor", "certificate 4 of 5 signs another one without keyCertSign"},
+    {"chain-i1-no-certsign.cbor", "certificate 2 of 5 signs another one without keyCertSign"},
+    {"chain-leaf-no-ds.cbor", "certificate 5 of 5 is the leaf but lacks digitalSignature"},
+    {"chain-leaf-pathlen.cbor", "certificate 5 of 5 is the leaf but a CA"},
+    {"chain-leaf-expired.cbor", "certificate 5 of 5 is not valid at"},
+    {"chain-leaf-future.cbor", "certificate 5 of 5 is not valid at"},
+    {"chain-i3-expired.cbor", "certificate 4 of 5 is not valid at"},
+    {"chain-i2-expired.cbor", "certificate 3 of 5 is not valid at"},
+    {"chain-i1-future.cbor", "certificate 2 of 5 is not valid at"},
+    {"chain-issuer-name-mismatch.cbor", "certificate 5 of 5 names another issuer"},
+    {"chain-i3-self-signed.cbor", "certificate 4 of 5 was not signed by"},
+    {"chain-sibling-key.cbor", "certificate 5 of 5 was not signed by"},
+    {"chain-crit-unknown-leaf.cbor", "certificate 5 of 5 has a critical extension"},
+    {"chain-i2-sha1.cbor", "certificate 3 of 5 is not signed with ecdsa-with-SHA384"},
+    /* Such a key makes signatures of another length, which comes first. */
+    {"chain-leaf-p521.cbor", "COSE signature: 132 bytes"},
+    {"chain-leaf-secp256k1.cbor", "COSE signature: 64 bytes"},
+    {"chain-leaf-brainpool384.cbor", "certificate 5 of 5 has a key other than"},
+    {"chain-leaf-rsa.cbor", "certificate 5 of 5 has a key other than"},
+    {"chain-leaf-sig-flipped.cbor", "certificate 5 of 5 was not signed by"},
+    {"chain-i2-sig-flipped.cbor", "certificate 3 of 5 was not signed by"},
+    {"chain-leaf-point-badform.cbor", "certificate 5 of 5 has a key other than"},
+    {"chain-leaf-tbs-alg-mismatch.cbor", "certificate 5 of 5 is not signed with ecdsa-with-SHA384"},
+    {"chain-leaf-version1.cbor", "certificate 5 of 5 is not X.509 version 3"},
+    {"chain-leaf-explicit-params.cbor", "certificate 5 of 5 has a key other than"},
+    {"time-own-expired.cbor", "certificate 5 of 5 is not valid at 2026-01-01T14:00:01Z"},
+    {"time-own-early.cbor", "certificate 5 of 5 is not valid at 2026-01-01T10:59:59Z"},
+    {"root-own-vs-aws.cbor", "the chain starts at another root"},
+    {"aws-swap-leaf.cbor", "payload: expected a text string"},
+    {"aws-own-leaf.cbor", "certificate 5 of 5 names another issuer"},
+    {"aws-time-after.cbor", "certificate 5 of 5 is not valid at"},
+    {"aws-time-before.cbor", "certificate 5 of 5 is not valid at"},
+    {"aws-time-2026.cbor", "certificate 2 of 5 is not valid at 2026"},
+    {"aws-time-2050.cbor", "certificate 1 of 5 is not valid at 2050"},
+    /* others' fixtures */
+    {"thirdparty-veracruz*", "the document's signature does not verify"},
+    {"thirdparty-eternisai*", "the document's signature does not verify"},
+    {"thirdparty-marlinprotocol*", "the chain starts at another root"},
+    {"thirdparty-blocky*", "COSE unprotected header, which must be empty"},
+    {"thirdparty-brave*", "COSE unprotected header, which must be empty"},
+    /* policy cases that are refused */
+    {"policy-pcr32bytes.cbor", "PCR0: 32 bytes; SHA384 has 48"},
+    {"policy-pcrs-only-pcr0.cbor", "PCR0, PCR1 and PCR2 must all be there"},
+    {"policy-extra-key.cbor", "payload: unknown key \"zzz\""},
+    {"policy-nonshortest-ints.cbor", "PCR index: a CBOR head that is cut or not in shortest form"},
+    {"policy-outer-indef.cbor", "COSE_Sign1: an array of indefinite"},
+    {"policy-timestamp-2h-before-leaf.cbor", "certificate 5 of 5 is not valid at 2026-01-01T10:00:00Z"},
+};
+enum { BLAMES = sizeof blames / sizeof *blames };
+static unsigned blamed[BLAMES];
+
 static unsigned failures;
 
 __attribute__((format(printf, 2, 3))) static void failed(const char *file, const char *format, ...)
@@ -166,6 +343,54 @@ static void check_real(const char *folder, const json_t *entry)
         failed(file, "the writer's payload differs from the NSM's");
 }
 
+/* Whether name fits pattern, which has at most one *; what that stood for. */
+static bool fits(const char *pattern, const char *name, struct tc_span *ret_star)
+{
+    const char *star = strchr(pattern, '*');
+    if (!star) return strcmp(pattern, name) == 0;
+    size_t head = (size_t)(star - pattern), tail = strlen(star + 1), size = strlen(name);
+    if (size < head + tail || strncmp(pattern, name, head) != 0 ||
+        strcmp(name + size - tail, star + 1) != 0)
+        return false;
+    *ret_star = (struct tc_span){(const uint8_t *)name + head, size - head - tail};
+    return true;
+}
+
+/* Whether message holds words: their parts between *, in order. */
+static bool holds(const char *message, const char *words)
+{
+    while (*words) {
+        char part[256];
+        size_t size = strcspn(words, "*");
+        (void)snprintf(part, sizeof part, "%.*s", (int)size, words);
+        const char *at = strstr(message, part);
+        if (!at) return false;
+        message = at + size;
+        words += size + (words[size] == '*');
+    }
+    return true;
+}
+
+static void check_blame(const char *file, const char *message)
+{
+    for (size_t i = 0; i < BLAMES; i++) {
+        struct tc_span star = {NULL, 0};
+        if (!fits(blames[i].file, file, &star)) continue;
+        char words[256];
+        const char *percent = strchr(blames[i].words, '%');
+        if (percent)
+            (void)snprintf(words, sizeof words, "%.*s%.*s%s", (int)(percent - blames[i].words),
+                           blames[i].words, (int)star.size, (const char *)star.data, percent + 1);
+        else
+            (void)snprintf(words, sizeof words, "%s", blames[i].words);
+        blamed[i]++;
+        if (!holds(message, words))
+            failed(file, "the message does not name \"%s\": %s", words, message);
+        return;
+    }
+    failed(file, "no row says what its message must name: %s", message);
+}
+
 static bool expected_verdict(const char *file, const char *expect)
 {
     if (strcmp(expect, "accept") == 0) return true;
@@ -195,6 +420,7 @@ static void check_case(const char *folder, const json_t *entry, struct tc_span o
     if (!accept && status == TC_OK) failed(file, "accepted: %s", reason);
     if (!accept && status != TC_OK && status != TC_MALFORMED && status != TC_REFUSED)
         failed(file, "%s instead of an answer: %s", tc_status_name(status), err.message);
+    if (!accept && status != TC_OK) check_blame(file, err.message);
     if (getenv("TC_VERBOSE"))
         (void)fprintf(stderr, "%s: %s %s\n", file, tc_status_name(status), err.message);
     if (accept && strstr(file, "debug") && !tc_nitrodoc_is_debug(&document))
@@ -234,6 +460,8 @@ int main(void)
     json_array_foreach(list_of(cases, "vectors", BAD_COUNT), i, entry)
         check_case(bad, entry, tc_buf_span(&own_root));
     json_decref(cases);
+    for (i = 0; i < BLAMES; i++)
+        if (blamed[i] == 0) failed(blames[i].file, "a row of this test that no case uses");
 
     (void)fprintf(stderr, "%u failures\n", failures);
     return failures ? 1 : 0;
