@@ -25,6 +25,7 @@ static const char usage[] =
     "  --commit ID        the source is this git commit (40 hex digits)\n"
     "  --nonce HEX        the report was made for this nonce\n"
     "  --max-age DUR      it was signed within this time (90s, 15m, 2h)\n"
+    "  --policy FILE      it meets the expectations in this file\n"
     "  --root PEM         trust this root instead of AWS's\n"
     "  --allow-unmeasured accept a toolchain that was not measured\n"
     "  --allow-debug      accept an enclave in debug mode\n"
@@ -32,12 +33,13 @@ static const char usage[] =
     "  --json             one JSON object on stdout\n";
 
 struct request {
-    const char *bundle, *root_path, *source_path, *extract_path;
+    const char *bundle, *root_path, *source_path, *extract_path, *policy_path;
     bool json;
     struct tc_verify_options options;
     struct tc_artifact artifacts[ARTIFACTS_MAX];
     uint8_t nonce[TC_WIRE_NONCE_MAX];
     struct tc_buf root; /* DER */
+    struct tc_policy policy;
 };
 
 enum option_code {
@@ -46,6 +48,7 @@ enum option_code {
     OPTION_COMMIT,
     OPTION_NONCE,
     OPTION_MAX_AGE,
+    OPTION_POLICY,
     OPTION_ROOT,
     OPTION_ALLOW_UNMEASURED,
     OPTION_ALLOW_DEBUG,
@@ -61,6 +64,7 @@ static const struct option options[] = {
     {"commit", required_argument, NULL, OPTION_COMMIT},
     {"nonce", required_argument, NULL, OPTION_NONCE},
     {"max-age", required_argument, NULL, OPTION_MAX_AGE},
+    {"policy", required_argument, NULL, OPTION_POLICY},
     {"root", required_argument, NULL, OPTION_ROOT},
     {"allow-unmeasured", no_argument, NULL, OPTION_ALLOW_UNMEASURED},
     {"allow-debug", no_argument, NULL, OPTION_ALLOW_DEBUG},
@@ -70,7 +74,6 @@ static const struct option options[] = {
     /* Part of the contract, but not of this version: ignoring one of them would
      * leave out a check that somebody relies on. */
     {"images", required_argument, NULL, OPTION_LATER},
-    {"policy", required_argument, NULL, OPTION_LATER},
     {"vsa", required_argument, NULL, OPTION_LATER},
     {"ballots", required_argument, NULL, OPTION_LATER},
     {"voters", required_argument, NULL, OPTION_LATER},
@@ -122,9 +125,11 @@ static tc_status take_option(struct request *request, int option, int index, con
         return set_nonce(request, optarg, err);
     case OPTION_MAX_AGE:
         wanted->compare_age = true;
-        wanted->now = (int64_t)time(NULL);
         if (tc_parse_duration(optarg, &wanted->max_age)) return TC_OK;
         return tc_fail(err, TC_USAGE, "--max-age must be like 90s, 15m or 2h");
+    case OPTION_POLICY:
+        request->policy_path = optarg;
+        return TC_OK;
     case OPTION_ROOT:
         request->root_path = optarg;
         return TC_OK;
@@ -171,6 +176,11 @@ static tc_status prepare(struct request *request, struct tc_error *err)
     if (request->root_path) {
         TC_TRY(tc_read_certificate(request->root_path, &request->root, err));
         request->options.root = tc_buf_span(&request->root);
+    }
+    request->options.now = (int64_t)time(NULL);
+    if (request->policy_path) {
+        TC_TRY(tc_read_policy(request->policy_path, &request->policy, err));
+        request->options.policy = &request->policy;
     }
     for (size_t i = 0; i < request->options.artifacts_count; i++)
         TC_TRY(tc_digest_file(request->artifacts[i].path, &request->artifacts[i].digest, err));
@@ -267,6 +277,7 @@ int tc_cmd_verify(int argc, char **argv)
     status = run(request, &kind, &err);
     if (status != TC_OK) tc_print_error("verify", &err);
     tc_buf_free(&request->root);
+    tc_policy_free(&request->policy);
     free(request);
     if (status != TC_OK || kind == TC_VERDICT_UNDECIDED) return TC_EXIT_UNDECIDED;
     return kind == TC_VERDICT_REFUSED ? TC_EXIT_NO : TC_EXIT_YES;

@@ -1,8 +1,9 @@
-/* Files that commands read: the worker's program, certificates, digests. */
+/* Files that commands read: the worker's program, certificates, digests,
+ * policies. */
 #ifndef TC_CMD_FILES_H
 #define TC_CMD_FILES_H
 
-#include "core/digest.h"
+#include "core/policy.h"
 
 /* tee-compile-worker beside this program, or ../libexec/tee-compile beside its
  * folder, or $TEE_COMPILE_WORKER; owned. TC_UNAVAILABLE lists where it looked. */
@@ -14,6 +15,10 @@ tc_status tc_read_certificate(const char *path, struct tc_buf *ret_der, struct t
 
 /* Streams a regular file through SHA-256. */
 tc_status tc_digest_file(const char *path, struct tc_sha256 *ret_digest, struct tc_error *err)
+    TC_MUST_USE;
+
+/* A policy (policy.h) from a file of any kind, a pipe too; messages begin with path. */
+tc_status tc_read_policy(const char *path, struct tc_policy *ret_policy, struct tc_error *err)
     TC_MUST_USE;
 
 #endif

@@ -12,7 +12,7 @@
 #include "base/text.h"
 #include "verify/judge.h"
 
-enum { CHECKS_MAX = 32 };
+enum { CHECKS_MAX = 64 };
 
 /* A copy that is safe on a terminal. Messages are so already and pass as they
  * are: escaping them again would double their backslashes. */
@@ -120,6 +120,7 @@ static void judge_all(struct tc_judge *judge, const struct tc_error *intake_erro
     tc_check_times(judge);
     tc_check_limits(judge);
     tc_check_age(judge);
+    tc_check_policy(judge);
     judge->document = NULL; /* it was this function's */
 }
 

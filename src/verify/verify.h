@@ -6,6 +6,7 @@
 #define TC_VERIFY_VERIFY_H
 
 #include "core/nitrodoc.h"
+#include "core/policy.h"
 #include "core/statement.h"
 
 enum tc_check_result {
@@ -46,7 +47,8 @@ struct tc_verify_options {
     struct tc_span nonce;
     bool compare_age;
     uint64_t max_age; /* seconds */
-    int64_t now;      /* seconds since the epoch, by the caller's clock */
+    int64_t now;      /* seconds since the epoch, by the caller's clock; for max_age and policy */
+    const struct tc_policy *policy; /* NULL: none */
     /* Receives each output's bytes as they pass, before the verdict is known;
      * the caller keeps them only if it is good. NULL: nobody wants them. */
     void *extract_context;
