@@ -150,6 +150,20 @@ static tc_status read_key(struct tc_span spki, EVP_PKEY **ret_key, struct tc_err
     return TC_OK;
 }
 
+/* Either alphabet of RFC 4648, as the protocol wants of a verifier; not both in one. */
+static bool decode_base64(const char *text, struct tc_buf *buf)
+{
+    if (!strpbrk(text, "-_")) return tc_base64_decode(tc_span_of_text(text), buf);
+    if (strpbrk(text, "+/")) return false;
+    TC_AUTO_BUF struct tc_buf standard = tc_buf_new(TC_DSSE_MAX);
+    tc_buf_add_text(&standard, text);
+    for (size_t i = 0; i < standard.size; i++) {
+        if (standard.data[i] == '-') standard.data[i] = '+';
+        if (standard.data[i] == '_') standard.data[i] = '/';
+    }
+    return tc_buf_ok(&standard) && tc_base64_decode(tc_buf_span(&standard), buf);
+}
+
 /* Reads the one signature out of the envelope's exact fields. */
 static tc_status read_envelope(const struct tc_json *top, struct tc_span payload, const char *id,
                                struct tc_buf *signature, struct tc_error *err)
@@ -167,7 +181,7 @@ static tc_status read_envelope(const struct tc_json *top, struct tc_span payload
     TC_TRY(tc_json_get(top, "payload", &value, err));
     TC_TRY(tc_json_string(&value, TC_DSSE_MAX, &text, err));
     TC_AUTO_BUF struct tc_buf content = tc_buf_new(TC_DSSE_MAX);
-    if (!tc_base64_decode(tc_span_of_text(text), &content))
+    if (!decode_base64(text, &content))
         return tc_json_fail(&value, err, "is not base64");
     if (!tc_span_equal(tc_buf_span(&content), payload))
         return tc_fail(err, TC_REFUSED, "the envelope carries another statement than the bundle");
@@ -178,14 +192,16 @@ static tc_status read_envelope(const struct tc_json *top, struct tc_span payload
     if (count != 1) return tc_json_fail(&value, err, "must have exactly one signature");
     struct tc_json entry = tc_json_at(&value, 0), field;
     TC_TRY(tc_json_check_keys(&entry, known_signature, err));
-    TC_TRY(tc_json_get(&entry, "keyid", &field, err));
-    TC_TRY(tc_json_string(&field, TC_SHA256_HEX, &text, err));
-    if (strcmp(text, id) != 0)
-        return tc_fail(err, TC_REFUSED,
-                       "the envelope is signed by another key than the document's");
+    /* A hint that other tools leave out or empty; where it is there it must not lie. */
+    if (tc_json_find(&entry, "keyid", &field)) {
+        TC_TRY(tc_json_string(&field, TC_SHA256_HEX, &text, err));
+        if (*text && strcmp(text, id) != 0)
+            return tc_fail(err, TC_REFUSED,
+                           "the envelope is signed by another key than the document's");
+    }
     TC_TRY(tc_json_get(&entry, "sig", &field, err));
     TC_TRY(tc_json_string(&field, 2 * SIGNATURE_MAX, &text, err));
-    if (!tc_base64_decode(tc_span_of_text(text), signature))
+    if (!decode_base64(text, signature))
         return tc_json_fail(&field, err, "is not base64 of a signature");
     return TC_OK;
 }

@@ -24,7 +24,8 @@ tc_status tc_dsse_sign(const struct tc_build_key *key, struct tc_span payload, s
                        struct tc_error *err) TC_MUST_USE;
 
 /* Strict: exact fields, the payload equal to `payload` byte for byte, exactly
- * one signature, by `spki` (DER; must be a P-256 key). */
+ * one signature, by `spki` (DER; must be a P-256 key). Base64 in either alphabet;
+ * keyid may be absent or empty, and is `spki`'s otherwise. */
 tc_status tc_dsse_verify(struct tc_span envelope, struct tc_span payload, struct tc_span spki,
                          struct tc_error *err) TC_MUST_USE;
 
