@@ -6,7 +6,7 @@ _tee_compile() {
             mapfile -t COMPREPLY < <(compgen -d -- "$word")
             return
             ;;
-        --output | --detached | --artifact | --root)
+        --output | --detached | --artifact | --root | --policy)
             mapfile -t COMPREPLY < <(compgen -f -- "$word")
             return
             ;;
@@ -17,7 +17,7 @@ _tee_compile() {
     case ${COMP_WORDS[1]} in
         build) words='--dir --build-file --image --host-tool --backend --nonce --output --detached
             --extract --allow-dirty --no-log --json --debug --help' ;;
-        verify) words='--artifact --source --commit --nonce --max-age --root --allow-unmeasured
+        verify) words='--artifact --source --commit --nonce --max-age --policy --root --allow-unmeasured
             --allow-debug --extract --json --help' ;;
         report) words='--json --markdown --help' ;;
         *) words='build verify report --help --version' ;;

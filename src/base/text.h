@@ -24,6 +24,10 @@ bool tc_is_utf8(struct tc_span span);
  * Cuts at out_size - 1 bytes, ending in "..." when cut. Returns out. */
 char *tc_printable(struct tc_span text, char *out, size_t out_size);
 
+/* True when tc_printable would change nothing but backslashes: for messages, whose
+ * foreign parts are escaped already. */
+bool tc_is_printable(struct tc_span text);
+
 /* The entry of words (ended by NULL) nearest to word by edit distance, or
  * NULL when none is within a third of its length plus one. */
 const char *tc_nearest_word(const char *word, const char *const *words);

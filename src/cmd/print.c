@@ -11,7 +11,13 @@
 
 void tc_print_error(const char *command, const struct tc_error *err)
 {
-    (void)fprintf(stderr, "tee-compile %s: %s\n", command, err->message);
+    /* Paths from the command line stand in messages as they are, and a script may
+     * have them from somebody else. */
+    char shown[TC_ERROR_MAX];
+    struct tc_span message = tc_span_of_text(err->message);
+    (void)fprintf(stderr, "tee-compile %s: %s\n", command,
+                  tc_is_printable(message) ? err->message
+                                           : tc_printable(message, shown, sizeof shown));
 }
 
 bool tc_print_colour(FILE *stream)

@@ -18,12 +18,9 @@ enum { CHECKS_MAX = 64 };
  * are: escaping them again would double their backslashes. */
 static char *safe_copy(const char *text)
 {
-    bool plain = tc_is_utf8(tc_span_of_text(text));
-    for (const char *p = text; *p; p++)
-        if ((unsigned char)*p < 0x20 || *p == 0x7f) plain = false;
     char *copy = malloc(TC_ERROR_MAX);
     if (!copy) return NULL;
-    if (plain && strlen(text) < TC_ERROR_MAX)
+    if (tc_is_printable(tc_span_of_text(text)) && strlen(text) < TC_ERROR_MAX)
         memcpy(copy, text, strlen(text) + 1);
     else
         tc_printable(tc_span_of_text(text), copy, TC_ERROR_MAX);
@@ -127,6 +124,7 @@ static void judge_all(struct tc_judge *judge, const struct tc_error *intake_erro
 static enum tc_verdict_kind conclude(const struct tc_verdict *verdict,
                                      const struct tc_error *intake_error)
 {
+    if (intake_error->status == TC_REFUSED) return TC_VERDICT_REFUSED;
     if (intake_error->status != TC_OK) return TC_VERDICT_UNDECIDED;
     bool debug = false;
     for (size_t i = 0; i < verdict->checks_count; i++) {
