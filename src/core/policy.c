@@ -11,9 +11,9 @@
 #include "core/entry.h"
 #include "core/json.h"
 
-static const char *const known[] = {"type",   "commit",          "source", "build_file",
-                                    "images", "builder_version", "nonce",  "max_age",
-                                    "repository", "ref",         NULL};
+static const char *const known[] = {
+    "type",  "commit",  "source",     "build_file", "images", "builder_version",
+    "nonce", "max_age", "repository", "ref",        NULL};
 
 void tc_policy_free(struct tc_policy *policy)
 {
@@ -88,8 +88,8 @@ static tc_status read_text(const struct tc_json *top, const char *key, char **re
 }
 
 /* The list is in its owner, with the right count, at every moment. */
-static tc_status read_texts(const struct tc_json *top, const char *key, char ***list,
-                            size_t *count, struct tc_error *err)
+static tc_status read_texts(const struct tc_json *top, const char *key, char ***list, size_t *count,
+                            struct tc_error *err)
 {
     struct tc_json at;
     size_t entries;
@@ -124,8 +124,7 @@ static tc_status read_nonce(const struct tc_json *top, struct tc_policy *policy,
     TC_TRY(tc_json_string(&at, 2 * TC_WIRE_NONCE_MAX, &text, err));
     size_t digits = strlen(text);
     if (digits == 0 || digits % 2 != 0)
-        return tc_json_fail(&at, err, "must be 1 to %d bytes in lower-case hex",
-                            TC_WIRE_NONCE_MAX);
+        return tc_json_fail(&at, err, "must be 1 to %d bytes in lower-case hex", TC_WIRE_NONCE_MAX);
     TC_TRY(tc_json_hex(&at, policy->nonce, digits / 2, err));
     policy->nonce_size = digits / 2;
     return TC_OK;
@@ -144,18 +143,17 @@ static tc_status read_max_age(const struct tc_json *top, struct tc_policy *polic
     return TC_OK;
 }
 
-static tc_status read_all(const struct tc_json *top, struct tc_policy *policy,
-                          struct tc_error *err)
+static tc_status read_all(const struct tc_json *top, struct tc_policy *policy, struct tc_error *err)
 {
     void *list = NULL;
     TC_TRY(tc_json_object(top, err));
     TC_TRY(check_type(top, err));
     TC_TRY(tc_json_check_keys(top, known, err));
-    TC_TRY(read_digests(top, "commit", sizeof *policy->commits, &list, &policy->commits_count,
-                        err));
+    TC_TRY(
+        read_digests(top, "commit", sizeof *policy->commits, &list, &policy->commits_count, err));
     policy->commits = TC_TAKE(list);
-    TC_TRY(read_digests(top, "source", sizeof *policy->sources, &list, &policy->sources_count,
-                        err));
+    TC_TRY(
+        read_digests(top, "source", sizeof *policy->sources, &list, &policy->sources_count, err));
     policy->sources = TC_TAKE(list);
     TC_TRY(read_build_file(top, policy, err));
     TC_TRY(read_texts(top, "images", &policy->images, &policy->images_count, err));
