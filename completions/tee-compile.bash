@@ -6,7 +6,7 @@ _tee_compile() {
             mapfile -t COMPREPLY < <(compgen -d -- "$word")
             return
             ;;
-        --output | --detached | --artifact | --root | --images | --images-key | --key)
+        --output | --detached | --artifact | --root | --images | --images-key | --key | --policy)
             mapfile -t COMPREPLY < <(compgen -f -- "$word")
             return
             ;;
@@ -17,7 +17,7 @@ _tee_compile() {
     case ${COMP_WORDS[1]} in
         build) words='--dir --build-file --image --host-tool --backend --nonce --output --detached
             --extract --allow-dirty --no-log --json --debug --help' ;;
-        verify) words='--artifact --source --commit --nonce --pcr --max-age --root --images --images-key
+        verify) words='--artifact --source --commit --nonce --pcr --max-age --policy --root --images --images-key
             --min-list-version --allow-unmeasured
             --allow-debug --extract --json --help' ;;
         image)

@@ -91,6 +91,18 @@ static size_t next_printed(struct tc_span text, size_t *ret_needed, bool *ret_pl
     return taken;
 }
 
+bool tc_is_printable(struct tc_span text)
+{
+    while (text.size > 0) {
+        uint32_t point;
+        size_t size = utf8_character(text, &point);
+        if (size == 0 || is_control(point)) return false;
+        text.data += size;
+        text.size -= size;
+    }
+    return true;
+}
+
 static bool fits(struct tc_span text, size_t room)
 {
     while (text.size > 0) {

@@ -24,6 +24,10 @@ bool tc_is_utf8(struct tc_span span);
  * Cuts at out_size - 1 bytes, ending in "..." when cut. Returns out. */
 char *tc_printable(struct tc_span text, char *out, size_t out_size);
 
+/* True when tc_printable would change nothing but backslashes: for messages, whose
+ * foreign parts are escaped already. */
+bool tc_is_printable(struct tc_span text);
+
 /* Appends text of several lines made safe for a terminal: newline and tab pass,
  * the rest as in tc_printable. */
 void tc_printable_lines(struct tc_span text, struct tc_buf *buf);

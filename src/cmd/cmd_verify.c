@@ -28,6 +28,7 @@ static const char usage[] =
     "  --nonce HEX        the report was made for this nonce\n"
     "  --pcr N=HEX        PCR N of the document has this value (may be repeated)\n"
     "  --max-age DUR      it was signed within this time (90s, 15m, 2h)\n"
+    "  --policy FILE      it meets the expectations in this file\n"
     "  --root PEM         trust this root instead of AWS's\n"
     "  --images FILE      trust the images of this signed list alone\n"
     "  --images-key PEM   by this signer (a public key or certificate)\n"
@@ -38,7 +39,7 @@ static const char usage[] =
     "  --json             one JSON object on stdout\n";
 
 struct request {
-    const char *bundle, *root_path, *source_path, *extract_path;
+    const char *bundle, *root_path, *source_path, *extract_path, *policy_path;
     bool json;
     struct tc_verify_options options;
     struct tc_artifact artifacts[ARTIFACTS_MAX];
@@ -47,6 +48,7 @@ struct request {
     struct tc_buf root; /* DER */
     struct tc_trust_request trust_request;
     struct tc_trust trust;
+    struct tc_policy policy;
 };
 
 enum option_code {
@@ -56,6 +58,7 @@ enum option_code {
     OPTION_NONCE,
     OPTION_PCR,
     OPTION_MAX_AGE,
+    OPTION_POLICY,
     OPTION_ROOT,
     OPTION_IMAGES,
     OPTION_IMAGES_KEY,
@@ -75,6 +78,7 @@ static const struct option options[] = {
     {"nonce", required_argument, NULL, OPTION_NONCE},
     {"pcr", required_argument, NULL, OPTION_PCR},
     {"max-age", required_argument, NULL, OPTION_MAX_AGE},
+    {"policy", required_argument, NULL, OPTION_POLICY},
     {"root", required_argument, NULL, OPTION_ROOT},
     {"images", required_argument, NULL, OPTION_IMAGES},
     {"images-key", required_argument, NULL, OPTION_IMAGES_KEY},
@@ -86,7 +90,6 @@ static const struct option options[] = {
     {"help", no_argument, NULL, OPTION_HELP},
     /* Part of the contract, but not of this version: ignoring one of them would
      * leave out a check that somebody relies on. */
-    {"policy", required_argument, NULL, OPTION_LATER},
     {"vsa", required_argument, NULL, OPTION_LATER},
     {"ballots", required_argument, NULL, OPTION_LATER},
     {"voters", required_argument, NULL, OPTION_LATER},
@@ -143,6 +146,9 @@ static tc_status take_option(struct request *request, int option, int index, con
         wanted->compare_age = true;
         if (tc_parse_duration(optarg, &wanted->max_age)) return TC_OK;
         return tc_fail(err, TC_USAGE, "--max-age must be like 90s, 15m or 2h");
+    case OPTION_POLICY:
+        request->policy_path = optarg;
+        return TC_OK;
     case OPTION_ROOT:
         request->root_path = optarg;
         return TC_OK;
@@ -191,6 +197,10 @@ static tc_status prepare(struct request *request, struct tc_error *err)
     request->options.now = (int64_t)time(NULL);
     TC_TRY(tc_load_trust(&request->trust_request, &request->trust, err));
     request->options.trust = &request->trust;
+    if (request->policy_path) {
+        TC_TRY(tc_read_policy(request->policy_path, &request->policy, err));
+        request->options.policy = &request->policy;
+    }
     for (size_t i = 0; i < request->options.artifacts_count; i++)
         TC_TRY(tc_digest_file(request->artifacts[i].path, &request->artifacts[i].digest, err));
     request->options.artifacts = request->artifacts;
@@ -287,6 +297,7 @@ int tc_cmd_verify(int argc, char **argv)
     if (status != TC_OK) tc_print_error("verify", &err);
     tc_buf_free(&request->root);
     tc_trust_free(&request->trust);
+    tc_policy_free(&request->policy);
     free(request);
     if (status != TC_OK || kind == TC_VERDICT_UNDECIDED) return TC_EXIT_UNDECIDED;
     return kind == TC_VERDICT_REFUSED ? TC_EXIT_NO : TC_EXIT_YES;

@@ -72,3 +72,23 @@ tc_status tc_digest_file(const char *path, struct tc_sha256 *ret_digest, struct 
     }
     return tc_hash_finish(hash, ret_digest->bytes, sizeof ret_digest->bytes, err);
 }
+
+tc_status tc_read_policy(const char *path, struct tc_policy *ret_policy, struct tc_error *err)
+{
+    TC_AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return tc_fail_errno(err, TC_USAGE, errno, "cannot read the policy %s", path);
+    /* A byte more than it may have, so that the reader sees one that is too long. */
+    TC_AUTO_FREE uint8_t *bytes = malloc(TC_POLICY_SIZE_MAX + 1);
+    if (!bytes) return tc_fail(err, TC_SYSTEM, "out of memory");
+    size_t size = 0;
+    while (size <= TC_POLICY_SIZE_MAX) {
+        ssize_t got = read(fd, bytes + size, TC_POLICY_SIZE_MAX + 1 - size);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return tc_fail_errno(err, TC_USAGE, errno, "cannot read the policy %s", path);
+        if (got == 0) break;
+        size += (size_t)got;
+    }
+    if (tc_policy_parse((struct tc_span){bytes, size}, ret_policy, err) != TC_OK)
+        return tc_wrap(err, "%s", path);
+    return TC_OK;
+}

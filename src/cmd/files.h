@@ -1,8 +1,8 @@
-/* Files that commands read: certificates, digests. */
+/* Files that commands read: certificates, digests, policies. */
 #ifndef TC_CMD_FILES_H
 #define TC_CMD_FILES_H
 
-#include "core/digest.h"
+#include "core/policy.h"
 
 /* One certificate, PEM or DER, as DER appended to buf. */
 tc_status tc_read_certificate(const char *path, struct tc_buf *ret_der, struct tc_error *err)
@@ -10,6 +10,10 @@ tc_status tc_read_certificate(const char *path, struct tc_buf *ret_der, struct t
 
 /* Streams a regular file through SHA-256. */
 tc_status tc_digest_file(const char *path, struct tc_sha256 *ret_digest, struct tc_error *err)
+    TC_MUST_USE;
+
+/* A policy (policy.h) from a file of any kind, a pipe too; messages begin with path. */
+tc_status tc_read_policy(const char *path, struct tc_policy *ret_policy, struct tc_error *err)
     TC_MUST_USE;
 
 #endif

@@ -10,7 +10,13 @@
 
 void tc_print_error(const char *command, const struct tc_error *err)
 {
-    (void)fprintf(stderr, "%s %s: %s\n", program_invocation_short_name, command, err->message);
+    /* Paths from the command line stand in messages as they are, and a script may
+     * have them from somebody else. */
+    char shown[TC_ERROR_MAX];
+    struct tc_span message = tc_span_of_text(err->message);
+    (void)fprintf(stderr, "%s %s: %s\n", program_invocation_short_name, command,
+                  tc_is_printable(message) ? err->message
+                                           : tc_printable(message, shown, sizeof shown));
 }
 
 bool tc_print_usage(FILE *stream, const char *usage)

@@ -2,6 +2,7 @@
 
 #include <openssl/ec.h>
 #include <openssl/evp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -117,30 +118,48 @@ void tc_dsse_free(struct tc_dsse *dsse)
 bool tc_dsse_names(const struct tc_dsse *dsse, const char *key_id)
 {
     for (size_t i = 0; i < dsse->signatures_count; i++)
-        if (strcmp(dsse->signatures[i].key, key_id) == 0) return true;
+        if (!*dsse->signatures[i].key || strcmp(dsse->signatures[i].key, key_id) == 0) return true;
     return false;
 }
 
-static tc_status read_signature(const struct tc_json *entry, struct tc_dsse *dsse,
-                                struct tc_error *err)
+/* Either alphabet of RFC 4648, as the protocol wants of a verifier; not both in one. */
+static bool decode_base64(const char *text, size_t max, struct tc_buf *buf)
+{
+    if (!strpbrk(text, "-_")) return tc_base64_decode(tc_span_of_text(text), buf);
+    if (strpbrk(text, "+/")) return false;
+    TC_AUTO_BUF struct tc_buf standard = tc_buf_new(max);
+    tc_buf_add_text(&standard, text);
+    for (size_t i = 0; i < standard.size; i++) {
+        if (standard.data[i] == '-') standard.data[i] = '+';
+        if (standard.data[i] == '_') standard.data[i] = '/';
+    }
+    return tc_buf_ok(&standard) && tc_base64_decode(tc_buf_span(&standard), buf);
+}
+
+static tc_status read_signature(const struct tc_json *entry, const struct tc_dsse_form *form,
+                                struct tc_dsse *dsse, struct tc_error *err)
 {
     static const char *const known[] = {"keyid", "sig", NULL};
     struct tc_json field;
-    const char *text;
+    const char *text = "";
     uint8_t id[TC_SHA256_SIZE];
     TC_AUTO_BUF struct tc_buf signature = tc_buf_new(TC_SIGNATURE_MAX);
     TC_TRY(tc_json_check_keys(entry, known, err));
-    TC_TRY(tc_json_get(entry, "keyid", &field, err));
-    TC_TRY(tc_json_hex(&field, id, sizeof id, err));
-    TC_TRY(tc_json_string(&field, TC_SHA256_HEX, &text, err));
+    /* Where only one can sign, keyid is a hint that other tools leave out or empty;
+     * it must not lie. */
+    bool needed = form->signatures_max > 1;
+    if (needed) TC_TRY(tc_json_get(entry, "keyid", &field, err));
+    if (needed || tc_json_find(entry, "keyid", &field))
+        TC_TRY(tc_json_string(&field, TC_SHA256_HEX - 1, &text, err));
+    if (needed) TC_TRY(tc_json_hex(&field, id, sizeof id, err));
     if (tc_dsse_names(dsse, text)) return tc_json_fail(&field, err, "signs a second time");
     TC_TRY(tc_json_get(entry, "sig", &field, err));
     const char *digits;
     TC_TRY(tc_json_string(&field, 2 * TC_SIGNATURE_MAX, &digits, err));
-    if (!tc_base64_decode(tc_span_of_text(digits), &signature))
+    if (!decode_base64(digits, 2 * TC_SIGNATURE_MAX, &signature))
         return tc_json_fail(&field, err, "is not base64 of a signature");
     size_t index = dsse->signatures_count++;
-    memcpy(dsse->signatures[index].key, text, TC_SHA256_HEX);
+    (void)snprintf(dsse->signatures[index].key, TC_SHA256_HEX, "%s", text);
     dsse->signatures[index].size = signature.size;
     if (signature.size > 0) memcpy(dsse->signatures[index].bytes, signature.data, signature.size);
     return TC_OK;
@@ -162,7 +181,7 @@ static tc_status read_envelope(const struct tc_json *top, const struct tc_dsse_f
 
     TC_TRY(tc_json_get(top, "payload", &value, err));
     TC_TRY(tc_json_string(&value, form->max, &text, err));
-    if (!tc_base64_decode(tc_span_of_text(text), &dsse->payload))
+    if (!decode_base64(text, form->max, &dsse->payload))
         return tc_json_fail(&value, err, "is not base64");
 
     TC_TRY(tc_json_get(top, "signatures", &value, err));
@@ -172,7 +191,7 @@ static tc_status read_envelope(const struct tc_json *top, const struct tc_dsse_f
                             form->signatures_max == 1 ? "exactly one" : "at least one");
     for (size_t i = 0; i < count; i++) {
         struct tc_json entry = tc_json_at(&value, i);
-        TC_TRY(read_signature(&entry, dsse, err));
+        TC_TRY(read_signature(&entry, form, dsse, err));
     }
     return TC_OK;
 }
@@ -200,7 +219,7 @@ static tc_status check_by(const struct tc_dsse *dsse, const struct tc_dsse_form 
     add_pae_head(form->payload_type, payload, &head);
     TC_TRY(tc_buf_check(&head, "the envelope's head", err));
     for (size_t i = 0; i < dsse->signatures_count; i++) {
-        if (strcmp(dsse->signatures[i].key, id) != 0) continue;
+        if (*dsse->signatures[i].key && strcmp(dsse->signatures[i].key, id) != 0) continue;
         struct tc_span signature = {dsse->signatures[i].bytes, dsse->signatures[i].size};
         return tc_key_verify(key, tc_buf_span(&head), payload, signature, err);
     }

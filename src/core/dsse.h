@@ -67,7 +67,8 @@ tc_status tc_dsse_check(const struct tc_dsse *dsse, const struct tc_dsse_form *f
                         struct tc_span spki, struct tc_error *err) TC_MUST_USE;
 
 /* Both steps for a statement, strictly: the payload equal to `payload` byte for
- * byte, exactly one signature, by `spki` (DER; must be a P-256 key). */
+ * byte, exactly one signature, by `spki` (DER; must be a P-256 key).
+ * keyid may be absent or empty, and is `spki`'s otherwise. */
 tc_status tc_dsse_verify(struct tc_span envelope, struct tc_span payload, struct tc_span spki,
                          struct tc_error *err) TC_MUST_USE;
 

@@ -49,8 +49,11 @@ void tc_statement_free(struct tc_statement *statement)
 bool tc_output_name_is_good(struct tc_span name)
 {
     if (!tc_path_is_safe(name) || !tc_is_utf8(name)) return false;
-    for (size_t i = 0; i < name.size; i++)
+    for (size_t i = 0; i < name.size; i++) {
         if (name.data[i] < 0x20 || name.data[i] == 0x7f) return false;
+        /* C1 in UTF-8: U+009B starts a terminal's sequence as ESC [ does. */
+        if (name.data[i] == 0xc2 && name.data[i + 1] < 0xa0) return false;
+    }
     return true;
 }
 

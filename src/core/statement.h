@@ -15,6 +15,10 @@
 #define TC_BUILD_TYPE "urn:tee-compile:build:1"
 #define TC_BUILDER_ID "urn:tee-compile:worker:1"
 
+/* The largest number in a statement: larger ones are not the same in every reader
+ * of JSON, many of which know only doubles. */
+#define TC_STATEMENT_NUMBER_MAX (((uint64_t)1 << 53) - 1)
+
 enum {
     TC_STATEMENT_MAX = 8 << 20,   /* bytes of the JSON */
     TC_SUBJECTS_MAX = 10000,      /* outputs of one build */

@@ -161,11 +161,11 @@ static tc_status read_limits(const struct tc_json *parent, struct tc_limits *lim
     struct tc_json at;
     TC_TRY(get_keys(parent, "limits", KEYS("disk", "log", "memory", "processes", "timeout"), &at,
                     err));
-    TC_TRY(get_u64(&at, "disk", INT64_MAX, &limits->disk, err));
-    TC_TRY(get_u64(&at, "log", INT64_MAX, &limits->log, err));
-    TC_TRY(get_u64(&at, "memory", INT64_MAX, &limits->memory, err));
-    TC_TRY(get_u64(&at, "processes", INT64_MAX, &limits->processes, err));
-    return get_u64(&at, "timeout", INT64_MAX, &limits->timeout, err);
+    TC_TRY(get_u64(&at, "disk", TC_STATEMENT_NUMBER_MAX, &limits->disk, err));
+    TC_TRY(get_u64(&at, "log", TC_STATEMENT_NUMBER_MAX, &limits->log, err));
+    TC_TRY(get_u64(&at, "memory", TC_STATEMENT_NUMBER_MAX, &limits->memory, err));
+    TC_TRY(get_u64(&at, "processes", TC_STATEMENT_NUMBER_MAX, &limits->processes, err));
+    return get_u64(&at, "timeout", TC_STATEMENT_NUMBER_MAX, &limits->timeout, err);
 }
 
 static tc_status read_nonce(const struct tc_json *parent, struct tc_statement *statement,
@@ -233,7 +233,7 @@ static tc_status read_internal(const struct tc_json *definition, struct tc_state
     statement->platform.cpus = (unsigned)cpus;
     TC_TRY(get_list(&at, "environment", TC_ENVIRONMENT_MAX, &statement->recipe.environment,
                     &statement->recipe.environment_count, err));
-    TC_TRY(get_u64(&at, "sourceDateEpoch", INT64_MAX, &epoch, err));
+    TC_TRY(get_u64(&at, "sourceDateEpoch", TC_STATEMENT_NUMBER_MAX, &epoch, err));
     statement->source.epoch = (int64_t)epoch;
     return TC_OK;
 }
@@ -247,8 +247,8 @@ static tc_status read_source(const struct tc_json *at, struct tc_part_source *so
     TC_TRY(get_exact(at, "name", "source", err));
     TC_TRY(get_keys(at, "annotations", KEYS("bytes", "files", "kind", "tagsChosenByTheBuilder"),
                     &annotations, err));
-    TC_TRY(get_u64(&annotations, "bytes", INT64_MAX, &source->bytes, err));
-    TC_TRY(get_u64(&annotations, "files", INT64_MAX, &source->files, err));
+    TC_TRY(get_u64(&annotations, "bytes", TC_STATEMENT_NUMBER_MAX, &source->bytes, err));
+    TC_TRY(get_u64(&annotations, "files", TC_STATEMENT_NUMBER_MAX, &source->files, err));
     TC_TRY(get_fixed(&annotations, "kind", kind, sizeof kind, err));
     bool git = strcmp(kind, "git") == 0;
     if (!git && strcmp(kind, "tree") != 0)
@@ -306,7 +306,7 @@ static tc_status read_log(const struct tc_json *at, struct tc_part_log *log, str
     TC_TRY(get_exact(at, "name", "build.log", err));
     TC_TRY(get_digest(at, "sha256", log->digest.bytes, sizeof log->digest.bytes, err));
     TC_TRY(get_keys(at, "annotations", KEYS("size"), &annotations, err));
-    return get_u64(&annotations, "size", INT64_MAX, &log->size, err);
+    return get_u64(&annotations, "size", TC_STATEMENT_NUMBER_MAX, &log->size, err);
 }
 
 static tc_status read_transcript(const struct tc_json *at, struct tc_part_transcript *transcript,
@@ -317,7 +317,7 @@ static tc_status read_transcript(const struct tc_json *at, struct tc_part_transc
     TC_TRY(get_exact(at, "name", "network.jsonl", err));
     TC_TRY(get_digest(at, "sha256", transcript->digest.bytes, TC_SHA256_SIZE, err));
     TC_TRY(get_keys(at, "annotations", KEYS("count", "last"), &annotations, err));
-    TC_TRY(get_u64(&annotations, "count", INT64_MAX, &transcript->count, err));
+    TC_TRY(get_u64(&annotations, "count", TC_STATEMENT_NUMBER_MAX, &transcript->count, err));
     return get_hex(&annotations, "last", transcript->last.bytes, TC_SHA256_SIZE, err);
 }
 
@@ -326,7 +326,7 @@ static tc_status read_collected(const struct tc_json *at, struct tc_collected *c
 {
     struct tc_json annotations, value;
     const char *text;
-    TC_TRY(tc_json_check_keys(at, KEYS("name", "mediaType", "content", "annotations"), err));
+    TC_TRY(tc_json_check_keys(at, KEYS("name", "digest", "mediaType", "content", "annotations"), err));
     TC_TRY(get_text(at, "name", &collected->name, err));
     TC_TRY(get_exact(at, "mediaType", "text/plain", err));
     TC_TRY(get_keys(at, "annotations", KEYS("command", "saidBy"), &annotations, err));
@@ -338,6 +338,11 @@ static tc_status read_collected(const struct tc_json *at, struct tc_collected *c
     if (!tc_base64_decode(tc_span_of_text(text), &content) || !tc_is_utf8(tc_buf_span(&content)))
         return tc_json_fail(&value, err, "must be base64 of at most %d bytes of UTF-8",
                             TC_COLLECTED_MAX);
+    struct tc_sha256 said, digest;
+    TC_TRY(get_digest(at, "sha256", said.bytes, sizeof said.bytes, err));
+    TC_TRY(tc_sha256_of(tc_buf_span(&content), &digest, err));
+    if (memcmp(said.bytes, digest.bytes, sizeof said.bytes) != 0)
+        return tc_json_fail(at, err, "the digest is not that of the content");
     collected->output = tc_buf_take_text(&content);
     return collected->output ? TC_OK : tc_json_fail(&value, err, "is too long");
 }

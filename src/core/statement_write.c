@@ -130,7 +130,28 @@ static void write_image(struct tc_jsonw *w, const struct tc_part_platform *platf
     tc_jsonw_end_object(w);
 }
 
-static void write_byproducts(struct tc_jsonw *w, const struct tc_statement *statement)
+/* The digest stands beside the content because a descriptor must have a URI, a
+ * digest or a content, and an empty content counts as none. */
+static tc_status write_collected(struct tc_jsonw *w, const struct tc_collected *collected,
+                                 struct tc_error *err)
+{
+    struct tc_sha256 digest;
+    TC_TRY(tc_sha256_of(tc_span_of_text(collected->output), &digest, err));
+    tc_jsonw_object(w, NULL);
+    tc_jsonw_text(w, "name", collected->name);
+    write_digest(w, "sha256", digest.bytes, sizeof digest.bytes);
+    tc_jsonw_text(w, "mediaType", "text/plain");
+    tc_jsonw_base64(w, "content", tc_span_of_text(collected->output));
+    tc_jsonw_object(w, "annotations");
+    tc_jsonw_text(w, "command", collected->command);
+    tc_jsonw_text(w, "saidBy", "the build");
+    tc_jsonw_end_object(w);
+    tc_jsonw_end_object(w);
+    return TC_OK;
+}
+
+static tc_status write_byproducts(struct tc_jsonw *w, const struct tc_statement *statement,
+                                  struct tc_error *err)
 {
     tc_jsonw_array(w, "byproducts");
     if (statement->log.present) {
@@ -152,22 +173,14 @@ static void write_byproducts(struct tc_jsonw *w, const struct tc_statement *stat
                  sizeof statement->transcript.last.bytes);
     tc_jsonw_end_object(w);
     tc_jsonw_end_object(w);
-    for (size_t i = 0; i < statement->collected_count; i++) {
-        const struct tc_collected *collected = &statement->collected[i];
-        tc_jsonw_object(w, NULL);
-        tc_jsonw_text(w, "name", collected->name);
-        tc_jsonw_text(w, "mediaType", "text/plain");
-        tc_jsonw_base64(w, "content", tc_span_of_text(collected->output));
-        tc_jsonw_object(w, "annotations");
-        tc_jsonw_text(w, "command", collected->command);
-        tc_jsonw_text(w, "saidBy", "the build");
-        tc_jsonw_end_object(w);
-        tc_jsonw_end_object(w);
-    }
+    for (size_t i = 0; i < statement->collected_count; i++)
+        TC_TRY(write_collected(w, &statement->collected[i], err));
     tc_jsonw_end_array(w);
+    return TC_OK;
 }
 
-static void write_run(struct tc_jsonw *w, const struct tc_statement *statement)
+static tc_status write_run(struct tc_jsonw *w, const struct tc_statement *statement,
+                           struct tc_error *err)
 {
     char started[TC_TIME_TEXT_SIZE], finished[TC_TIME_TEXT_SIZE];
     tc_format_time(statement->started, started);
@@ -185,8 +198,9 @@ static void write_run(struct tc_jsonw *w, const struct tc_statement *statement)
     tc_jsonw_text(w, "startedOn", started);
     tc_jsonw_text(w, "finishedOn", finished);
     tc_jsonw_end_object(w);
-    write_byproducts(w, statement);
+    TC_TRY(write_byproducts(w, statement, err));
     tc_jsonw_end_object(w);
+    return TC_OK;
 }
 
 tc_status tc_statement_write(const struct tc_statement *statement, struct tc_buf *buf,
@@ -208,7 +222,7 @@ tc_status tc_statement_write(const struct tc_statement *statement, struct tc_buf
     write_image(&w, &statement->platform);
     tc_jsonw_end_array(&w);
     tc_jsonw_end_object(&w);
-    write_run(&w, statement);
+    TC_TRY(write_run(&w, statement, err));
     tc_jsonw_end_object(&w);
     tc_jsonw_end_object(&w);
     return tc_buf_check(buf, "the statement", err);

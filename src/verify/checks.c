@@ -10,12 +10,9 @@
  * are: escaping them again would double their backslashes. */
 static char *safe_copy(const char *text)
 {
-    bool plain = tc_is_utf8(tc_span_of_text(text));
-    for (const char *p = text; *p; p++)
-        if ((unsigned char)*p < 0x20 || *p == 0x7f) plain = false;
     char *copy = malloc(TC_ERROR_MAX);
     if (!copy) return NULL;
-    if (plain && strlen(text) < TC_ERROR_MAX)
+    if (tc_is_printable(tc_span_of_text(text)) && strlen(text) < TC_ERROR_MAX)
         memcpy(copy, text, strlen(text) + 1);
     else
         tc_printable(tc_span_of_text(text), copy, TC_ERROR_MAX);

@@ -232,6 +232,13 @@ void tc_check_times(struct tc_judge *judge)
     tc_judge_add_bool(judge, "times", good, expected, seen);
 }
 
+bool tc_judge_is_recent(const struct tc_judge *judge, uint64_t max_age)
+{
+    /* A clock that is a little behind does not make a report too young. */
+    int64_t age = judge->options->now - (int64_t)(judge->document->timestamp / 1000);
+    return age >= -SIGNING_SLACK && (age < 0 || (uint64_t)age <= max_age);
+}
+
 void tc_check_age(struct tc_judge *judge)
 {
     char expected[64] = "none given", seen[96];
@@ -255,9 +262,5 @@ void tc_check_age(struct tc_judge *judge)
         tc_judge_add(judge, "age", TC_CHECK_NOT_ASKED, expected, seen);
         return;
     }
-    /* A clock that is a little behind does not make a report too young. */
-    int64_t age = options->now - at;
-    tc_judge_add_bool(judge, "age",
-                      age >= -SIGNING_SLACK && (age < 0 || (uint64_t)age <= options->max_age),
-                      expected, seen);
+    tc_judge_add_bool(judge, "age", tc_judge_is_recent(judge, options->max_age), expected, seen);
 }

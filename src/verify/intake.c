@@ -10,6 +10,14 @@
 #include "core/bundle.h"
 #include "core/dsse.h"
 
+/* A member that nothing accounts for is read to its end, so that the other checks
+ * can still be made; but not at any size: the answer is no already, and whoever
+ * streams a bundle would wait for a claimed tebibyte. */
+enum { UNACCOUNTED_MAX = 64 << 20 };
+/* Log and transcript stand before the statement that has their sizes. Twice the
+ * largest limit of a log, since redaction may lengthen it. */
+#define STREAMED_MAX ((uint64_t)8 << 30)
+
 enum member {
     MEMBER_STRANGER,
     MEMBER_BUILD_FILE,
@@ -76,13 +84,34 @@ static void note_problem(struct tc_intake *intake, struct tc_span path, const ch
                    tc_printable(path, shown, sizeof shown), what);
 }
 
-static tc_status begin_output(struct tc_intake *intake, struct tc_span path, struct tc_error *err)
+static tc_status check_unaccounted(const struct tc_bundle_member *member, const char *what,
+                                   struct tc_error *err)
 {
+    if (member->size <= UNACCOUNTED_MAX) return TC_OK;
+    char shown[160];
+    return tc_fail(err, TC_REFUSED, "%s %s, and claims %llu bytes; not read further",
+                   tc_printable(member->name, shown, sizeof shown), what,
+                   (unsigned long long)member->size);
+}
+
+static tc_status begin_output(struct tc_intake *intake, const struct tc_bundle_member *member,
+                              struct tc_error *err)
+{
+    static const char stranger[] = "is not among the statement's outputs";
+    static const char other_size[] = "has another size than the statement says";
+    size_t prefix = strlen(TC_BUNDLE_OUTPUTS);
+    struct tc_span path = {member->name.data + prefix, member->name.size - prefix};
     intake->outputs_count++;
     intake->subject = find_subject(intake, path);
     if (!intake->subject) {
-        note_problem(intake, path, "is not among the statement's outputs");
-        return TC_OK;
+        note_problem(intake, path, stranger);
+        return check_unaccounted(member, stranger, err);
+    }
+    if (member->size != intake->subject->size) {
+        note_problem(intake, path, other_size);
+        intake->outputs[intake->subject - intake->statement.subjects] = TC_OUTPUT_BAD;
+        intake->subject = NULL; /* neither hashed nor extracted */
+        return check_unaccounted(member, other_size, err);
     }
     const struct tc_verify_options *options = intake->options;
     if (!options || !options->extract_begin) return TC_OK;
@@ -111,18 +140,15 @@ static tc_status begin(void *context, const struct tc_bundle_member *member, str
         return check_cap(member, TC_BUILDSPEC_SIZE_MAX, err);
     case MEMBER_TRANSCRIPT:
         intake->has_transcript = true;
-        return TC_OK;
+        return check_cap(member, STREAMED_MAX, err);
     case MEMBER_OUTPUT:
-        return begin_output(intake,
-                            (struct tc_span){member->name.data + strlen(TC_BUNDLE_OUTPUTS),
-                                             member->name.size - strlen(TC_BUNDLE_OUTPUTS)},
-                            err);
+        return begin_output(intake, member, err);
     case MEMBER_STRANGER:
         if (intake->strangers++ == 0)
             tc_printable(member->name, intake->first_stranger, sizeof intake->first_stranger);
-        return TC_OK;
+        return check_unaccounted(member, "has no place in a bundle", err);
     case MEMBER_LOG:
-        break;
+        return check_cap(member, STREAMED_MAX, err);
     }
     return TC_OK;
 }
@@ -148,8 +174,9 @@ static tc_status data(void *context, struct tc_span bytes, struct tc_error *err)
                                             &intake->transcript_error);
         return TC_OK;
     case MEMBER_OUTPUT:
+        if (!intake->subject) return TC_OK;
         tc_hash_add(intake->hash, bytes.data, bytes.size);
-        if (!intake->subject || !options || !options->extract_data) return TC_OK;
+        if (!options || !options->extract_data) return TC_OK;
         return options->extract_data(options->extract_context, bytes, err);
     case MEMBER_BUILD_FILE:
     case MEMBER_LOG:
@@ -170,8 +197,6 @@ static tc_status end_output(struct tc_intake *intake, struct tc_error *err)
     const char *problem = NULL;
     if (memcmp(digest.bytes, subject->digest.bytes, sizeof digest.bytes) != 0)
         problem = "has other bytes than the statement says";
-    else if (intake->size != subject->size)
-        problem = "has another size than the statement says";
     else if (intake->executable != subject->executable)
         problem = "has another mode than the statement says";
     if (problem) note_problem(intake, tc_span_of_text(subject->path), problem);

@@ -44,12 +44,13 @@ struct tc_intake {
     struct tc_hash *hash;
     struct tc_transcript_reader *transcript_reader;
     int member;
-    struct tc_subject *subject; /* of the output at hand; NULL: no subject names it */
+    struct tc_subject *subject; /* of the output at hand; NULL: none names it, or its size differs */
     bool executable;
     uint64_t size;
 };
 
-/* TC_MALFORMED: no bundle, or a broken one; TC_SYSTEM: it cannot be read. Even
+/* TC_MALFORMED: no bundle, or a broken one; TC_REFUSED: a large member that no bundle
+ * can have, read no further; TC_SYSTEM: it cannot be read. Even
  * then the intake holds what came before and must be freed. options may be NULL. */
 tc_status tc_intake_read(int fd, const struct tc_verify_options *options, struct tc_intake *intake,
                          struct tc_error *err) TC_MUST_USE;

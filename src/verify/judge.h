@@ -24,6 +24,8 @@ void tc_judge_add_bool(struct tc_judge *judge, const char *name, bool good, cons
 void tc_judge_warn(struct tc_judge *judge, const char *text);
 /* FAIL, "not judged: ...": document or statement is not there. */
 void tc_judge_add_unjudged(struct tc_judge *judge, const char *name, const char *expected);
+/* Was the document signed within the last max_age seconds, by options->now? Needs a document. */
+bool tc_judge_is_recent(const struct tc_judge *judge, uint64_t max_age);
 
 /* checks_signed.c: what the NSM's document says, and whether it may say it. */
 void tc_check_issuer(struct tc_judge *judge);
@@ -52,5 +54,8 @@ void tc_check_outputs(struct tc_judge *judge);
 void tc_check_artifacts(struct tc_judge *judge);
 void tc_check_source(struct tc_judge *judge);
 void tc_check_commit(struct tc_judge *judge);
+
+/* checks_policy.c: "policy-..." for each key of the policy. After tc_check_image. */
+void tc_check_policy(struct tc_judge *judge);
 
 #endif

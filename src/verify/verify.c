@@ -90,6 +90,7 @@ static void judge_all(struct tc_judge *judge, const struct tc_error *intake_erro
     tc_check_times(judge);
     tc_check_limits(judge);
     tc_check_age(judge);
+    tc_check_policy(judge);
     judge->document = NULL; /* it was this function's */
 }
 
@@ -109,6 +110,7 @@ tc_status tc_verify_bundle(int fd, const struct tc_verify_options *options,
                              .verdict = &verdict};
     judge_all(&judge, &intake_error);
     if (status == TC_OK) verdict.kind = tc_checks_conclude(&verdict);
+    if (status == TC_REFUSED) verdict.kind = TC_VERDICT_REFUSED;
     if (intake.statement_read) {
         verdict.have_statement = true;
         verdict.statement = intake.statement;

@@ -7,6 +7,7 @@
 #define TC_VERIFY_VERIFY_H
 
 #include "core/nitrodoc.h"
+#include "core/policy.h"
 #include "core/statement.h"
 #include "verify/attestation.h" /* bare documents: part of the library's one header */
 #include "verify/trust.h"
@@ -58,6 +59,7 @@ struct tc_verify_options {
     uint64_t max_age; /* seconds */
     int64_t now;      /* seconds since the epoch, by the caller's clock; 0: no clock */
     const struct tc_trust *trust; /* borrowed; NULL: no list and no image is trusted */
+    const struct tc_policy *policy; /* NULL: none */
     /* Receives each output's bytes as they pass, before the verdict is known;
      * the caller keeps them only if it is good. NULL: nobody wants them. */
     void *extract_context;

@@ -8,8 +8,10 @@ Python's tarfile, json, hashlib, cbor2 and cryptography stand in for whoever
 reads docs/formats.md and trusts nothing of this project.
 """
 import base64
+import datetime
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import tarfile
@@ -42,6 +44,46 @@ def binding_text(source, parameters):
     ).encode()
 
 
+def check_descriptor(descriptor):
+    """A ResourceDescriptor of in-toto v1: known fields, and something that identifies it."""
+    what = f"descriptor {descriptor.get('name')!r}"
+    fields = {"name": str, "uri": str, "digest": dict, "content": str, "downloadLocation": str,
+              "mediaType": str, "annotations": dict}
+    for field, value in descriptor.items():
+        equal(f"{what}: {field}", isinstance(value, fields.get(field, ())), True)
+    equal(f"{what}: has a digest", bool(descriptor.get("digest")), True)
+    for algorithm, value in descriptor["digest"].items():
+        size = {"sha256": 64, "sha384": 96, "gitCommit": 40, "gitTree": 40}[algorithm]
+        equal(f"{what}: {algorithm}", bool(re.fullmatch(r"[0-9a-f]{%d}" % size, value)), True)
+    if "content" in descriptor:
+        content = base64.b64decode(descriptor["content"], validate=True)
+        equal(f"{what}: content", sha256(content), descriptor["digest"]["sha256"])
+
+
+def check_slsa(statement):
+    """The shape that in-toto Statement v1 and SLSA provenance v1 ask for."""
+    equal("_type", statement["_type"], "https://in-toto.io/Statement/v1")
+    equal("predicateType", statement["predicateType"], "https://slsa.dev/provenance/v1")
+    predicate = statement["predicate"]
+    equal("predicate", sorted(predicate), ["buildDefinition", "runDetails"])
+    definition, run = predicate["buildDefinition"], predicate["runDetails"]
+    uri = re.compile(r"[a-z][a-z0-9+.-]*:[!-~]+")
+    for value in (definition["buildType"], run["builder"]["id"]):
+        equal(f"URI {value}", bool(uri.fullmatch(value)), True)
+    parameters = definition["externalParameters"], definition["internalParameters"]
+    equal("a parameter in both", set(parameters[0]) & set(parameters[1]), set())
+    for name, value in run["builder"]["version"].items():
+        equal(f"version of {name}", isinstance(value, str), True)
+    equal("invocationId", isinstance(run["metadata"]["invocationId"], str), True)
+    for stamp in ("startedOn", "finishedOn"):
+        datetime.datetime.strptime(run["metadata"][stamp], "%Y-%m-%dT%H:%M:%SZ")
+    names = [subject["name"] for subject in statement["subject"]]
+    equal("names once each", len(set(names)), len(names))
+    for descriptor in (*statement["subject"], *definition["resolvedDependencies"],
+                       *run["byproducts"]):
+        check_descriptor(descriptor)
+
+
 def chain(transcript):
     lines = transcript.splitlines(keepends=True)
     last = hashlib.sha256(lines[0]).digest()
@@ -66,6 +108,7 @@ def check(path):
         files = {member.name: tar.extractfile(member).read() for member in tar.getmembers()}
     raw = files["attestation/statement.json"]
     statement = json.loads(raw)
+    check_slsa(statement)
     definition = statement["predicate"]["buildDefinition"]
     run = statement["predicate"]["runDetails"]
     parameters = definition["externalParameters"]

@@ -1,6 +1,7 @@
-/* make_bundle BUNDLE ROOT [PCR8]: writes a whole development bundle and the PEM of
- * the root that signed it, for tests in other languages; PCR8 in hex is that of an
- * image that is signed. */
+/* make_bundle BUNDLE ROOT [PCR8|hostile]: writes a whole development bundle and the
+ * PEM of the root that signed it, for tests in other languages. PCR8 in hex is that
+ * of an image that is signed; a hostile one is as good and signed, with texts that no
+ * terminal, page or log should see as they are. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,14 +28,42 @@ static int copy_fd(int fd, const char *path)
     return fclose(file) == 0 && got == 0 ? 0 : -1;
 }
 
+/* ESC and CSI, a line break, C1, a right-to-left override, HTML and Markdown. */
+#define NASTY "\033[31m\r\n\xc2\x9b" "2J\xe2\x80\xae<script>`|*]("
+
+static void set(char **text, const char *value)
+{
+    free(*text);
+    *text = strdup(value);
+    if (!*text) abort();
+}
+
+static void make_hostile(struct sample_parts *parts)
+{
+    struct tc_statement *statement = &parts->statement;
+    set(&statement->recipe.command, "make " NASTY);
+    set(&statement->recipe.language, "c" NASTY);
+    set(&statement->recipe.image, "image" NASTY);
+    set(&statement->recipe.vendor, "vendor" NASTY);
+    set(&statement->recipe.folder, "folder" NASTY);
+    set(&statement->recipe.build_file, "file" NASTY);
+    set(&statement->recipe.environment[1], "LANG=" NASTY);
+    set(&statement->source.repository, "repository" NASTY);
+    set(&statement->source.ref, "ref" NASTY);
+    set(&statement->collected[0].name, "name" NASTY);
+    set(&statement->collected[0].command, "command" NASTY);
+    set(&statement->collected[0].output, "output" NASTY);
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 3 && argc != 4) return 2;
-    pcr8 = argc == 4 ? argv[3] : NULL;
+    bool hostile = argc == 4 && strcmp(argv[3], "hostile") == 0;
+    pcr8 = argc == 4 && !hostile ? argv[3] : NULL;
     struct sample_root root;
     struct sample_parts parts;
     if (sample_root_make(&root) != 0) return 2;
-    sample_parts_make(&parts, &root, sign_image, NULL);
+    sample_parts_make(&parts, &root, hostile ? make_hostile : sign_image, NULL);
     int fd = sample_bundle_fd(&parts);
     int result = copy_fd(fd, argv[1]);
     (void)close(fd);

@@ -189,6 +189,53 @@ static void test_forms(void **state)
     tc_buf_free(&mine.spki);
 }
 
+/* text with the one place of `from` replaced. */
+static void replace(const char *text, const char *from, const char *to, struct tc_buf *ret)
+{
+    const char *at = strstr(text, from);
+    assert_non_null(at);
+    tc_buf_reset(ret);
+    tc_buf_add(ret, text, (size_t)(at - text));
+    tc_buf_add_text(ret, to);
+    tc_buf_add_text(ret, at + strlen(from));
+}
+
+/* What the protocol leaves to the signer: a hint that may be missing, and the
+ * alphabet. The payload is chosen so that its base64 differs between the two. */
+static void test_other_tools(void **state)
+{
+    (void)state;
+    static const char payload[] = "\"?~?~>>>\"";
+    struct signed_text mine;
+    char hint[128], id[TC_SHA256_HEX];
+    sign(payload, &mine);
+    tc_buf_add_u8(&mine.envelope, 0);
+    const char *text = (const char *)mine.envelope.data;
+    const char *start = strstr(text, "\"keyid\":\"");
+    assert_non_null(start);
+    memcpy(id, start + 9, sizeof id - 1);
+    id[sizeof id - 1] = '\0';
+    TC_AUTO_BUF struct tc_buf changed = tc_buf_new(TC_DSSE_MAX);
+    (void)snprintf(hint, sizeof hint, "\"keyid\":\"%s\",", id);
+    replace(text, hint, "", &changed);
+    assert_int_equal(verify(&changed, payload, &mine.spki), TC_OK);
+    replace(text, hint, "\"keyid\":\"\",", &changed);
+    assert_int_equal(verify(&changed, payload, &mine.spki), TC_OK);
+    replace(text, hint, "\"keyid\":\"00\",", &changed);
+    assert_int_equal(verify(&changed, payload, &mine.spki), TC_REFUSED);
+    replace(text, hint, "\"keyid\":null,", &changed);
+    assert_int_equal(verify(&changed, payload, &mine.spki), TC_MALFORMED);
+
+    replace(text, "\"Ij9+P34+Pj4i\"", "\"Ij9-P34-Pj4i\"", &changed);
+    assert_int_equal(verify(&changed, payload, &mine.spki), TC_OK);
+    replace(text, "\"Ij9+P34+Pj4i\"", "\"Ij9-P34+Pj4i\"", &changed);
+    assert_int_equal(verify(&changed, payload, &mine.spki), TC_MALFORMED);
+    replace(text, "\"Ij9+P34+Pj4i\"", "\"Ij9-P34-Pj4\"", &changed);
+    assert_int_equal(verify(&changed, payload, &mine.spki), TC_MALFORMED);
+    tc_buf_free(&mine.envelope);
+    tc_buf_free(&mine.spki);
+}
+
 /* A key of another curve is refused before it verifies anything. */
 static void test_other_curve(void **state)
 {
@@ -290,7 +337,8 @@ int main(void)
         cmocka_unit_test(test_pae),         cmocka_unit_test(test_several),
         cmocka_unit_test(test_signed),
         cmocka_unit_test(test_forms),       cmocka_unit_test(test_other_curve),
-        cmocka_unit_test(test_other_spelling), cmocka_unit_test(test_transcript),
+        cmocka_unit_test(test_other_spelling), cmocka_unit_test(test_other_tools),
+        cmocka_unit_test(test_transcript),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

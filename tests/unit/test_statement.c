@@ -144,7 +144,10 @@ static void test_refusals(void **state)
         {"\"size\":", "\"size\":1.", "size: must be a whole number"},
         {"\"architecture\":\"x86_64\"", "\"architecture\":\"x86_64-with-too-long-a-name\"",
          "architecture: has"},
-        {"\"sourceDateEpoch\":", "\"sourceDateEpoch\":99999999", "out of range"},
+        {"\"sourceDateEpoch\":", "\"sourceDateEpoch\":999", "out of range"},
+        {"\"sourceDateEpoch\":", "\"sourceDateEpoch\":99999999", "must be from 0 to 9007199254740991"},
+        {"\"bytes\":", "\"bytes\":9007199254740", "bytes: is 9007199254740"},
+        {"Y2MgMTIgwrU=", "Y2MgMTMgwrU=", "not that of the content"},
         {"\"externalParameters\":", "\"internalparameters\":", "unknown key"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

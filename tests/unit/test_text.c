@@ -202,12 +202,25 @@ static void test_errors(void **state)
     free(letters);
 }
 
+static void test_is_printable(void **state)
+{
+    (void)state;
+    static const char *const good[] = {"", "plain", "a\\x1b", "\xc3\xa9", "\xf0\x9f\x98\x80"};
+    static const char *const bad[] = {"\x1b[31m", "a\n", "\x7f", "\xc2\x9b", "\xe2\x80\xae",
+                                      "\xff", "\xc3", "\xed\xa0\x80"};
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+        if (!tc_is_printable(tc_span_of_text(good[i]))) fail_msg("refused: %zu", i);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        if (tc_is_printable(tc_span_of_text(bad[i]))) fail_msg("taken: %zu", i);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_hex),     cmocka_unit_test(test_utf8),   cmocka_unit_test(test_printable),
         cmocka_unit_test(test_nearest), cmocka_unit_test(test_numbers), cmocka_unit_test(test_time),
         cmocka_unit_test(test_base64),  cmocka_unit_test(test_cursor), cmocka_unit_test(test_buf),
+        cmocka_unit_test(test_is_printable),
         cmocka_unit_test(test_errors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

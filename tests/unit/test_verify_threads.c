@@ -49,8 +49,10 @@ static struct tc_span spoilt(struct tc_span good)
 static tc_status judge_bundle(struct tc_span bytes, struct tc_verdict *ret_verdict,
                               struct tc_error *err)
 {
+    struct tc_pcrs_asked pcrs = {.asked = 1};
+    memset(pcrs.value[0].bytes, 0x10, sizeof pcrs.value[0].bytes); /* the sample's image */
     const struct tc_verify_options options = {.root = {root.der.data, root.der.size},
-                                              .allow_unmeasured = true};
+                                              .pcrs_asked = &pcrs};
     int fd = memfd_create("bundle", MFD_CLOEXEC);
     if (fd < 0 || pwrite(fd, bytes.data, bytes.size, 0) != (ssize_t)bytes.size)
         die("cannot make a file");
