@@ -191,7 +191,7 @@ static int run(struct request *request)
         status = request->verify ? verify(request, tc_buf_span(&input), &kind, &err)
                                  : show(request, tc_buf_span(&input), &err);
     if (status != TC_OK) {
-        tc_print_error("attestation", &err);
+        tc_print_failure("attestation", &err, request->json);
         return TC_EXIT_UNDECIDED;
     }
     if (!request->verify) return TC_EXIT_YES;
@@ -234,7 +234,7 @@ int tc_cmd_attestation(int argc, char **argv)
     if (!help && status == TC_OK) status = parse(argc - 1, argv + 1, request, &help, &err);
     if (help) return tc_print_usage(stdout, usage) ? TC_EXIT_YES : TC_EXIT_UNDECIDED;
     if (status != TC_OK) {
-        tc_print_error("attestation", &err);
+        tc_print_failure("attestation", &err, tc_wants_json(argc, argv));
         (void)tc_print_usage(stderr, usage);
         return TC_EXIT_UNDECIDED;
     }

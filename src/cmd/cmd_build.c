@@ -6,6 +6,7 @@
  * Nothing gets a name before it has verified; a failed build leaves its log. */
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +23,6 @@
 #include "cmd/files.h"
 #include "cmd/find_worker.h"
 #include "cmd/print.h"
-#include "core/jsonw.h"
 #include "host/backend.h"
 #include "host/client.h"
 #include "host/devattest.h"
@@ -89,22 +89,10 @@ static tc_status catch_signals(int *ret_fd, struct tc_error *err)
     return TC_OK;
 }
 
-/* An absolute path of a file that may not exist yet; owned, NULL when its folder
- * cannot be resolved. */
-static char *absolute(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    TC_AUTO_FREE char *folder = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
-    TC_AUTO_FREE char *real = folder ? realpath(folder, NULL) : NULL;
-    char *result;
-    if (!real || asprintf(&result, "%s/%s", real, slash ? slash + 1 : path) < 0) return NULL;
-    return result;
-}
-
 /* The absolute path of another name in the folder of path; owned, or NULL. */
 static char *beside(const char *path, const char *name)
 {
-    TC_AUTO_FREE char *real = absolute(path);
+    TC_AUTO_FREE char *real = tc_absolute_path(path);
     char *slash = real ? strrchr(real, '/') : NULL, *result;
     if (!slash || asprintf(&result, "%.*s/%s", (int)(slash - real), real, name) < 0) return NULL;
     return result;
@@ -112,8 +100,8 @@ static char *beside(const char *path, const char *name)
 
 static bool is_same_file(const char *one, const char *other)
 {
-    TC_AUTO_FREE char *first = absolute(one);
-    TC_AUTO_FREE char *second = absolute(other);
+    TC_AUTO_FREE char *first = tc_absolute_path(one);
+    TC_AUTO_FREE char *second = tc_absolute_path(other);
     return first && second && strcmp(first, second) == 0;
 }
 
@@ -174,7 +162,7 @@ static tc_status check_extract(struct build *build, struct tc_error *err)
     if (!given || !project) return tc_fail(err, TC_SYSTEM, "out of memory");
     for (size_t size = strlen(given); size > 1 && given[size - 1] == '/'; size--)
         given[size - 1] = '\0';
-    TC_AUTO_FREE char *target = absolute(given);
+    TC_AUTO_FREE char *target = tc_absolute_path(given);
     size_t size = strlen(project);
     if (!target || strncmp(target, project, size) != 0 || (size > 1 && target[size] != '/'))
         return TC_OK;
@@ -210,7 +198,7 @@ static tc_status read_project(struct build *build, struct tc_error *err)
     const struct tc_tempfile *const made[] = {&build->bundle, &build->log, &build->detached};
     for (size_t i = 0, count = 0; i < sizeof made / sizeof *made; i++) {
         if (!made[i]->path) continue;
-        if ((build->ignore[count] = absolute(made[i]->path))) count++;
+        if ((build->ignore[count] = tc_absolute_path(made[i]->path))) count++;
         if (made[i]->temporary && (build->ignore[count] = beside(made[i]->path, made[i]->temporary)))
             count++;
     }
@@ -303,6 +291,13 @@ static tc_status run_worker(struct build *build, struct tc_error *err)
     return status;
 }
 
+static tc_status go_on(void *context, struct tc_error *err)
+{
+    const struct build *build = context;
+    struct pollfd fd = {.fd = build->interrupt_fd, .events = POLLIN};
+    return poll(&fd, 1, 0) > 0 ? tc_fail(err, TC_INTERRUPTED, "interrupted") : TC_OK;
+}
+
 /* The client is not trusted by anybody, and need not trust the worker: what is
  * handed out has passed the same checks that users will make. */
 static tc_status verify_result(struct build *build, struct tc_error *err)
@@ -313,7 +308,9 @@ static tc_status verify_result(struct build *build, struct tc_error *err)
     char commit[TC_SHA1_HEX] = "";
     if (tc_pack_commit(build->pack))
         tc_hex((struct tc_span){tc_pack_commit(build->pack)->bytes, TC_SHA1_SIZE}, commit);
-    struct tc_verify_options verify = {.root = tc_buf_span(&root),
+    struct tc_verify_options verify = {.go_on_context = build,
+                                       .go_on = go_on,
+                                       .root = tc_buf_span(&root),
                                        .allow_unmeasured = true,
                                        .compare_source = true,
                                        .source = build->source.digest,
@@ -329,6 +326,7 @@ static tc_status verify_result(struct build *build, struct tc_error *err)
     if (lseek(build->bundle.fd, 0, SEEK_SET) != 0)
         return tc_fail_errno(err, TC_SYSTEM, errno, "cannot read the bundle back");
     TC_TRY(tc_verify_bundle(build->bundle.fd, &verify, &build->verdict, err));
+    TC_TRY(go_on(build, err)); /* what it ended early has no verdict worth a word */
     if (build->verdict.kind != TC_VERDICT_AUTHENTIC && build->verdict.kind != TC_VERDICT_DEVELOPMENT)
         return tc_fail(err, TC_REFUSED, "the worker's bundle does not verify: %s",
                        build->verdict.reason);
@@ -378,41 +376,6 @@ static void keep_log(struct build *build, struct tc_error *err)
     }
 }
 
-/* 1: the answer is no, the build failed or was refused; 2: it was not decided. */
-static enum tc_exit exit_status(tc_status status)
-{
-    switch (status) {
-    case TC_OK: return TC_EXIT_YES;
-    case TC_BUILD:
-    case TC_LIMIT:
-    case TC_REFUSED: return TC_EXIT_NO;
-    case TC_MALFORMED:
-    case TC_USAGE:
-    case TC_UNAVAILABLE:
-    case TC_PEER:
-    case TC_INTERRUPTED:
-    case TC_SYSTEM: return TC_EXIT_UNDECIDED;
-    }
-    return TC_EXIT_UNDECIDED;
-}
-
-/* A failure as the object that --json promises: no check was reached. */
-static tc_status print_failure_json(const struct tc_error *failure, struct tc_error *err)
-{
-    TC_AUTO_BUF struct tc_buf buf = tc_buf_new(8 * TC_ERROR_MAX);
-    struct tc_jsonw json = tc_jsonw_new(&buf);
-    tc_jsonw_object(&json, NULL);
-    tc_jsonw_text(&json, "verdict",
-                  exit_status(failure->status) == TC_EXIT_NO ? "failed" : "undecided");
-    tc_jsonw_bool(&json, "hardware", false);
-    tc_jsonw_text(&json, "status", tc_status_name(failure->status));
-    tc_jsonw_text(&json, "reason", failure->message);
-    tc_jsonw_array(&json, "checks");
-    tc_jsonw_end_array(&json);
-    tc_jsonw_end_object(&json);
-    return tc_print_buf(stdout, &buf, err);
-}
-
 /* False when the result could not be written. */
 static bool print_result(struct build *build, const struct tc_error *failure)
 {
@@ -423,11 +386,10 @@ static bool print_result(struct build *build, const struct tc_error *failure)
                                        .root = build->devroot_pem,
                                        .root_created = build->devroot_created};
     if (failure->status == TC_OK) tc_build_ui_done(&build->ui, &build->verdict, &made);
-    if (failure->status != TC_OK) tc_print_error("build", failure);
+    if (failure->status != TC_OK)
+        return tc_print_failure("build", failure, build->options.json);
     if (!build->options.json) return true;
-    tc_status status = failure->status == TC_OK
-                           ? tc_print_verdict_json(stdout, &build->verdict, &err)
-                           : print_failure_json(failure, &err);
+    tc_status status = tc_print_verdict_json(stdout, &build->verdict, &err);
     if (status != TC_OK) tc_print_error("build", &err);
     return status == TC_OK;
 }
@@ -443,6 +405,7 @@ int tc_cmd_build(int argc, char **argv)
     /* A reader of stderr that goes away is no reason to leave things behind. */
     (void)signal(SIGPIPE, SIG_IGN);
     tc_status status = tc_build_options_parse(argc, argv, &build.options, &err);
+    if (status != TC_OK) build.options.json = tc_wants_json(argc, argv);
     if (status == TC_OK && build.options.help) {
         build_free(&build);
         return fputs(tc_build_usage, stdout) < 0 ? TC_EXIT_UNDECIDED : TC_EXIT_YES;
@@ -454,5 +417,5 @@ int tc_cmd_build(int argc, char **argv)
     release_signals(&build);
     bool printed = print_result(&build, &err);
     build_free(&build);
-    return printed || status != TC_OK ? (int)exit_status(status) : TC_EXIT_UNDECIDED;
+    return printed || status != TC_OK ? (int)tc_exit_of(status) : TC_EXIT_UNDECIDED;
 }

@@ -206,12 +206,12 @@ int tc_cmd_report(int argc, char **argv)
     if (status == TC_OK && optind + 1 != argc)
         status = tc_fail(&err, TC_USAGE, "expected one bundle, got %d", argc - optind);
     if (status != TC_OK) {
-        tc_print_error("report", &err);
+        tc_print_failure("report", &err, tc_wants_json(argc, argv));
         (void)tc_print_usage(stderr, usage);
         return TC_EXIT_UNDECIDED;
     }
     status = run(argv[optind], form, &err);
     if (status == TC_OK) return TC_EXIT_YES;
-    tc_print_error("report", &err);
+    tc_print_failure("report", &err, form == FORM_JSON);
     return TC_EXIT_UNDECIDED;
 }

@@ -180,11 +180,22 @@ static tc_status take_option(struct request *request, int option, int index, con
     }
 }
 
-static tc_status digest_source(struct request *request, struct tc_error *err)
+/* verify.h calls back once it knows what kind of source it was. */
+static tc_status digest_source(void *context, const struct tc_statement *statement,
+                               struct tc_sha256 *ret_digest, struct tc_error *err)
 {
-    if (tc_source_digest(request->source_path, &request->options.source, err) != TC_OK)
+    const struct request *request = context;
+    /* What build leaves out of a plain folder: its own bundle, and the log beside it. */
+    TC_AUTO_FREE char *bundle = tc_absolute_path(request->bundle);
+    TC_AUTO_FREE char *log = NULL;
+    if (bundle && asprintf(&log, "%s.log", bundle) < 0) return tc_fail(err, TC_SYSTEM, "out of memory");
+    const char *const ignore[] = {bundle, log, NULL};
+    const struct tc_source_request wanted = {.folder = request->source_path,
+                                             .build_file = statement->recipe.build_file,
+                                             .kind = statement->source.kind,
+                                             .ignore = ignore};
+    if (tc_source_digest(&wanted, ret_digest, err) != TC_OK)
         return tc_wrap(err, "--source %s", request->source_path);
-    request->options.compare_source = true;
     return TC_OK;
 }
 
@@ -204,7 +215,9 @@ static tc_status prepare(struct request *request, struct tc_error *err)
     for (size_t i = 0; i < request->options.artifacts_count; i++)
         TC_TRY(tc_digest_file(request->artifacts[i].path, &request->artifacts[i].digest, err));
     request->options.artifacts = request->artifacts;
-    if (request->source_path) TC_TRY(digest_source(request, err));
+    request->options.compare_source = request->source_path != NULL;
+    request->options.source_context = request;
+    request->options.source_digest = digest_source;
     return TC_OK;
 }
 
@@ -238,7 +251,8 @@ static tc_status judge(struct request *request, struct tc_extract *extract,
 }
 
 /* The verdict is printed even when the outputs could not get their name. */
-static tc_status run(struct request *request, enum tc_verdict_kind *ret_kind, struct tc_error *err)
+static tc_status run(struct request *request, enum tc_verdict_kind *ret_kind, bool *ret_printed,
+                     struct tc_error *err)
 {
     TC_TRY(prepare(request, err));
     struct tc_extract *extract = NULL;
@@ -247,6 +261,7 @@ static tc_status run(struct request *request, enum tc_verdict_kind *ret_kind, st
     tc_status status = judge(request, extract, &verdict, err);
     tc_extract_free(extract);
     *ret_kind = verdict.kind;
+    *ret_printed = verdict.checks_count > 0;
     struct tc_error print_error = {0};
     tc_status printed = TC_OK;
     if (verdict.checks_count > 0 && request->json) {
@@ -285,7 +300,7 @@ int tc_cmd_verify(int argc, char **argv)
     if (status == TC_OK && optind + 1 != argc)
         status = tc_fail(&err, TC_USAGE, "expected one bundle, got %d", argc - optind);
     if (status != TC_OK) {
-        tc_print_error("verify", &err);
+        tc_print_failure("verify", &err, tc_wants_json(argc, argv));
         (void)tc_print_usage(stderr, usage);
         free(request);
         return TC_EXIT_UNDECIDED;
@@ -293,8 +308,9 @@ int tc_cmd_verify(int argc, char **argv)
     request->bundle = argv[optind];
 
     enum tc_verdict_kind kind = TC_VERDICT_UNDECIDED;
-    status = run(request, &kind, &err);
-    if (status != TC_OK) tc_print_error("verify", &err);
+    bool printed = false;
+    status = run(request, &kind, &printed, &err);
+    if (status != TC_OK) tc_print_failure("verify", &err, request->json && !printed);
     tc_buf_free(&request->root);
     tc_trust_free(&request->trust);
     tc_policy_free(&request->policy);

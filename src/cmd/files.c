@@ -92,3 +92,13 @@ tc_status tc_read_policy(const char *path, struct tc_policy *ret_policy, struct 
         return tc_wrap(err, "%s", path);
     return TC_OK;
 }
+
+char *tc_absolute_path(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    TC_AUTO_FREE char *folder = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+    TC_AUTO_FREE char *real = folder ? realpath(folder, NULL) : NULL;
+    char *result;
+    if (!real || asprintf(&result, "%s/%s", real, slash ? slash + 1 : path) < 0) return NULL;
+    return result;
+}

@@ -4,6 +4,10 @@
 
 #include "core/policy.h"
 
+/* The absolute path of a file that may not exist yet; owned, NULL when its folder
+ * cannot be resolved. */
+char *tc_absolute_path(const char *path) TC_MUST_USE;
+
 /* One certificate, PEM or DER, as DER appended to buf. */
 tc_status tc_read_certificate(const char *path, struct tc_buf *ret_der, struct tc_error *err)
     TC_MUST_USE;

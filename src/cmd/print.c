@@ -19,6 +19,56 @@ void tc_print_error(const char *command, const struct tc_error *err)
                                            : tc_printable(message, shown, sizeof shown));
 }
 
+enum tc_exit tc_exit_of(tc_status status)
+{
+    switch (status) {
+    case TC_OK: return TC_EXIT_YES;
+    case TC_BUILD:
+    case TC_LIMIT:
+    case TC_REFUSED: return TC_EXIT_NO;
+    case TC_MALFORMED:
+    case TC_USAGE:
+    case TC_UNAVAILABLE:
+    case TC_PEER:
+    case TC_INTERRUPTED:
+    case TC_SYSTEM: return TC_EXIT_UNDECIDED;
+    }
+    return TC_EXIT_UNDECIDED;
+}
+
+bool tc_print_failure(const char *command, const struct tc_error *failure, bool json)
+{
+    tc_print_error(command, failure);
+    if (!json) return true;
+    struct tc_error err = {0};
+    TC_AUTO_BUF struct tc_buf buf = tc_buf_new(8 * TC_ERROR_MAX);
+    struct tc_jsonw w = tc_jsonw_new(&buf);
+    char reason[TC_ERROR_MAX];
+    bool plain = tc_is_utf8(tc_span_of_text(failure->message));
+    tc_jsonw_object(&w, NULL);
+    tc_jsonw_text(&w, "verdict",
+                  tc_exit_of(failure->status) == TC_EXIT_NO ? "failed" : "undecided");
+    tc_jsonw_bool(&w, "hardware", false);
+    tc_jsonw_text(&w, "status", tc_status_name(failure->status));
+    tc_jsonw_text(&w, "reason",
+                  plain ? failure->message
+                        : tc_printable(tc_span_of_text(failure->message), reason, sizeof reason));
+    tc_jsonw_array(&w, "checks");
+    tc_jsonw_end_array(&w);
+    tc_jsonw_end_object(&w);
+    tc_status status = tc_buf_check(&buf, "the result", &err);
+    if (status == TC_OK) status = tc_print_buf(stdout, &buf, &err);
+    if (status != TC_OK) tc_print_error(command, &err);
+    return status == TC_OK;
+}
+
+bool tc_wants_json(int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++)
+        if (strcmp(argv[i], "--json") == 0 || strcmp(argv[i], "-json") == 0) return true;
+    return false;
+}
+
 bool tc_print_usage(FILE *stream, const char *usage)
 {
     static const char name[] = "tee-compile";
@@ -73,6 +123,8 @@ static const char *result_name(enum tc_check_result result)
         return "fail";
     case TC_CHECK_NOT_ASKED:
         return "not-asked";
+    case TC_CHECK_NOT_JUDGED:
+        return "not-judged";
     case TC_CHECK_ALLOWED:
         return "allowed";
     }
@@ -132,8 +184,6 @@ static void print_facts(FILE *stream, const struct tc_statement *statement)
     if (source->ref) tc_print_field(stream, "claimed ref", source->ref);
     tc_print_field(stream, "command", statement->recipe.command);
     tc_print_field_hex(stream, "PCR0", statement->platform.pcr[0].bytes, TC_SHA384_SIZE);
-    if (strcmp(statement->recipe.build_file, "build.json") != 0)
-        tc_print_field(stream, "WARNING", "the build file is not build.json at the top");
     for (size_t i = 0; i < statement->subjects_count && i < 20; i++) {
         char line[TC_SHA256_HEX + TC_PATH_MAX + 4], hex[TC_SHA256_HEX];
         tc_hex((struct tc_span){statement->subjects[i].digest.bytes, TC_SHA256_SIZE}, hex);
@@ -174,14 +224,26 @@ void tc_print_verdict(FILE *stream, const struct tc_verdict *verdict, const char
 
 void tc_print_checks(FILE *stream, const struct tc_verdict *verdict)
 {
+    size_t folded = 0;
+    const char *why = NULL; /* the first check that was not judged said this */
     (void)fprintf(stream, "checks:\n");
     for (size_t i = 0; i < verdict->checks_count; i++) {
         const struct tc_check *check = &verdict->checks[i];
+        if (check->result == TC_CHECK_NOT_JUDGED) {
+            if (why && strcmp(why, check->seen) == 0) {
+                folded++;
+                continue;
+            }
+            why = check->seen;
+        }
+        /* What was not asked qualifies a yes, and would only bury the reason of a no. */
+        if (check->result == TC_CHECK_NOT_ASKED && !is_good(verdict)) continue;
         (void)fprintf(stream, "  %-10s %s\n", result_name(check->result), check->name);
         if (check->result == TC_CHECK_PASS) continue;
         (void)fprintf(stream, "             expected %s\n             saw      %s\n",
                       check->expected, check->seen);
     }
+    if (folded > 0) (void)fprintf(stream, "  not-judged %zu more, for the same reason\n", folded);
 }
 
 void tc_print_write_checks(struct tc_jsonw *w, const struct tc_verdict *verdict)

@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "core/jsonw.h"
+#include "cmd/commands.h"
 #include "verify/verify.h"
 
 /* "PROGRAM COMMAND: message" on stderr. */
@@ -15,6 +16,17 @@ void tc_print_error(const char *command, const struct tc_error *err);
 /* A usage text, "tee-compile" in it replaced by this program's name. False: the
  * stream did not take it. */
 bool tc_print_usage(FILE *stream, const char *usage);
+
+/* The exit status of a command that failed: 1 where the answer is no (the build
+ * failed, a limit was reached, something was refused), else 2. */
+enum tc_exit tc_exit_of(tc_status status);
+
+/* The message on stderr and, for --json, the object that it promises on stdout: no
+ * check was reached. False when that could not be written. */
+bool tc_print_failure(const char *command, const struct tc_error *failure, bool json);
+
+/* Is --json among the words, whatever else is wrong with them? */
+bool tc_wants_json(int argc, char **argv);
 
 /* May colours be used on this stream? */
 bool tc_print_colour(FILE *stream);

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 
 #include "base/text.h"
@@ -24,15 +25,20 @@ static tc_status refuse_git(const char *folder, int fd, struct tc_error *err)
     return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot look at %s/.git", shown);
 }
 
-tc_status tc_source_digest(const char *folder, struct tc_sha256 *ret_digest, struct tc_error *err)
+tc_status tc_source_digest(const struct tc_source_request *request, struct tc_sha256 *ret_digest,
+                           struct tc_error *err)
 {
     char shown[256];
+    const char *folder = request->folder;
+    TC_AUTO_FREE char *real = realpath(folder, NULL);
     TC_AUTO_CLOSE int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
+    if (fd < 0 || !real)
         return tc_fail_errno(err, TC_USAGE, errno, "cannot open the project folder %s",
                              tc_printable(tc_span_of_text(folder), shown, sizeof shown));
     TC_TRY(refuse_git(folder, fd, err));
-    const struct tc_tree tree = {.folder = folder, .folder_fd = fd};
+    const struct tc_tree tree = {.folder = real,
+                                 .folder_fd = fd,
+                                 .ignore = (char *const *)(uintptr_t)request->ignore};
     const struct tc_pack_sink sink = {0};
     struct tc_manifest_summary summary;
     struct tc_out out;

@@ -6,10 +6,17 @@
 #ifndef TC_SOURCE_SOURCE_DIGEST_H
 #define TC_SOURCE_SOURCE_DIGEST_H
 
-#include "core/digest.h"
+#include "core/wire.h"
+
+struct tc_source_request {
+    const char *folder;
+    const char *build_file;    /* its path in the source */
+    enum tc_source_kind kind;  /* a folder that was packed as it lay is read as it lies */
+    const char *const *ignore; /* absolute paths left out of a folder as it lies; ends in NULL */
+};
 
 /* TC_USAGE with the reason and what to do for a folder that cannot be a source. */
-tc_status tc_source_digest(const char *folder, struct tc_sha256 *ret_digest, struct tc_error *err)
-    TC_MUST_USE;
+tc_status tc_source_digest(const struct tc_source_request *request, struct tc_sha256 *ret_digest,
+                           struct tc_error *err) TC_MUST_USE;
 
 #endif

@@ -29,7 +29,7 @@ static void add_bool(struct trial *trial, const char *name, bool good, const cha
 
 static void add_unjudged(struct trial *trial, const char *name, const char *expected)
 {
-    add(trial, name, TC_CHECK_FAIL, expected, "not judged: there is no document to look at");
+    add(trial, name, TC_CHECK_NOT_JUDGED, expected, "there is no document to look at");
 }
 
 static void check_issuer(struct trial *trial)

@@ -32,7 +32,9 @@ bool tc_checks_add(struct tc_verdict *verdict, const char *name, enum tc_check_r
     struct tc_check *check = &verdict->checks[verdict->checks_count++];
     *check = (struct tc_check){name, result, safe_copy(expected), safe_copy(seen)};
     if (!check->expected || !check->seen) return false;
-    if (result != TC_CHECK_FAIL || verdict->reason[0]) return true;
+    bool counts = result == TC_CHECK_FAIL || (result == TC_CHECK_NOT_JUDGED && !verdict->reason[0]);
+    if (!counts || (verdict->reason[0] && !verdict->reason_is_weak)) return true;
+    verdict->reason_is_weak = result == TC_CHECK_NOT_JUDGED;
     char text[2 * TC_ERROR_MAX + 64];
     (void)snprintf(text, sizeof text, "%s: expected %s; saw %s", name, check->expected,
                    check->seen);
@@ -41,6 +43,7 @@ bool tc_checks_add(struct tc_verdict *verdict, const char *name, enum tc_check_r
     while (size > 0 && ((unsigned char)text[size] & 0xc0) == 0x80)
         size--;
     memcpy(verdict->reason, text, size);
+    verdict->reason[size] = '\0';
     return true;
 }
 
@@ -54,12 +57,14 @@ bool tc_checks_warn(struct tc_verdict *verdict, const char *text)
 
 enum tc_verdict_kind tc_checks_conclude(const struct tc_verdict *verdict)
 {
-    bool debug = false;
+    bool debug = false, open = false;
     for (size_t i = 0; i < verdict->checks_count; i++) {
         if (verdict->checks[i].result == TC_CHECK_FAIL) return TC_VERDICT_REFUSED;
+        open = open || verdict->checks[i].result == TC_CHECK_NOT_JUDGED;
         if (strcmp(verdict->checks[i].name, "debug") == 0)
             debug = verdict->checks[i].result != TC_CHECK_PASS;
     }
+    if (open) return TC_VERDICT_UNDECIDED;
     return verdict->hardware && !debug ? TC_VERDICT_AUTHENTIC : TC_VERDICT_DEVELOPMENT;
 }
 

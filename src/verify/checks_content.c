@@ -35,8 +35,14 @@ void tc_check_container(struct tc_judge *judge, const struct tc_error *intake_er
                           : !intake->has_transcript   ? TC_BUNDLE_TRANSCRIPT
                           : !intake->has_statement    ? TC_BUNDLE_STATEMENT
                                                       : NULL;
-    char seen[512];
-    if (intake_error->status != TC_OK) {
+    char seen[TC_ERROR_MAX];
+    if (intake_error->status == TC_MALFORMED) {
+        (void)snprintf(seen, sizeof seen,
+                       "%.*s (a bundle counts only as it was made: one that was unpacked and packed "
+                       "again, or compressed, is refused)",
+                       TC_ERROR_MAX / 2, intake_error->message);
+        tc_judge_add(judge, "container", TC_CHECK_FAIL, expected, seen);
+    } else if (intake_error->status != TC_OK) {
         tc_judge_add(judge, "container", TC_CHECK_FAIL, expected, intake_error->message);
     } else if (missing) {
         (void)snprintf(seen, sizeof seen, "%s is missing", missing);
@@ -53,10 +59,14 @@ void tc_check_statement(struct tc_judge *judge)
 {
     static const char expected[] = "an in-toto Statement v1 of " TC_BUILD_TYPE;
     const struct tc_intake *intake = judge->intake;
-    const char *seen = intake->statement_read   ? expected
-                       : intake->has_statement  ? intake->statement_error.message
-                                                : "no statement";
+    if (!intake->has_statement) {
+        tc_judge_add_unjudged(judge, "statement", expected);
+        return;
+    }
+    const char *seen = intake->statement_read ? expected : intake->statement_error.message;
     tc_judge_add_bool(judge, "statement", intake->statement_read, expected, seen);
+    if (intake->statement_read && strcmp(intake->statement.recipe.build_file, "build.json") != 0)
+        tc_judge_warn(judge, "the build file is not build.json at the top of the source");
 }
 
 void tc_check_limits(struct tc_judge *judge)
@@ -180,6 +190,35 @@ void tc_check_outputs(struct tc_judge *judge)
     tc_judge_add_bool(judge, "outputs", intake->problems == 0 && missing == 0, expected, seen);
 }
 
+static const char *last_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+/* Which output a file is: the one with its bytes, of several the one that has its
+ * name. A file with one output's name and another's bytes is not what it seems.
+ * Returns NULL and the output, or what is wrong, to be followed by *ret_output. */
+static const char *match_artifact(const struct tc_statement *statement,
+                                  const struct tc_artifact *artifact, const char **ret_output)
+{
+    const char *named = NULL, *same = NULL;
+    for (size_t i = 0; i < statement->subjects_count; i++) {
+        const struct tc_subject *subject = &statement->subjects[i];
+        bool has_name = strcmp(last_name(artifact->path), last_name(subject->path)) == 0;
+        bool has_bytes = same_digest(&artifact->digest, &subject->digest);
+        if (has_name && has_bytes) {
+            *ret_output = subject->path;
+            return NULL;
+        }
+        if (has_name && !named) named = subject->path;
+        if (has_bytes && !same) same = subject->path;
+    }
+    *ret_output = same;
+    if (!same) return "is no output of this build";
+    return named ? "has the name of one output and the bytes of another, " : NULL;
+}
+
 void tc_check_artifacts(struct tc_judge *judge)
 {
     static const char expected[] = "every file given with --artifact is an output of the build";
@@ -192,22 +231,46 @@ void tc_check_artifacts(struct tc_judge *judge)
         tc_judge_add_unjudged(judge, "artifacts", expected);
         return;
     }
+    char seen[TC_ERROR_MAX] = "";
+    size_t used = 0;
     for (size_t i = 0; i < options->artifacts_count; i++) {
         const struct tc_artifact *artifact = &options->artifacts[i];
-        bool found = false;
-        for (size_t j = 0; !found && j < judge->statement->subjects_count; j++)
-            found = same_digest(&artifact->digest, &judge->statement->subjects[j].digest);
-        if (found) continue;
-        char seen[512], shown[256], hex[TC_SHA256_HEX];
-        (void)snprintf(seen, sizeof seen, "%s with sha256 %s is no output of this build",
-                       tc_printable(tc_span_of_text(artifact->path), shown, sizeof shown),
-                       sha256_text(&artifact->digest, hex));
-        tc_judge_add(judge, "artifacts", TC_CHECK_FAIL, expected, seen);
+        const char *output = NULL, *problem = match_artifact(judge->statement, artifact, &output);
+        char shown[256], path[256];
+        (void)tc_printable(tc_span_of_text(artifact->path), shown, sizeof shown);
+        if (problem) {
+            char hex[TC_SHA256_HEX];
+            (void)snprintf(seen, sizeof seen, "%s with sha256 %s %s%s", shown,
+                           sha256_text(&artifact->digest, hex), problem,
+                           output ? tc_printable(tc_span_of_text(output), path, sizeof path) : "");
+            tc_judge_add(judge, "artifacts", TC_CHECK_FAIL, expected, seen);
+            return;
+        }
+        (void)tc_printable(tc_span_of_text(output), path, sizeof path);
+        if (used < sizeof seen)
+            used += (size_t)snprintf(seen + used, sizeof seen - used, "%s%s is output %s",
+                                     i > 0 ? ", " : "", shown, path);
+    }
+    tc_judge_add(judge, "artifacts", TC_CHECK_PASS, expected, seen);
+}
+
+static void compare_source(struct tc_judge *judge)
+{
+    const struct tc_verify_options *options = judge->options;
+    struct tc_sha256 given = options->source;
+    struct tc_error err = {0};
+    if (options->source_digest &&
+        options->source_digest(options->source_context, judge->statement, &given, &err) != TC_OK) {
+        tc_judge_add(judge, "source", TC_CHECK_NOT_JUDGED, "the source given with --source",
+                     err.message);
         return;
     }
-    char seen[64];
-    (void)snprintf(seen, sizeof seen, "%zu compared", options->artifacts_count);
-    tc_judge_add(judge, "artifacts", TC_CHECK_PASS, expected, seen);
+    add_digests(judge, "source", &given, &judge->statement->source.digest);
+    if (!same_digest(&given, &judge->statement->source.digest))
+        tc_judge_warn(judge, judge->statement->source.has_commit
+                                 ? "the source differs: check out the commit that the report names"
+                                 : "the source differs: it was no clean git commit, so every file in "
+                                   "the folder counts; take out what was added since");
 }
 
 void tc_check_source(struct tc_judge *judge)
@@ -219,7 +282,7 @@ void tc_check_source(struct tc_judge *judge)
     else if (!judge->statement)
         tc_judge_add_unjudged(judge, "source", "the source given with --source");
     else
-        add_digests(judge, "source", &judge->options->source, &judge->statement->source.digest);
+        compare_source(judge);
 }
 
 void tc_check_commit(struct tc_judge *judge)

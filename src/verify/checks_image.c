@@ -81,7 +81,10 @@ void tc_check_image(struct tc_judge *judge)
                      "the statement and PCR0 disagree about whether the image was measured");
     else if (kind == UNMEASURED)
         tc_judge_add(judge, "image", allowed_if(judge->options->allow_unmeasured), expected,
-                     "the toolchain was the building machine's own and was not measured");
+                     judge->options->allow_unmeasured
+                         ? "the toolchain was the building machine's own and was not measured"
+                         : "the toolchain was the building machine's own and was not measured; "
+                           "--allow-unmeasured accepts that");
     else if (kind == DEBUG)
         tc_judge_add(judge, "image", allowed_if(judge->options->allow_debug), expected,
                      "a debug enclave does not say which image it ran");

@@ -41,6 +41,11 @@ void tc_check_issuer(struct tc_judge *judge)
     int64_t at = (int64_t)(judge->document->timestamp / 1000);
     judge->issuer_good = tc_nitrodoc_authenticate(judge->document, root, at, &err) == TC_OK;
     judge->verdict->hardware = judge->issuer_good && tc_is_aws_root(root);
+    const struct tc_nitrodoc *document = judge->document;
+    if (!judge->issuer_good && aws && document->cabundle_count > 0 &&
+        !tc_is_aws_root(document->cabundle[0]))
+        tc_judge_warn(judge, "the signer is no AWS Nitro enclave: a development bundle verifies only "
+                             "for whoever names the root of the machine that made it (--root PEM)");
     tc_judge_add_bool(judge, "issuer", judge->issuer_good, expected,
                       judge->issuer_good ? expected : err.message);
 }

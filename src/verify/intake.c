@@ -251,10 +251,12 @@ static tc_status end(void *context, struct tc_error *err)
     return TC_OK;
 }
 
-static tc_status pump(int fd, struct tc_bundle_reader *reader, struct tc_error *err)
+static tc_status pump(int fd, const struct tc_verify_options *options,
+                      struct tc_bundle_reader *reader, struct tc_error *err)
 {
     uint8_t bytes[65536];
     for (;;) {
+        if (options && options->go_on) TC_TRY(options->go_on(options->go_on_context, err));
         ssize_t got = read(fd, bytes, sizeof bytes);
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot read the bundle");
@@ -278,7 +280,7 @@ tc_status tc_intake_read(int fd, const struct tc_verify_options *options, struct
     tc_status status = TC_OK;
     if (!intake->hash || !intake->transcript_reader || !reader)
         status = tc_fail(err, TC_SYSTEM, "out of memory for the bundle");
-    if (status == TC_OK) status = pump(fd, reader, err);
+    if (status == TC_OK) status = pump(fd, options, reader, err);
     tc_bundle_reader_free(reader);
     return status;
 }

@@ -22,7 +22,7 @@ void tc_judge_add_bool(struct tc_judge *judge, const char *name, bool good, cons
                        const char *seen);
 /* What the caller should know although it refuses nothing; copied and escaped. */
 void tc_judge_warn(struct tc_judge *judge, const char *text);
-/* FAIL, "not judged: ...": document or statement is not there. */
+/* NOT_JUDGED: document or statement is not there. */
 void tc_judge_add_unjudged(struct tc_judge *judge, const char *name, const char *expected);
 /* Was the document signed within the last max_age seconds, by options->now? Needs a document. */
 bool tc_judge_is_recent(const struct tc_judge *judge, uint64_t max_age);

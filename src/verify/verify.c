@@ -24,8 +24,8 @@ void tc_judge_add_bool(struct tc_judge *judge, const char *name, bool good, cons
 
 void tc_judge_add_unjudged(struct tc_judge *judge, const char *name, const char *expected)
 {
-    tc_judge_add(judge, name, TC_CHECK_FAIL, expected,
-                 "not judged: what it needs is missing or cannot be read");
+    tc_judge_add(judge, name, TC_CHECK_NOT_JUDGED, expected,
+                 "what it needs is missing or cannot be read");
 }
 
 void tc_judge_warn(struct tc_judge *judge, const char *text)

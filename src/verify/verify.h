@@ -17,6 +17,7 @@ enum tc_check_result {
     TC_CHECK_FAIL,
     TC_CHECK_NOT_ASKED, /* what the caller gave nothing to compare with */
     TC_CHECK_ALLOWED,   /* would fail, but an --allow option accepts it */
+    TC_CHECK_NOT_JUDGED, /* what it needs is missing or cannot be read: never a yes */
 };
 struct tc_check {
     const char *name; /* stable: "document", "chain", "statement", "pcr16", ... */
@@ -51,6 +52,15 @@ struct tc_verify_options {
     size_t artifacts_count;
     bool compare_source;
     struct tc_sha256 source; /* digest of --source, computed by the caller */
+    /* In place of source: computes it once the statement is known, which says what
+     * kind of source it was and where its build file is. NULL: source holds. A
+     * failure leaves the check not judged. */
+    void *source_context;
+    tc_status (*source_digest)(void *context, const struct tc_statement *statement,
+                               struct tc_sha256 *ret_digest, struct tc_error *err);
+    /* Asked between pieces of the bundle; an error ends the reading. NULL: nobody asks. */
+    void *go_on_context;
+    tc_status (*go_on)(void *context, struct tc_error *err);
     const char *commit;      /* hex, 40 digits; NULL: not asked */
     bool compare_nonce;
     struct tc_span nonce;
@@ -94,7 +104,8 @@ struct tc_verdict {
     struct tc_statement statement; /* zeroed when it could not be read */
     bool have_statement;
     uint64_t signed_at; /* milliseconds, the document's; 0 when it could not be read */
-    char reason[TC_ERROR_MAX]; /* of the first failure */
+    char reason[TC_ERROR_MAX]; /* of the first failure, else of the first check not judged */
+    bool reason_is_weak;       /* the latter */
     struct tc_image_fact image;
     char *warnings[TC_WARNINGS_MAX]; /* owned, printable; refuse nothing */
     size_t warnings_count;

@@ -154,6 +154,77 @@ def test_detached(p):
     p.verify("--artifact", out, "--artifact", two, bundle=p.base / "app.att", expect=1)
 
 
+def test_source_of_a_plain_folder(p):
+    """The bundle itself, where build puts it by default, is not part of the source."""
+    p.spec("exit 1")
+    subprocess.run([TOOL, "build", "--image", "host"], cwd=p.dir, capture_output=True)  # leaves no log
+    p.spec("echo hi; exit 1")
+    subprocess.run([TOOL, "build", "--image", "host"], cwd=p.dir, capture_output=True)
+    assert (p.dir / "release.tar.log").exists()
+    p.spec("echo > out")
+    subprocess.run([TOOL, "build", "--image", "host"], cwd=p.dir, check=True, capture_output=True)
+    for bundle, source in (("release.tar", "."), (p.dir / "release.tar", p.dir)):
+        done = subprocess.run([TOOL, "verify", "--root", root(), "--allow-unmeasured", "--source", source, bundle],
+                              cwd=p.dir, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout
+    p.write("more", "x")
+    said = p.verify("--source", p.dir, bundle=p.dir / "release.tar", expect=1).stdout
+    assert "every file in the folder counts" in said
+
+
+def test_source_by_what_the_report_says(p):
+    """Another build file, and a tree that was dirty, are compared as they were built."""
+    p.write("ci/build.json", json.dumps({"language": "c", "input": {"cmd": "cp in out"}, "output": {"files": ["out"]},
+                                         "limits": LIMITS}))
+    p.write("in", "one")
+    p.commit()
+    p.build("--build-file", "ci/build.json")
+    result = json.loads(p.verify("--source", p.dir, "--json").stdout)
+    assert any("not build.json at the top" in text for text in result["warnings"]), result
+    p.write("in", "two")
+    said = p.verify("--source", p.dir, "--json", expect=2)
+    checks = {c["name"]: c["result"] for c in json.loads(said.stdout)["checks"]}
+    assert checks["source"] == "not-judged" and "differs from its commit" in said.stdout
+    p.build("--build-file", "ci/build.json", "--allow-dirty")
+    p.verify("--source", p.dir)
+    p.write("in", "three")
+    p.verify("--source", p.dir, expect=1)
+
+
+def test_artifact_of_another_name(p):
+    p.spec("echo 1 > app; echo 2 > helper; cp helper twin", files=["app", "helper", "twin"])
+    p.build("--extract", p.base / "files")
+    (p.base / "dl").mkdir()
+    shutil.copy(p.base / "files/helper", p.base / "dl/app")
+    said = p.verify("--artifact", p.base / "dl/app", expect=1).stdout
+    assert "the name of one output and the bytes of another, helper" in said, said
+    shutil.copy(p.base / "files/helper", p.base / "dl/renamed")
+    checks = json.loads(p.verify("--json", "--artifact", p.base / "dl/renamed",
+                                 "--artifact", p.base / "files/twin").stdout)["checks"]
+    seen = {c["name"]: c["seen"] for c in checks}["artifacts"]
+    assert "renamed is output helper" in seen and "twin is output twin" in seen, seen
+
+
+def test_json_whatever_happens(p):
+    p.spec("exit 3")
+    for args, expect in ((["verify", "none.tar"], 2), (["verify"], 2), (["report", "none.tar"], 2),
+                         (["build", "--bogus"], 2), (["build", "--image", "host", "--dir", p.dir], 1),
+                         (["verify", "--policy", "none", "x.tar"], 2), (["attestation", "verify", "none"], 2)):
+        said = json.loads(p.run(*args, "--json", expect=expect).stdout)
+        assert said["verdict"] in ("undecided", "failed") and said["reason"] and said["checks"] == [], said
+
+
+def test_a_bundle_packed_again(p):
+    p.spec("echo > out")
+    p.build()
+    folder = p.base / "unpacked"
+    folder.mkdir()
+    subprocess.run(["tar", "xf", p.out], cwd=folder, check=True)
+    subprocess.run(["tar", "cf", p.base / "again.tar", "attestation", "outputs"], cwd=folder, check=True)
+    said = p.verify(bundle=p.base / "again.tar", expect=2).stdout
+    assert "unpacked and packed again" in said and len(said.splitlines()) < 20, said
+
+
 def test_same_bytes_from_another_folder(p):
     p.write("main.c", '#include <stdio.h>\nint main(void) { puts(__FILE__); }\n')
     p.spec("gcc -g -o out main.c")
