@@ -30,6 +30,16 @@ static const char *where(struct walk *walk, char shown[TC_PATH_MAX + 1])
 
 /* --- files --- */
 
+tc_status tc_lfs_missing(struct tc_span path, const struct tc_git_lfs *lfs, const char *fix,
+                         struct tc_error *err)
+{
+    char hex[TC_SHA256_HEX], shown[256];
+    tc_hex((struct tc_span){lfs->oid.bytes, sizeof lfs->oid.bytes}, hex);
+    return tc_fail(err, TC_UNAVAILABLE,
+                   "%s is a git LFS pointer, and its object %s is not here: run git lfs fetch%s",
+                   tc_printable(path, shown, sizeof shown), hex, fix);
+}
+
 /* The content that a git LFS pointer names, from where git-lfs keeps it. */
 static tc_status send_lfs(struct walk *walk, struct tc_span pointer, struct tc_entry *entry,
                           struct tc_error *err)
@@ -48,9 +58,7 @@ static tc_status send_lfs(struct walk *walk, struct tc_span pointer, struct tc_e
     TC_AUTO_CLOSE int fd = -1;
     struct tc_error ignored = {0};
     if (tc_file_open(AT_FDCWD, store, store, &fd, &entry->size, &executable, &ignored) != TC_OK)
-        return tc_fail(err, TC_UNAVAILABLE,
-                       "%s is a git LFS pointer, and its object %s is not here: run git lfs fetch",
-                       shown, hex);
+        return tc_lfs_missing(entry->path, &lfs, "", err);
     if (entry->size != lfs.size)
         return tc_fail(err, TC_MALFORMED,
                        "the git LFS object of %s has %llu bytes, its pointer says %llu: run git lfs "
