@@ -24,6 +24,9 @@ bool tc_is_utf8(struct tc_span span);
  * Cuts at out_size - 1 bytes, ending in "..." when cut. Returns out. */
 char *tc_printable(struct tc_span text, char *out, size_t out_size);
 
+/* The same for text that may have been through it: a backslash stays as it is. */
+char *tc_printable_again(struct tc_span text, char *out, size_t out_size);
+
 /* Appends text of several lines made safe for a terminal: newline and tab pass,
  * the rest as in tc_printable. */
 void tc_printable_lines(struct tc_span text, struct tc_buf *buf);

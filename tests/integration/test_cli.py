@@ -284,6 +284,40 @@ def test_terminal_escapes(p):
     assert "\033[31m" not in p.build().stderr
 
 
+def test_arguments_are_escaped(p):
+    """What a user, or whoever wrote the script, gives as a path cannot drive the terminal."""
+    p.spec("echo > out")
+    evil = f"{p.base}/a\033[31m\nb\r"
+    os.mkdir(evil)
+    for args in (["build", "--image", "host", "--dir", p.dir, "--output", evil],
+                 ["build", "--image", "host", "--dir", p.dir, "--output", f"{evil}/c/d"],
+                 ["build", "--image", "host", "--dir", p.dir, "--output", f"{evil}/."],
+                 ["build", "--image", "host", "--dir", p.dir, "--output", p.out, "--extract", f"{evil}/x/y"],
+                 ["build", "--image", "host", "--dir", p.dir, "--output", p.out, "--host-tool", evil],
+                 ["build", "--image", "host", "--dir", p.dir, "--output", p.out, "--host-tool", "a\033\nb"],
+                 ["build", "--image", "host", "--dir", evil + "/x", "--output", p.out],
+                 ["build", "--image", "host", "--dir", evil, "--output", p.out],
+                 ["build", "--image", "a\033\nb", "--dir", p.dir], ["build", "--backend", "a\033\nb"],
+                 ["build", "a\033\nb"], ["build", "--a\033\nb"],
+                 ["report", evil + "/x"], ["report", "--a\033\nb"], ["a\033\nb"],
+                 ["verify", "--root", evil + "/x", p.out], ["verify", evil + "/x"], ["verify", "--a\033\nb"]):
+        said = p.run(*args, expect=2)
+        text = said.stderr + said.stdout
+        assert "\033" not in text and "\r" not in text and "\nb" not in text, (args, text)
+
+
+def test_too_few_descriptors(p):
+    """Whatever runs out, the message does not blame the folders."""
+    p.spec("echo > out")
+    failed = 0
+    for limit in range(8, 40, 4):
+        done = subprocess.run(["prlimit", f"--nofile={limit}", "--", TOOL, "build", "--image", "host", "--dir",
+                               str(p.dir), "--output", str(p.out)], capture_output=True, text=True, timeout=120)
+        failed += done.returncode != 0
+        assert "open to others" not in done.stderr, (limit, done.stderr)
+    assert failed > 0
+
+
 # --- builds that fail ---
 
 def refused(p, expect, *words, args=()):
