@@ -236,6 +236,14 @@ def test_collected_is_what_was_said(p):
     assert said["lines"] == b"one\n\ttwo\\x1b[31m\\xff\n", said
     assert len(said["long"]) <= 4096 and said["long"].startswith(b"1\n2\n3\n"), said
     assert said["long"].endswith(b"\n[cut]\n"), said
+    report = p.run("report", p.out).stdout
+    assert "\n  build said   one\n                       two\\x1b[31m\\xff\n  asked" in report, report
+    assert "\n  build said   1\n               2\n               3\n" in report, report
+    assert "\n  asked        printf 'one\\n\\ttwo\\033[31m\\377\\n'\n" in report, report
+    assert "x5c" not in report, report
+    markdown = p.run("report", "--markdown", p.out).stdout
+    eight = "&#160;" * 8
+    assert f"| build said | <code>one</code><br><code>{eight}two&#92;x1b&#91;31m&#92;xff</code> |" in markdown, markdown
 
 
 def test_the_hint_is_the_command_that_works(p):
@@ -269,6 +277,23 @@ def test_no_log(p):
     with tarfile.open(p.out) as tar:
         assert "attestation/build.log" not in tar.getnames()
     p.verify()
+    assert "not kept: built with --no-log" in p.run("report", p.out).stdout
+    p.build()
+    assert "--no-log" not in p.run("report", p.out).stdout
+
+
+def test_host_tools_are_reported(p):
+    p.spec("echo > out")
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as tool:
+        os.chmod(tool, 0o755)
+        os.mkdir(f"{tool}/bin", 0o755)
+        os.chmod(f"{tool}/bin", 0o755)
+        p.build("--host-tool", tool)
+        for form in ([], ["--markdown"]):
+            assert "host tool" in p.run("report", *form, p.out).stdout
+        assert f"\n  host tool    {tool}/bin\n" in p.run("report", p.out).stdout
+    p.build()
+    assert "host tool" not in p.run("report", p.out).stdout
 
 
 def test_redaction(p):
