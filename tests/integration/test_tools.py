@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """The project's own tools, called wrongly: a message and an exit status, no traceback.
+And the threat model: each test that it names is there.
 
 usage: test_tools.py PROJECT MAKE_BUNDLE"""
 import os
@@ -22,7 +23,18 @@ def refused(status, word, program, *arguments):
     assert word in done.stderr and "Traceback" not in done.stderr, said
 
 
+def check_threat_model():
+    with open(os.path.join(PROJECT, "docs/threat-model.md"), encoding="utf-8") as file:
+        text = file.read().split("## What stops what")[1]
+    rows = [line.strip("|\n ").split("|") for line in text.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) > 10, rows
+    for row in rows:
+        for path in row[-1].split(","):
+            assert os.path.exists(os.path.join(PROJECT, path.strip())), f"{path.strip()} does not exist: {row[0]}"
+
+
 def main():
+    check_threat_model()
     with tempfile.TemporaryDirectory() as folder:
         empty, missing, text = folder, folder + "/missing", folder + "/text"
         with open(text, "w", encoding="ascii") as file:
