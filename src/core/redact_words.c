@@ -319,7 +319,7 @@ static size_t user_info(struct tc_span text)
 static void redact_word(struct scan *scan)
 {
     struct tc_span name = {scan->rest.data, run_of(scan->rest, is_name)};
-    bool starts = scan->before == 0 || scan->before <= ' ' || is_quote(scan->before);
+    bool starts = scan->before <= ' ' || is_quote(scan->before);
     size_t joined = starts ? joined_user(scan, name) : 0;
     if (joined > 0) {
         keep(scan, joined);
