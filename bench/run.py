@@ -4,8 +4,8 @@
 Prints a table of what tee-compile costs: an empty build; real sources through the
 tool and by the bare command, alternating, so that a machine that slows down slows
 both; a source of many files; a large output, with the peak memory of the client and
-of each kind of worker process. Without --source, zlib and xz are fetched by apt
-(deb-src must be configured). Figures, not tests: nothing here can fail by being slow.
+of each kind of worker process. Without --source, zlib and xz are fetched by
+script/fetch-source. Figures, not tests: nothing here can fail by being slow.
 """
 import argparse
 import json
@@ -176,46 +176,59 @@ def large_output(scratch, gigabytes):
         row(f'  peak memory of {name}', f'{peak / 2**20:.1f} MB', 'VmHWM, largest of that name')
 
 
-def fetch(scratch, name):
-    """The newest source package that apt's own configuration has, unpatched."""
-    download = scratch / 'download' / name
-    download.mkdir(parents=True)
-    try:
-        subprocess.run(['apt-get', '-qq', '--download-only', 'source', name], cwd=download,
-                       check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        description = next(download.glob('*.dsc'))
-        subprocess.run(['dpkg-source', '--skip-patches', '--extract', description,
-                        scratch / 'source' / name], check=True, stdout=subprocess.DEVNULL,
-                       stderr=subprocess.PIPE, text=True)
-    except (OSError, StopIteration, subprocess.CalledProcessError):
-        return None
-    return scratch / 'source' / name
+def fetch(scratch, names):
+    """What Debian has, by script/fetch-source; a name that it could not get is left out."""
+    done = subprocess.run([ROOT / 'script/fetch-source', scratch / 'source', *names], check=False)
+    if done.returncode != 0:
+        print('bench: not all sources could be fetched; give --source NAME=FOLDER', file=sys.stderr)
+    return {name: scratch / 'source' / name for name in names if (scratch / 'source' / name).is_dir()}
+
+
+def named_folder(text):
+    """NAME=FOLDER, of a source that the table knows and a folder that is there."""
+    name, mark, folder = text.partition('=')
+    known = [source[0] for source in DEFAULT_SOURCES]
+    if not mark or not folder:
+        raise argparse.ArgumentTypeError(f'{text!r}: expected NAME=FOLDER')
+    if name not in known:
+        raise argparse.ArgumentTypeError(f'{name!r} is unknown: expected {" or ".join(known)}')
+    if not Path(folder, 'configure').is_file():
+        raise argparse.ArgumentTypeError(f'{folder!r}: expected a folder with the unpacked source of '
+                                         f'{name}, found no configure in it')
+    return name, Path(folder)
+
+
+def count(text):
+    if not text.isascii() or not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f'{text!r}: expected a whole number from 1')
+    return int(text)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--rounds', type=int, default=5)
-    parser.add_argument('--files', type=int, default=20000)
-    parser.add_argument('--gigabytes', type=int, default=2)
-    parser.add_argument('--source', action='append', default=[], metavar='NAME=FOLDER',
+    parser.add_argument('--rounds', type=count, default=5)
+    parser.add_argument('--files', type=count, default=20000)
+    parser.add_argument('--gigabytes', type=count, default=2)
+    parser.add_argument('--source', action='append', default=[], metavar='NAME=FOLDER', type=named_folder,
                         help='a folder with the unpacked source of zlib or xz-utils')
     parser.add_argument('--skip-large', action='store_true')
     options = parser.parse_args()
     if not os.access(TOOL, os.X_OK):
         sys.exit(f'{TOOL} is missing: script/build, or name it by TEE_COMPILE')
-    given = dict(item.split('=', 1) for item in options.source)
+    given = dict(options.source)
 
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
-        (scratch / 'source').mkdir()
+        missing = [name for name, _, _ in DEFAULT_SOURCES if name not in given]
+        if missing:
+            given.update(fetch(scratch, missing))
         empty_build(scratch, options.rounds)
         for name, command, outputs in DEFAULT_SOURCES:
-            source = Path(given[name]) if name in given else fetch(scratch, name)
-            if source is None:
-                row(name, 'not run', f'no deb-src: give --source {name}=FOLDER')
+            if name in given:
+                through_and_bare(scratch, name, given[name], command, outputs, options.rounds)
             else:
-                through_and_bare(scratch, name, source, command, outputs, options.rounds)
+                row(name, 'not run', f'not fetched: give --source {name}=FOLDER')
         many_files(scratch, options.files, options.rounds)
         if not options.skip_large:
             large_output(scratch, options.gigabytes)

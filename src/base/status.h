@@ -29,7 +29,8 @@ enum { TC_ERROR_MAX = 1024 };
 /* Zero-initialise: `struct tc_error err = {0};` */
 struct tc_error {
     tc_status status;
-    char message[TC_ERROR_MAX]; /* always NUL-terminated; longer text is cut */
+    /* Always NUL-terminated, longer text is cut; one line without control characters. */
+    char message[TC_ERROR_MAX];
 };
 
 #define TC_MUST_USE __attribute__((warn_unused_result))

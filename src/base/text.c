@@ -81,11 +81,11 @@ static bool is_control(uint32_t point)
 
 /* The next character of a text: how many bytes it takes and how many it needs
  * when printed; plain when it stands for itself. */
-static size_t next_printed(struct tc_span text, size_t *ret_needed, bool *ret_plain)
+static size_t next_printed(struct tc_span text, bool again, size_t *ret_needed, bool *ret_plain)
 {
     uint32_t point = 0;
     size_t size = utf8_character(text, &point);
-    *ret_plain = size > 0 && !is_control(point) && point != '\\';
+    *ret_plain = size > 0 && !is_control(point) && (again || point != '\\');
     size_t taken = size > 0 ? size : 1;
     *ret_needed = *ret_plain ? taken : 4 * taken;
     return taken;
@@ -103,12 +103,12 @@ bool tc_is_printable(struct tc_span text)
     return true;
 }
 
-static bool fits(struct tc_span text, size_t room)
+static bool fits(struct tc_span text, bool again, size_t room)
 {
     while (text.size > 0) {
         size_t needed;
         bool plain;
-        size_t taken = next_printed(text, &needed, &plain);
+        size_t taken = next_printed(text, again, &needed, &plain);
         if (needed > room) return false;
         room -= needed;
         text.data += taken;
@@ -117,17 +117,17 @@ static bool fits(struct tc_span text, size_t room)
     return true;
 }
 
-char *tc_printable(struct tc_span text, char *out, size_t out_size)
+static char *print(struct tc_span text, bool again, char *out, size_t out_size)
 {
     static const char cut[] = "...";
     if (out_size == 0) return out;
     size_t used = 0, room = out_size - 1;
-    bool whole = fits(text, room);
+    bool whole = fits(text, again, room);
     if (!whole) room = room < sizeof cut - 1 ? 0 : room - (sizeof cut - 1);
     while (text.size > 0) {
         size_t needed;
         bool plain;
-        size_t taken = next_printed(text, &needed, &plain);
+        size_t taken = next_printed(text, again, &needed, &plain);
         if (used + needed > room) break;
         for (size_t i = 0; i < taken; i++) {
             if (plain) {
@@ -148,6 +148,16 @@ char *tc_printable(struct tc_span text, char *out, size_t out_size)
     }
     out[used] = '\0';
     return out;
+}
+
+char *tc_printable(struct tc_span text, char *out, size_t out_size)
+{
+    return print(text, false, out, out_size);
+}
+
+char *tc_printable_again(struct tc_span text, char *out, size_t out_size)
+{
+    return print(text, true, out, out_size);
 }
 
 void tc_printable_lines(struct tc_span text, struct tc_buf *buf)

@@ -27,6 +27,8 @@ char *tc_printable(struct tc_span text, char *out, size_t out_size);
 /* True when tc_printable would change nothing but backslashes: for messages, whose
  * foreign parts are escaped already. */
 bool tc_is_printable(struct tc_span text);
+/* The same for text that may have been through it: a backslash stays as it is. */
+char *tc_printable_again(struct tc_span text, char *out, size_t out_size);
 
 /* Appends text of several lines made safe for a terminal: newline and tab pass,
  * the rest as in tc_printable. */

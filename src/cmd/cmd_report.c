@@ -12,6 +12,7 @@
 #include "cmd/commands.h"
 #include "cmd/print.h"
 #include "core/jsonw.h"
+#include "worker/spawner.h"
 
 static const char usage[] = "usage: tee-compile report BUNDLE|- [--json|--markdown]\n";
 
@@ -20,119 +21,217 @@ static const char notice[] =
 
 enum form { FORM_TEXT, FORM_JSON, FORM_MARKDOWN };
 
-/* One line of the report: text and Markdown print the same ones. */
-typedef void line_fn(const char *label, const char *text);
+/* One entry of the report, of lines that are safe to print: text and Markdown have
+ * the same ones. next gives the lines one by one, NULL behind the last. */
+struct lines {
+    struct tc_span rest;
+    bool said; /* several lines with backslashes as they are; or a single one */
+    char shown[4 * TC_COLLECTED_MAX + 1];
+};
+typedef void entry_fn(const char *label, struct lines *lines);
 
-static void text_line(const char *label, const char *text)
+/* Tabs become spaces up to the next multiple of 8; the result is cut, if ever, where
+ * the buffer ends, as everything that is shown is. */
+static struct tc_span expand_tabs(struct tc_span line, char *out, size_t size)
 {
-    tc_print_field(stdout, label, text);
+    size_t used = 0;
+    for (size_t i = 0; i < line.size && used < size; i++) {
+        if (line.data[i] != '\t') {
+            out[used++] = (char)line.data[i];
+            continue;
+        }
+        do
+            out[used++] = ' ';
+        while (used < size && used % 8 != 0);
+    }
+    return (struct tc_span){(const uint8_t *)out, used};
+}
+
+static const char *next_line(struct lines *lines)
+{
+    char wide[4 * TC_COLLECTED_MAX];
+    if (!lines->rest.data) return NULL;
+    if (!lines->said) {
+        (void)tc_printable(lines->rest, lines->shown, 2048);
+        lines->rest.data = NULL;
+        return lines->shown;
+    }
+    const uint8_t *end = lines->rest.size > 0
+                             ? memchr(lines->rest.data, '\n', lines->rest.size) : NULL;
+    size_t size = end ? (size_t)(end - lines->rest.data) : lines->rest.size;
+    struct tc_span line = {lines->rest.data, size};
+    (void)tc_printable_again(expand_tabs(line, wide, sizeof wide), lines->shown,
+                             sizeof lines->shown);
+    lines->rest.data += size + 1;
+    lines->rest.size -= end ? size + 1 : size;
+    /* A newline at the end begins no line. */
+    if (lines->rest.size == 0) lines->rest.data = NULL;
+    return lines->shown;
+}
+
+static void text_entry(const char *label, struct lines *lines)
+{
+    for (const char *line; (line = next_line(lines)); label = "")
+        (void)printf("  %-12s%s%s\n", label, *line ? " " : "", line);
 }
 
 /* Every ASCII character with a meaning to Markdown or HTML becomes a numeric
- * entity: what a bundle says cannot leave its cell. */
-static void markdown_line(const char *label, const char *text)
+ * entity: what a bundle says cannot leave its cell. So does a space at the start or
+ * behind another one, to stay visible. */
+static void markdown_text(const char *text)
 {
-    char shown[2048];
-    (void)printf("| %s | <code>", label);
-    for (const char *p = tc_printable(tc_span_of_text(text), shown, sizeof shown); *p; p++) {
-        unsigned char c = (unsigned char)*p;
-        bool plain = c >= 0x80 || c == ' ' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') ||
-                     (c >= 'A' && c <= 'Z');
+    bool space = true;
+    for (; *text; text++) {
+        unsigned char c = (unsigned char)*text;
+        bool plain = c >= 0x80 || (c == ' ' && !space) || (c >= '0' && c <= '9') ||
+                     (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+        space = c == ' ';
         if (plain)
             (void)putchar(c);
         else
-            (void)printf("&#%u;", c);
+            (void)printf("&#%u;", space ? 160U : c);
     }
-    (void)printf("</code> |\n");
 }
 
-static void hex_line(line_fn *line, const char *label, const void *bytes, size_t size)
+static void markdown_entry(const char *label, struct lines *lines)
+{
+    const char *before = "";
+    (void)printf("| %s | ", label);
+    for (const char *line; (line = next_line(lines)); before = "<br>") {
+        (void)printf("%s<code>", before);
+        markdown_text(line);
+        (void)printf("</code>");
+    }
+    (void)printf(" |\n");
+}
+
+struct report {
+    entry_fn *entry;
+};
+
+static void line(const struct report *report, const char *label, const char *text)
+{
+    struct lines lines = {.rest = tc_span_of_text(text)};
+    report->entry(label, &lines);
+}
+
+/* Commands, their environment, and what one said, of which the worker kept newlines
+ * and tabs and escaped the rest. A bundle may come from elsewhere, so that all is made
+ * safe again; but a backslash is the text's own, and not escaped (a second time). */
+static void said(const struct report *report, const char *label, const char *text)
+{
+    struct lines lines = {.rest = tc_span_of_text(text), .said = true};
+    report->entry(label, &lines);
+}
+
+static void hex_line(const struct report *report, const char *label, const void *bytes, size_t size)
 {
     char hex[2 * TC_WIRE_NONCE_MAX + 1];
     if (size > TC_WIRE_NONCE_MAX) return;
     tc_hex((struct tc_span){bytes, size}, hex);
-    line(label, hex);
+    line(report, label, hex);
 }
 
-static void optional_line(line_fn *line, const char *label, const char *text)
+static void optional_line(const struct report *report, const char *label, const char *text)
 {
-    if (text) line(label, text);
+    if (text) line(report, label, text);
 }
 
-static void time_line(line_fn *line, const char *label, int64_t seconds)
+static void time_line(const struct report *report, const char *label, int64_t seconds)
 {
     char stamp[TC_TIME_TEXT_SIZE];
     tc_format_time(seconds, stamp);
-    line(label, stamp);
+    line(report, label, stamp);
 }
 
-static void limits_line(line_fn *line, const struct tc_limits *limits)
+static void limits_line(const struct report *report, const struct tc_limits *limits)
 {
     char text[160], memory[16], disk[16], log[16];
     (void)snprintf(text, sizeof text, "%llu s, memory %s, disk %s, log %s, %llu processes",
                    (unsigned long long)limits->timeout, tc_human_size(limits->memory, memory),
                    tc_human_size(limits->disk, disk), tc_human_size(limits->log, log),
                    (unsigned long long)limits->processes);
-    line("limits", text);
+    line(report, "limits", text);
 }
 
-static void source_lines(line_fn *line, const struct tc_part_source *source)
+static void source_lines(const struct report *report, const struct tc_part_source *source)
 {
-    hex_line(line, "source", source->digest.bytes, sizeof source->digest.bytes);
+    hex_line(report, "source", source->digest.bytes, sizeof source->digest.bytes);
     if (source->has_commit) {
-        hex_line(line, "commit", source->commit.bytes, sizeof source->commit.bytes);
-        hex_line(line, "tree", source->tree.bytes, sizeof source->tree.bytes);
+        hex_line(report, "commit", source->commit.bytes, sizeof source->commit.bytes);
+        hex_line(report, "tree", source->tree.bytes, sizeof source->tree.bytes);
     }
-    optional_line(line, "claimed repo", source->repository);
-    optional_line(line, "claimed ref", source->ref);
+    optional_line(report, "claimed repo", source->repository);
+    optional_line(report, "claimed ref", source->ref);
     for (size_t i = 0; i < source->tags_count; i++)
-        line("chosen tag", source->tags[i]);
+        line(report, "chosen tag", source->tags[i]);
 }
 
-static void statement_lines(line_fn *line, const struct tc_statement *statement)
+/* --host-tool FOLDER stands in the statement as FOLDER/bin at the front of PATH. */
+static void host_tool_lines(const struct report *report, const struct tc_part_recipe *recipe)
+{
+    static const char variable[] = "PATH=", own[] = TC_BUILD_PATH;
+    for (size_t i = 0; i < recipe->environment_count; i++) {
+        const char *path = recipe->environment[i];
+        if (strncmp(path, variable, sizeof variable - 1) != 0) continue;
+        path += sizeof variable - 1;
+        size_t size = strlen(path);
+        if (size < sizeof own || strcmp(path + size - (sizeof own - 1), own) != 0) return;
+        for (const char *end = path + size - (sizeof own - 1); path < end;) {
+            size_t part = strcspn(path, ":");
+            TC_AUTO_FREE char *folder = strndup(path, part);
+            if (folder) line(report, "host tool", folder);
+            path += part + 1;
+        }
+    }
+}
+
+static void statement_lines(const struct report *report, const struct tc_statement *statement)
 {
     const struct tc_part_recipe *recipe = &statement->recipe;
-    source_lines(line, &statement->source);
-    line("build file", recipe->build_file);
-    line("language", recipe->language);
-    optional_line(line, "image", recipe->image);
-    optional_line(line, "vendor", recipe->vendor);
-    line("command", recipe->command);
-    line("folder", recipe->folder);
+    source_lines(report, &statement->source);
+    line(report, "build file", recipe->build_file);
+    line(report, "language", recipe->language);
+    optional_line(report, "image", recipe->image);
+    if (recipe->vendor) said(report, "vendor", recipe->vendor);
+    said(report, "command", recipe->command);
+    line(report, "folder", recipe->folder);
     for (size_t i = 0; i < recipe->environment_count; i++)
-        line("environment", recipe->environment[i]);
-    limits_line(line, &recipe->limits);
-    line("network", "offline");
+        said(report, "environment", recipe->environment[i]);
+    host_tool_lines(report, recipe);
+    limits_line(report, &recipe->limits);
+    line(report, "network", "offline");
+    line(report, "log", statement->log.present ? "kept, redacted" : "not kept: built with --no-log");
     if (statement->nonce_size > 0)
-        hex_line(line, "nonce", statement->nonce, statement->nonce_size);
+        hex_line(report, "nonce", statement->nonce, statement->nonce_size);
     for (unsigned i = 0; i < 3; i++) {
         static const char *const names[] = {"PCR0", "PCR1", "PCR2"};
-        hex_line(line, names[i], statement->platform.pcr[i].bytes, TC_SHA384_SIZE);
+        hex_line(report, names[i], statement->platform.pcr[i].bytes, TC_SHA384_SIZE);
     }
-    line("measured", statement->platform.measured ? "yes" : "no: the machine's own toolchain");
-    time_line(line, "started", statement->started);
-    time_line(line, "finished", statement->finished);
+    line(report, "measured", statement->platform.measured ? "yes" : "no: the machine's own toolchain");
+    time_line(report, "started", statement->started);
+    time_line(report, "finished", statement->finished);
     for (size_t i = 0; i < statement->collected_count; i++) {
-        line("asked", statement->collected[i].command);
-        line("build said", statement->collected[i].output);
+        said(report, "asked", statement->collected[i].command);
+        said(report, "build said", statement->collected[i].output);
     }
     for (size_t i = 0; i < statement->subjects_count; i++) {
         const struct tc_subject *subject = &statement->subjects[i];
         char text[TC_SHA256_HEX + TC_PATH_MAX + 4], hex[TC_SHA256_HEX];
         tc_hex((struct tc_span){subject->digest.bytes, TC_SHA256_SIZE}, hex);
         (void)snprintf(text, sizeof text, "%s  %s", hex, subject->path);
-        line("output", text);
+        line(report, "output", text);
     }
 }
 
-static void document_lines(line_fn *line, const struct tc_bundle_view *view)
+static void document_lines(const struct report *report, const struct tc_bundle_view *view)
 {
     struct tc_nitrodoc document;
     struct tc_error err = {0};
     if (tc_nitrodoc_decode(tc_buf_span(&view->document), &document, &err) == TC_OK)
-        time_line(line, "signed", (int64_t)(document.timestamp / 1000));
+        time_line(report, "signed", (int64_t)(document.timestamp / 1000));
     else
-        line("document", err.message);
+        line(report, "document", err.message);
 }
 
 static tc_status print_json(const struct tc_bundle_view *view, struct tc_error *err)
@@ -158,14 +257,15 @@ static tc_status print_json(const struct tc_bundle_view *view, struct tc_error *
 static tc_status print_view(const struct tc_bundle_view *view, enum form form, struct tc_error *err)
 {
     if (form == FORM_JSON) return print_json(view, err);
-    line_fn *line = form == FORM_MARKDOWN ? markdown_line : text_line;
+    const struct report sink = {form == FORM_MARKDOWN ? markdown_entry : text_entry};
+    const struct report *report = &sink;
     if (form == FORM_MARKDOWN)
         (void)printf("**%s**\n\n| what | value |\n| --- | --- |\n", notice);
     else
         (void)printf("%s\n", notice);
-    statement_lines(line, &view->statement);
-    document_lines(line, view);
-    line("form", view->detached ? "detached: the outputs are published beside it" : "with outputs");
+    statement_lines(report, &view->statement);
+    document_lines(report, view);
+    line(report, "form", view->detached ? "detached: the outputs are published beside it" : "with outputs");
     return tc_print_flush(stdout, err);
 }
 

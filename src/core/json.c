@@ -71,7 +71,12 @@ tc_status tc_json_parse(struct tc_span bytes, const char *name, size_t max,
         free(text);
         /* The library quotes the offending token: bytes from outside. */
         char shown[256];
-        tc_printable(tc_span_of_text(error.text), shown, sizeof shown);
+        enum json_error_code code = json_error_code(&error);
+        bool nul = code == json_error_null_character || code == json_error_null_byte_in_key;
+        tc_printable(tc_span_of_text(nul ? "a string holds the character U+0000, which no string "
+                                           "here may: take it out"
+                                         : error.text),
+                     shown, sizeof shown);
         return tc_fail(err, TC_MALFORMED, "%s:%d:%d: %s", name, error.line, error.column, shown);
     }
     *ret_text = text;

@@ -1,13 +1,27 @@
+/* A line is cut into private keys, which are hidden whole, and the rest, which
+ * redact_words.c reads. Two things outlive a line: whether a key's block is open,
+ * and, where an overlong line was cut, which kind of value was being hidden at the
+ * cut. The time is linear in the size of the log. */
 #include "core/redact.h"
 
 #include <stdlib.h>
-#include <string.h>
+
+#include "core/redact_internal.h"
 
 struct tc_redactor {
-    struct tc_buf line; /* an unfinished line */
+    struct tc_buf line;         /* an unfinished line */
+    struct tc_redact_open open; /* at the cut before line */
+    bool in_key;                /* a BEGIN was seen, no END yet */
+    uint8_t key_prefix[64];     /* what stood before BEGIN on its line, as a log has it */
+    size_t key_column;          /* its size; 0 when it is longer */
+    unsigned key_lines;
 };
 
-static const char hidden[] = "[redacted]";
+/* More than any key has: a BEGIN alone must not hide the rest of a log. */
+enum { KEY_LINES_MAX = 1024, KEY_LABEL_MAX = 64, KEY_LINE_LEAST = 40 };
+
+static const char key_begin[] = "-----BEGIN ";
+static const char key_end[] = "-----END ";
 
 struct tc_redactor *tc_redactor_new(void)
 {
@@ -23,177 +37,138 @@ void tc_redactor_free(struct tc_redactor *redactor)
     free(redactor);
 }
 
-static uint8_t lower(uint8_t c)
+/* --- private keys --- */
+
+static size_t find(struct tc_span text, const char *word)
 {
-    return c >= 'A' && c <= 'Z' ? (uint8_t)(c + ('a' - 'A')) : c;
+    const uint8_t *found = text.size > 0 ? memmem(text.data, text.size, word, strlen(word)) : NULL;
+    return found ? (size_t)(found - text.data) : text.size;
 }
 
-static bool is_name(uint8_t c)
+static bool is_label(uint8_t c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
-           c == '-' || c == '.';
+    return is_upper(c) || is_digit(c) || c == ' ';
 }
 
-static bool ends_value(uint8_t c)
+/* Where a private key begins, or the size of text. */
+static size_t find_key(struct tc_span text)
 {
-    return c <= ' ' || c == '"' || c == '\'' || c == '&' || c == ';' || c == '<' || c == '>' ||
-           c == '`';
+    for (size_t i = 0; i < text.size; i += sizeof key_begin - 1) {
+        i += find(from(text, i), key_begin);
+        if (i == text.size) break;
+        struct tc_span label = from(text, i + sizeof key_begin - 1);
+        struct tc_span rest = label;
+        if (label.size > KEY_LABEL_MAX) label.size = KEY_LABEL_MAX;
+        label.size = run_of(label, is_label);
+        if (starts_with(from(rest, label.size), "-----") &&
+            find(label, "PRIVATE KEY") < label.size)
+            return i;
+    }
+    return text.size;
 }
 
-static bool starts_with(struct tc_span text, const char *word)
+static size_t key_end_size(struct tc_span text)
 {
-    size_t size = strlen(word);
-    if (text.size < size) return false;
-    for (size_t i = 0; i < size; i++)
-        if (lower(text.data[i]) != (uint8_t)word[i]) return false;
+    size_t size = find(text, key_end);
+    if (size == text.size) return 0;
+    size += sizeof key_end - 1;
+    size += run_of(from(text, size), is_label);
+    return size + run_of(from(text, size), is_name); /* "-----" */
+}
+
+static bool is_base64(uint8_t c)
+{
+    return is_alnum(c) || c == '+' || c == '/' || c == '=';
+}
+
+static bool is_key_body(uint8_t c)
+{
+    /* With what a string in a program has around it. */
+    return is_base64(c) || c == '\\' || is_quote(c) || c == ',' || c == ';' || c == '\r';
+}
+
+static bool is_key_header(struct tc_span text)
+{
+    static const char *const names[] = {"proc-type: ", "dek-info: ", "version: ", "comment: ", NULL};
+    for (size_t i = 0; names[i]; i++)
+        if (starts_like(text, names[i])) return true;
+    return false;
+}
+
+/* The same text as before BEGIN, or with other digits, such as a time. */
+static bool has_prefix(const struct tc_redactor *redactor, struct tc_span text)
+{
+    if (text.size < redactor->key_column) return false;
+    for (size_t i = 0; i < redactor->key_column; i++) {
+        uint8_t a = redactor->key_prefix[i], b = text.data[i];
+        if (a != b && !(is_digit(a) && is_digit(b))) return false;
+    }
     return true;
 }
 
-static bool contains(struct tc_span text, const char *word)
+/* Could a line between BEGIN and END be a part of the key? It has no spaces inside;
+ * behind a prefix that is not known, a long word at the end tells. */
+static bool is_key_line(const struct tc_redactor *redactor, struct tc_span text)
 {
-    for (; text.size > 0; text.data++, text.size--)
-        if (starts_with(text, word)) return true;
-    return false;
+    struct tc_span part = has_prefix(redactor, text) ? from(text, redactor->key_column) : text;
+    part = from(part, run_of(part, is_space));
+    while (part.size > 0 && is_space(part.data[part.size - 1]))
+        part.size--;
+    if (run_of(part, is_key_body) == part.size || is_key_header(part)) return true;
+    size_t last = 0;
+    while (last < part.size && is_key_body(part.data[part.size - 1 - last]))
+        last++;
+    return last >= KEY_LINE_LEAST;
 }
 
-/* --- the rules: each returns how many bytes from the start of text to hide --- */
-
-static bool names_a_secret(struct tc_span name)
+static void start_key(struct tc_redactor *redactor, struct tc_span before)
 {
-    static const char *const words[] = {"token", "secret", "password", "passwd", "api_key", "apikey",
-                                        "api-key", "signature", NULL};
-    for (size_t i = 0; words[i]; i++)
-        if (contains(name, words[i])) return true;
-    return false;
+    redactor->key_lines = 0;
+    redactor->key_column = before.size <= sizeof redactor->key_prefix ? before.size : 0;
+    if (redactor->key_column > 0) memcpy(redactor->key_prefix, before.data, before.size);
 }
 
-/* The rest of the line behind these header names. */
-static bool names_a_header(struct tc_span name)
+/* Hides what belongs to the key that is open and returns how much of text that was;
+ * 0: text belongs to no key. */
+static size_t take_key(struct tc_redactor *redactor, struct tc_span text, bool first,
+                       struct tc_buf *out)
 {
-    static const char *const words[] = {"authorization", "proxy-authorization", "cookie",
-                                        "set-cookie", NULL};
-    for (size_t i = 0; words[i]; i++)
-        if (name.size == strlen(words[i]) && starts_with(name, words[i])) return true;
-    return false;
-}
-
-static size_t token_size(struct tc_span text)
-{
-    size_t size = 0;
-    while (size < text.size && (is_name(text.data[size]) || text.data[size] == '/' ||
-                                text.data[size] == '+' || text.data[size] == '='))
-        size++;
+    size_t size = key_end_size(text);
+    redactor->in_key = size == 0 && (first || is_key_line(redactor, text)) &&
+                       redactor->key_lines++ < KEY_LINES_MAX;
+    if (redactor->in_key) size = text.size;
+    if (size > 0) tc_buf_add_text(out, TC_REDACT_HIDDEN);
     return size;
 }
 
-/* A word that begins like a well-known kind of token and is long enough. */
-static size_t known_token(struct tc_span text)
+/* --- lines --- */
+
+static void redact_piece(struct tc_redactor *redactor, struct tc_buf *out)
 {
-    static const struct {
-        const char *start;
-        size_t least;
-    } kinds[] = {{"ghp_", 20},   {"gho_", 20},   {"ghs_", 20},   {"ghu_", 20}, {"github_pat_", 30},
-                 {"glpat-", 20}, {"npm_", 20},   {"xoxb-", 20},  {"xoxa-", 20}, {"xoxp-", 20},
-                 {"akia", 20}};
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-        if (starts_with(text, kinds[i].start)) {
-            size_t size = token_size(text);
-            if (size >= kinds[i].least) return size;
+    struct tc_span line = tc_buf_span(&redactor->line);
+    if (!tc_buf_ok(&redactor->line)) out->failed = true;
+    struct tc_span rest = from(line, tc_redact_open_size(&redactor->open, line));
+    if (rest.size > 0) redactor->open.kind = TC_OPEN_NONE;
+    while (rest.size > 0) {
+        if (redactor->in_key) {
+            rest = from(rest, take_key(redactor, rest, false, out));
+            if (rest.size == 0) break;
         }
-    return 0;
-}
-
-/* "user:password" of scheme://user:password@host; text starts behind "://". */
-static size_t user_info(struct tc_span text)
-{
-    for (size_t i = 0; i < text.size && i < 512; i++) {
-        uint8_t c = text.data[i];
-        if (c == '@') return i;
-        if (c == '/' || ends_value(c)) return 0;
+        struct tc_span part = {rest.data, find_key(rest)};
+        tc_redact_words(part, &redactor->open, out);
+        rest = from(rest, part.size);
+        if (rest.size == 0) break;
+        redactor->open.kind = TC_OPEN_NONE;
+        start_key(redactor, (struct tc_span){line.data, line.size - rest.size});
+        rest = from(rest, take_key(redactor, rest, true, out));
     }
-    return 0;
+    tc_buf_reset(&redactor->line);
 }
 
-static size_t value_size(struct tc_span text)
+static void end_line(struct tc_redactor *redactor, struct tc_buf *out)
 {
-    size_t size = 0;
-    while (size < text.size && !ends_value(text.data[size]))
-        size++;
-    return size;
-}
-
-/* --- one line --- */
-
-struct scan {
-    struct tc_span rest;
-    struct tc_buf *out;
-};
-
-static void keep(struct scan *scan, size_t size)
-{
-    tc_buf_add(scan->out, scan->rest.data, size);
-    scan->rest.data += size;
-    scan->rest.size -= size;
-}
-
-static void hide(struct scan *scan, size_t size)
-{
-    tc_buf_add_text(scan->out, hidden);
-    scan->rest.data += size;
-    scan->rest.size -= size;
-}
-
-/* rest starts with '=' or ':' behind a name. */
-static void after_name(struct scan *scan, struct tc_span name)
-{
-    uint8_t mark = scan->rest.data[0];
-    keep(scan, 1);
-    if (mark == ':' && names_a_header(name)) {
-        while (scan->rest.size > 0 && scan->rest.data[0] == ' ')
-            keep(scan, 1);
-        if (scan->rest.size > 0) hide(scan, scan->rest.size);
-        return;
-    }
-    if (!names_a_secret(name)) return;
-    if (mark == ':' && (scan->rest.size == 0 || scan->rest.data[0] != ' ')) return;
-    while (scan->rest.size > 0 && (scan->rest.data[0] == ' ' || scan->rest.data[0] == '"' ||
-                                   scan->rest.data[0] == '\''))
-        keep(scan, 1);
-    size_t size = value_size(scan->rest);
-    if (size > 0) hide(scan, size);
-}
-
-static size_t name_size(struct tc_span text)
-{
-    size_t size = 0;
-    while (size < text.size && is_name(text.data[size]))
-        size++;
-    return size;
-}
-
-/* Word by word: a word is a run of name characters; every rule starts at one or
- * at "://". */
-static void redact_line(struct tc_span line, struct tc_buf *out)
-{
-    struct scan scan = {.rest = line, .out = out};
-    while (scan.rest.size > 0) {
-        size_t token = known_token(scan.rest);
-        struct tc_span name = {scan.rest.data, name_size(scan.rest)};
-        if (token > 0) {
-            hide(&scan, token);
-        } else if (starts_with(scan.rest, "://")) {
-            keep(&scan, 3);
-            size_t size = user_info(scan.rest);
-            if (size > 0) hide(&scan, size);
-        } else if (name.size == 0) {
-            keep(&scan, 1);
-        } else {
-            keep(&scan, name.size);
-            bool marked = scan.rest.size > 0 &&
-                          (scan.rest.data[0] == '=' || scan.rest.data[0] == ':');
-            if (marked && !starts_with(scan.rest, "://")) after_name(&scan, name);
-        }
-    }
+    redact_piece(redactor, out);
+    redactor->open.kind = TC_OPEN_NONE;
 }
 
 void tc_redactor_add(struct tc_redactor *redactor, struct tc_span bytes, struct tc_buf *out)
@@ -204,21 +179,18 @@ void tc_redactor_add(struct tc_redactor *redactor, struct tc_span bytes, struct 
         size_t room = TC_REDACT_LINE_MAX - redactor->line.size;
         if (size > room) size = room;
         tc_buf_add(&redactor->line, bytes.data, size);
-        bytes.data += size;
-        bytes.size -= size;
-        bool whole = bytes.size > 0 && bytes.data[0] == '\n';
-        if (whole || redactor->line.size == TC_REDACT_LINE_MAX) tc_redactor_flush(redactor, out);
-        if (whole) {
+        bytes = from(bytes, size);
+        if (redactor->line.size == TC_REDACT_LINE_MAX) redact_piece(redactor, out);
+        if (bytes.size > 0 && bytes.data[0] == '\n') {
+            end_line(redactor, out);
             tc_buf_add_u8(out, '\n');
-            bytes.data++;
-            bytes.size--;
+            bytes = from(bytes, 1);
         }
     }
 }
 
 void tc_redactor_flush(struct tc_redactor *redactor, struct tc_buf *out)
 {
-    if (!tc_buf_ok(&redactor->line)) out->failed = true;
-    redact_line(tc_buf_span(&redactor->line), out);
-    tc_buf_reset(&redactor->line);
+    end_line(redactor, out);
+    redactor->in_key = false;
 }

@@ -48,10 +48,10 @@ static tc_status clone_tree(struct trees *trees, const char *source, const char 
     TC_AUTO_CLOSE int fd = (int)syscall(SYS_open_tree, AT_FDCWD, source,
                                         OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
     if (fd < 0 || fstat(fd, &info) != 0)
-        return tc_fail_errno(err, TC_UNAVAILABLE, errno,
-                             "the worker cannot reach %s (every folder on the way must be open to "
-                             "others)",
-                             source);
+        return tc_fail_errno(err, TC_UNAVAILABLE, errno, "the worker cannot reach %s%s", source,
+                             errno == EACCES
+                                 ? " (every folder on the way must be open to others)"
+                                 : "");
     struct mount_attr attributes = {.attr_set = MOUNT_ATTR_NOSUID};
     if (!writable) attributes.attr_set |= MOUNT_ATTR_RDONLY;
     if (!device) attributes.attr_set |= MOUNT_ATTR_NODEV;

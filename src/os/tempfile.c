@@ -12,12 +12,18 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 
-enum { NAME_TRIES = 16 };
+enum { NAME_TRIES = 16, SHOWN_SIZE = 400 };
 
 static const char *last_name(const char *path)
 {
     const char *slash = strrchr(path, '/');
     return slash ? slash + 1 : path;
+}
+
+/* A path of the user's, as it may go into a message. */
+static const char *show(const char *path, char shown[SHOWN_SIZE])
+{
+    return tc_printable(tc_span_of_text(path), shown, SHOWN_SIZE);
 }
 
 static tc_status open_folder(const char *path, int *ret_fd, struct tc_error *err)
@@ -26,8 +32,12 @@ static tc_status open_folder(const char *path, int *ret_fd, struct tc_error *err
     TC_AUTO_FREE char *folder = size > 0 ? strndup(path, size) : strdup(".");
     if (!folder) return tc_fail(err, TC_SYSTEM, "out of memory");
     int fd = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return tc_fail_errno(err, TC_USAGE, errno, "cannot write %s: its folder %s", path, folder);
+    if (fd < 0) {
+        int reason = errno;
+        char shown[SHOWN_SIZE], shown_folder[SHOWN_SIZE];
+        return tc_fail_errno(err, TC_USAGE, reason, "cannot write %s: its folder %s",
+                             show(path, shown), show(folder, shown_folder));
+    }
     *ret_fd = fd;
     return TC_OK;
 }
@@ -60,19 +70,21 @@ tc_status tc_tempfile_open(const char *path, struct tc_tempfile *ret_file, struc
 {
     TC_AUTO_TEMPFILE struct tc_tempfile file = TC_TEMPFILE_NONE;
     const char *name = last_name(path);
+    char shown[SHOWN_SIZE];
+    (void)show(path, shown);
     if (!*name || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-        return tc_fail(err, TC_USAGE, "\"%s\" names no file: expected a file's path", path);
+        return tc_fail(err, TC_USAGE, "\"%s\" names no file: expected a file's path", shown);
     TC_TRY(open_folder(path, &file.folder_fd, err));
     struct stat info;
     if (fstatat(file.folder_fd, name, &info, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(info.st_mode))
-        return tc_fail(err, TC_USAGE, "%s exists and is %s: name another file or take it away", path,
+        return tc_fail(err, TC_USAGE, "%s exists and is %s: name another file or take it away", shown,
                        S_ISLNK(info.st_mode) ? "a symlink" : "no regular file");
     file.path = strdup(path);
     if (!file.path) return tc_fail(err, TC_SYSTEM, "out of memory");
     file.fd = openat(file.folder_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0644);
     if (file.fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL))
         file.fd = open_named(&file);
-    if (file.fd < 0) return tc_fail_errno(err, TC_USAGE, errno, "cannot write %s", path);
+    if (file.fd < 0) return tc_fail_errno(err, TC_USAGE, errno, "cannot write %s", shown);
     *ret_file = file;
     file = TC_TEMPFILE_NONE;
     return TC_OK;
@@ -81,6 +93,8 @@ tc_status tc_tempfile_open(const char *path, struct tc_tempfile *ret_file, struc
 tc_status tc_tempfile_commit(struct tc_tempfile *file, struct tc_error *err)
 {
     const char *name = last_name(file->path);
+    char shown[SHOWN_SIZE];
+    (void)show(file->path, shown);
     if (!file->temporary) {
         /* linkat cannot replace: link beside, then rename over. The empty-path
          * form needs a capability, /proc does not. */
@@ -91,13 +105,13 @@ tc_status tc_tempfile_commit(struct tc_tempfile *file, struct tc_error *err)
         if (linkat(AT_FDCWD, proc, file->folder_fd, temporary, AT_SYMLINK_FOLLOW) != 0) {
             int reason = errno;
             free(temporary);
-            return tc_fail_errno(err, TC_SYSTEM, reason, "cannot name %s", file->path);
+            return tc_fail_errno(err, TC_SYSTEM, reason, "cannot name %s", shown);
         }
         file->temporary = temporary;
     }
     if (fsync(file->fd) != 0 ||
         renameat(file->folder_fd, file->temporary, file->folder_fd, name) != 0)
-        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot finish %s", file->path);
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot finish %s", shown);
     free(TC_TAKE(file->temporary));
     tc_tempfile_drop(file);
     return TC_OK;

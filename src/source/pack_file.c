@@ -79,3 +79,13 @@ tc_status tc_folder_open(int root, const char *path, int *ret_fd, struct tc_erro
     *ret_fd = TC_TAKE_FD(fd);
     return TC_OK;
 }
+
+tc_status tc_lfs_missing(struct tc_span path, const struct tc_git_lfs *lfs, const char *fix,
+                         struct tc_error *err)
+{
+    char hex[TC_SHA256_HEX], shown[256];
+    tc_hex((struct tc_span){lfs->oid.bytes, sizeof lfs->oid.bytes}, hex);
+    return tc_fail(err, TC_UNAVAILABLE,
+                   "%s is a git LFS pointer, and its object %s is not here: run git lfs fetch%s",
+                   tc_printable(path, shown, sizeof shown), hex, fix);
+}

@@ -48,9 +48,7 @@ static tc_status send_lfs(struct walk *walk, struct tc_span pointer, struct tc_e
     TC_AUTO_CLOSE int fd = -1;
     struct tc_error ignored = {0};
     if (tc_file_open(AT_FDCWD, store, store, &fd, &entry->size, &executable, &ignored) != TC_OK)
-        return tc_fail(err, TC_UNAVAILABLE,
-                       "%s is a git LFS pointer, and its object %s is not here: run git lfs fetch",
-                       shown, hex);
+        return tc_lfs_missing(entry->path, &lfs, "", err);
     if (entry->size != lfs.size)
         return tc_fail(err, TC_MALFORMED,
                        "the git LFS object of %s has %llu bytes, its pointer says %llu: run git lfs "

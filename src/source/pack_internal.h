@@ -74,7 +74,6 @@ tc_status tc_submodule_open(const struct tc_pack *pack, const char *path,
                             git_repository **ret_repo, struct tc_error *err) TC_MUST_USE;
 bool tc_is_omitted(const struct tc_buildspec *spec, const char *path);
 tc_status tc_submodule_missing(const char *path, struct tc_error *err);
-
 /* Sets dirty and untracked; err names the first changes, for a dirty tree. */
 tc_status tc_pack_compare(struct tc_pack *pack, struct tc_error *ret_changes, struct tc_error *err)
     TC_MUST_USE;

@@ -3,7 +3,9 @@
  *
  * Rules (those of a repository behind it, pack_rules.c) say what belongs to the
  * source; without any everything but .git at the top does, empty folders too. A
- * submodule's files are judged by its own rules. */
+ * submodule's files are judged by its own rules. With rules a git LFS pointer is
+ * refused, as it is in a commit whose object is missing: it would be built in place
+ * of the file that it stands for. */
 #include "source/tree.h"
 
 #include <dirent.h>
@@ -134,11 +136,32 @@ static bool is_submodule(struct scan *scan)
 
 static tc_status send_folder(struct scan *scan, int folder, struct tc_error *err);
 
+/* Looks without moving the file's position. */
+static tc_status refuse_pointer(struct scan *scan, int fd, uint64_t size, struct tc_error *err)
+{
+    uint8_t bytes[TC_GIT_LFS_POINTER_MAX];
+    struct tc_git_lfs lfs;
+    char shown[256];
+    ssize_t got;
+    if (!scan->rules || size > sizeof bytes) return TC_OK;
+    do
+        got = pread(fd, bytes, (size_t)size, 0);
+    while (got < 0 && errno == EINTR);
+    struct tc_span path = tc_buf_span(&scan->path);
+    (void)tc_printable(path, shown, sizeof shown);
+    if (got < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot read %s", shown);
+    struct tc_span pointer = {bytes, (size_t)got};
+    if (!tc_git_is_lfs_pointer(pointer)) return TC_OK;
+    if (tc_git_lfs_read(pointer, &lfs, err) != TC_OK) return tc_wrap(err, "%s", shown);
+    return tc_lfs_missing(path, &lfs, ", then git lfs checkout", err);
+}
+
 static tc_status send_file(struct scan *scan, int folder, const char *name, struct tc_error *err)
 {
     struct tc_entry entry = {.kind = TC_ENTRY_FILE};
     TC_AUTO_CLOSE int fd = -1;
     TC_TRY(tc_file_open(folder, name, text(scan), &fd, &entry.size, &entry.executable, err));
+    TC_TRY(refuse_pointer(scan, fd, entry.size, err));
     entry.path = tc_buf_span(&scan->path);
     TC_TRY(tc_out_entry(scan->out, &entry, err));
     TC_TRY(tc_file_send(fd, entry.size, text(scan), scan->out, err));

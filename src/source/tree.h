@@ -8,6 +8,7 @@
 #define TC_SOURCE_TREE_H
 
 #include "base/cleanup.h"
+#include "core/gitobj.h"
 #include "source/pack.h"
 
 /* --- pack_out.c --- */
@@ -47,6 +48,11 @@ tc_status tc_file_open(int folder, const char *name, const char *where, int *ret
                        uint64_t *ret_size, bool *ret_executable, struct tc_error *err) TC_MUST_USE;
 /* Opens the folder that a relative path names, following no link. */
 tc_status tc_folder_open(int root, const char *path, int *ret_fd, struct tc_error *err) TC_MUST_USE;
+
+/* The path is a pointer whose object is not where its content would be read;
+ * fix: what to run after git lfs fetch, or "". */
+tc_status tc_lfs_missing(struct tc_span path, const struct tc_git_lfs *lfs, const char *fix,
+                         struct tc_error *err);
 
 /* --- pack_tree.c --- */
 

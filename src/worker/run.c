@@ -80,7 +80,9 @@ tc_status tc_run_command(struct tc_spawner *spawner, const struct tc_command *co
     struct tc_run_result result;
     TC_TRY(tc_spawner_finish(spawner, &result, err));
     /* Every writer is dead: what they wrote is all there, and ends. A pipe that
-     * does not end has a writer that outlived the build. */
+     * does not end has a writer that outlived the build, or lies in the queue of a
+     * socket that only itself refers to until the kernel collects such garbage,
+     * which Linux 6.10 and later do behind the back of the last close. */
     enum piece piece = PIECE_SOME;
     while (piece == PIECE_SOME)
         TC_TRY(take_piece(output, log, &piece, err));

@@ -117,6 +117,8 @@ _Noreturn void tc_sandbox_exec(int command_fd, int filter_fd, int status_fd)
         "--bind", SCRATCH "/tmp", "/tmp",
         /* IPC and pid namespaces own some of /proc/sys, and with it the build does. */
         "--proc", "/proc", "--ro-bind", "/proc/sys", "/proc/sys",
+        /* Anybody may set triggers there, where the kernel counts pressure at all. */
+        "--ro-bind-try", "/proc/pressure", "/proc/pressure",
         "--dev", "/dev", "--bind", SCRATCH "/shm", "/dev/shm", "--remount-ro", "/dev",
         "--clearenv", NULL};
     struct tc_cursor cursor = tc_cursor_of(map_command(command_fd));

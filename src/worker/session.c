@@ -119,13 +119,15 @@ static tc_status receive_source(struct session *session, struct tc_error *err)
     if (!tc_span_equal(tc_buf_span(&session->build_file), tc_buf_span(&session->source.build_file)))
         return tc_fail(err, TC_REFUSED,
                        "the build file in the source is not the one that the host announced");
+    char shown[256];
     for (size_t i = 0; i < session->source.omitted_count; i++)
         if (!is_listed(session->source.omitted[i], session->spec.omitted,
                        session->spec.omitted_count))
             return tc_fail(err, TC_REFUSED,
                            "the host left out submodule %s, which source.omit of build.json does "
                            "not list",
-                           session->source.omitted[i]);
+                           tc_printable(tc_span_of_text(session->source.omitted[i]), shown,
+                                        sizeof shown));
     return TC_OK;
 }
 

@@ -173,6 +173,77 @@ static void test_changes_after_hashing(void **state)
     }
 }
 
+/* --- links out of the source tree --- */
+
+/* The folder outside, by each kind of name that a link can have. */
+static void link_out(struct fixture *f, const char *prefix, const char *rest)
+{
+    char target[160];
+    const char *name = strcmp(prefix, "../") == 0 ? strrchr(f->folder, '/') + 1 : f->folder;
+    (void)snprintf(target, sizeof target, "%s%s.out%s", prefix, name, rest);
+    assert_int_equal(symlinkat(target, f->root, "link"), 0);
+}
+
+static void make_outside(struct fixture *f)
+{
+    char command[256];
+    (void)snprintf(command, sizeof command, "mkdir %s.out && cp -p %s/a %s.out/a", f->folder,
+                   f->folder, f->folder);
+    assert_int_equal(system(command), 0);
+}
+
+static void remove_outside(struct fixture *f)
+{
+    char command[128];
+    (void)snprintf(command, sizeof command, "rm -r %s.out", f->folder);
+    assert_int_equal(system(command), 0);
+}
+
+static const char *const prefixes[] = {"../", "", "/proc/self/root"};
+
+/* The same bytes and mode: only where the link leads to is wrong. */
+static void test_links_out_after_hashing(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {
+        struct fixture f;
+        struct tc_error err = {0};
+        start(&f, tc_collect_main);
+        make_outside(&f);
+        assert_int_equal(hash(&f, &err), TC_OK);
+        remove_one(&f);
+        link_out(&f, prefixes[i], "/a");
+        assert_int_equal(renameat(f.root, "link", f.root, "a"), 0);
+        if (ship(&f, &err) == TC_OK) fail_msg("a link by \"%s\" went out", prefixes[i]);
+        remove_outside(&f);
+        stop(&f);
+    }
+}
+
+/* As a file and as a folder on the way. */
+static void test_links_out(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *rest, *pattern;
+    } cases[] = {{"/a", "link"}, {"/a", "l*"},    {"", "link/a"},
+                 {"", "link/*"}, {"", "l*/*"},    {"", "link"},
+                 {"", "*/a"},    {"", "link/../link/a"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (size_t j = 0; j < sizeof prefixes / sizeof *prefixes; j++) {
+            struct fixture f;
+            struct tc_error err = {0};
+            start(&f, tc_collect_main);
+            make_outside(&f);
+            link_out(&f, prefixes[j], cases[i].rest);
+            if (tc_collect_hash(&f.channel, &cases[i].pattern, 1, TOTAL_MAX, &f.statement, &f.warnings,
+                                &err) == TC_OK)
+                fail_msg("%s by \"%s\" is an output", cases[i].pattern, prefixes[j]);
+            remove_outside(&f);
+            stop(&f);
+        }
+}
+
 /* --- liars: they answer without having been asked, which the session must not mind --- */
 
 struct liar {
@@ -259,6 +330,8 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_unchanged),
         cmocka_unit_test(test_outputs_of_holes),
                                        cmocka_unit_test(test_changes_after_hashing),
+                                       cmocka_unit_test(test_links_out_after_hashing),
+                                       cmocka_unit_test(test_links_out),
                                        cmocka_unit_test(test_liars)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

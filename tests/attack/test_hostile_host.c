@@ -15,6 +15,8 @@
 #include <cmocka.h>
 
 #include "base/cleanup.h"
+#include "base/text.h"
+#include "core/gitobj.h"
 #include "host/backend.h"
 #include "host/devattest.h"
 #include "os/channel.h"
@@ -269,6 +271,95 @@ static void test_other_build_file(void **state)
     free_script(&script);
 }
 
+/* --- a git source with a submodule, made by hand --- */
+
+static struct tc_sha1 add_object(struct script *script, enum tc_object_kind kind,
+                                 enum tc_git_kind as, struct tc_span bytes)
+{
+    struct tc_wire_object object = {kind, bytes.size};
+    struct tc_error err = {0};
+    struct tc_sha1 id;
+    tc_wire_object_encode(&object, add(script, TC_WIRE_OBJECT));
+    tc_buf_add_span(add(script, TC_WIRE_DATA), bytes);
+    assert_int_equal(tc_git_id_of(as, bytes, &id, &err), TC_OK);
+    return id;
+}
+
+static void add_tree_entry(struct tc_buf *tree, const char *mode, const char *name,
+                           const struct tc_sha1 *id)
+{
+    tc_buf_add_format(tree, "%s %s", mode, name);
+    tc_buf_add_u8(tree, 0);
+    tc_buf_add(tree, id->bytes, sizeof id->bytes);
+}
+
+static struct tc_sha1 blob_id(const char *text)
+{
+    struct tc_error err = {0};
+    struct tc_sha1 id;
+    assert_int_equal(tc_git_id_of(TC_GIT_BLOB, tc_span_of_text(text), &id, &err), TC_OK);
+    return id;
+}
+
+/* A commit with build.json, input and the submodule "sub", which is left out. */
+static void make_git_script(struct script *script, const char *build_file)
+{
+    *script = (struct script){.count = 0};
+    struct tc_error err = {0};
+    struct tc_sha1 build_id = blob_id(build_file), input_id = blob_id(input), tree_id, sub_id;
+    TC_AUTO_BUF struct tc_buf tree = tc_buf_new(TC_WIRE_PAYLOAD_MAX);
+    TC_AUTO_BUF struct tc_buf commit = tc_buf_new(TC_WIRE_PAYLOAD_MAX);
+    char hex[TC_SHA1_HEX];
+    memset(sub_id.bytes, 0x5b, sizeof sub_id.bytes);
+    add_tree_entry(&tree, "100644", "build.json", &build_id);
+    add_tree_entry(&tree, "100644", "input", &input_id);
+    add_tree_entry(&tree, "160000", "sub", &sub_id);
+    assert_int_equal(tc_git_id_of(TC_GIT_TREE, tc_buf_span(&tree), &tree_id, &err), TC_OK);
+    tc_hex((struct tc_span){tree_id.bytes, sizeof tree_id.bytes}, hex);
+    tc_buf_add_format(&commit,
+                      "tree %s\nauthor A <a@example.org> 1700000000 +0000\n"
+                      "committer A <a@example.org> 1700000000 +0000\n\nmessage\n",
+                      hex);
+    struct tc_wire_hello hello = {.source = TC_SOURCE_GIT,
+                                  .nonce = tc_span_of_text("nonce"),
+                                  .build_file = tc_span_of_text("build.json")};
+    tc_wire_hello_encode(&hello, add(script, TC_WIRE_HELLO));
+    tc_buf_add_text(add(script, TC_WIRE_BUILD_FILE), build_file);
+    (void)add_object(script, TC_OBJECT_COMMIT, TC_GIT_COMMIT, tc_buf_span(&commit));
+    (void)add_object(script, TC_OBJECT_TREE, TC_GIT_TREE, tc_buf_span(&tree));
+    (void)add_object(script, TC_OBJECT_BLOB, TC_GIT_BLOB, tc_span_of_text(build_file));
+    (void)add_object(script, TC_OBJECT_BLOB, TC_GIT_BLOB, tc_span_of_text(input));
+    (void)add(script, TC_WIRE_OMITTED);
+    (void)add(script, TC_WIRE_SOURCE_END);
+}
+
+#define WITH_SOURCE(source)                                                                        \
+    "{\"language\":\"c\",\"input\":{\"cmd\":\"cp input output\"},"                                     \
+    "\"output\":{\"files\":[\"output\"]}," source                                                    \
+    "\"limits\":{\"memory\":\"256M\",\"disk\":\"64M\",\"timeout\":\"60s\"}}"
+
+/* build.json decides what may be left out, not the host. */
+static void test_leaves_out_a_submodule(void **state)
+{
+    (void)state;
+    static const char *const unlisted[] = {WITH_SOURCE(""),
+                                           WITH_SOURCE("\"source\":{\"omit\":[\"other\"]},"),
+                                           WITH_SOURCE("\"source\":{\"omit\":[\"sub/b\"]},")};
+    struct script script;
+    make_git_script(&script, WITH_SOURCE("\"source\":{\"omit\":[\"sub\"]},"));
+    struct outcome outcome = play(&script, script.count, (struct tc_span){0}, LISTEN);
+    if (!outcome.done) fail_msg("a submodule that is listed: %s", outcome.message);
+    assert_true(outcome.document && outcome.clean_end && !outcome.failed);
+    free_script(&script);
+    for (size_t i = 0; i < sizeof unlisted / sizeof *unlisted; i++) {
+        make_git_script(&script, unlisted[i]);
+        outcome = play(&script, script.count, (struct tc_span){0}, LISTEN);
+        assert_refused(&outcome, "submodule left out", i);
+        assert_non_null(strstr(outcome.message, "the host left out submodule sub"));
+        free_script(&script);
+    }
+}
+
 /* One session: whatever comes after the source ends it. */
 static void test_speaks_out_of_turn(void **state)
 {
@@ -346,6 +437,7 @@ int main(void)
         cmocka_unit_test(test_missing_frame),
         cmocka_unit_test(test_bad_headers),
         cmocka_unit_test(test_other_build_file),
+        cmocka_unit_test(test_leaves_out_a_submodule),
         cmocka_unit_test(test_speaks_out_of_turn),
         cmocka_unit_test(test_hang_up_while_receiving),
     };

@@ -11,6 +11,7 @@ import base64
 import datetime
 import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import tarfile
 import tempfile
 
 import cbor2
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -162,13 +164,25 @@ def check(path):
     print(f"{path}: {len(statement['subject'])} outputs, every digest recomputed")
 
 
+def check_or_say(path):
+    """A file that is no bundle is a failure with a reason, whatever Python calls it."""
+    try:
+        check(path)
+    except (OSError, tarfile.TarError, KeyError, IndexError, TypeError, ValueError,
+            cbor2.CBORDecodeError, InvalidSignature) as problem:
+        sys.exit(f"{path}: expected a bundle whose digests hold: {type(problem).__name__}: {problem}")
+
+
 def main():
     if len(sys.argv) == 3 and sys.argv[1] == "--bundle":
-        check(sys.argv[2])
+        check_or_say(sys.argv[2])
         return
+    if len(sys.argv) != 2 or not (os.path.isfile(sys.argv[1]) and os.access(sys.argv[1], os.X_OK)):
+        print(f"{__doc__.split(chr(10) * 2)[1]}\n\nMAKE_BUNDLE has to be a program", file=sys.stderr)
+        sys.exit(2)
     with tempfile.TemporaryDirectory() as folder:
         bundle = folder + "/release.tar"
-        subprocess.run([sys.argv[1], bundle, folder + "/root.pem"], check=True)
+        subprocess.run([os.path.abspath(sys.argv[1]), bundle, folder + "/root.pem"], check=True)
         check(bundle)
 
 

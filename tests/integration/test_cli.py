@@ -311,6 +311,14 @@ def test_collected_is_what_was_said(p):
     assert said["lines"] == b"one\n\ttwo\\x1b[31m\\xff\n", said
     assert len(said["long"]) <= 4096 and said["long"].startswith(b"1\n2\n3\n"), said
     assert said["long"].endswith(b"\n[cut]\n"), said
+    report = p.run("report", p.out).stdout
+    assert "\n  build said   one\n                       two\\x1b[31m\\xff\n  asked" in report, report
+    assert "\n  build said   1\n               2\n               3\n" in report, report
+    assert "\n  asked        printf 'one\\n\\ttwo\\033[31m\\377\\n'\n" in report, report
+    assert "x5c" not in report, report
+    markdown = p.run("report", "--markdown", p.out).stdout
+    eight = "&#160;" * 8
+    assert f"| build said | <code>one</code><br><code>{eight}two&#92;x1b&#91;31m&#92;xff</code> |" in markdown, markdown
 
 
 def test_the_hint_is_the_command_that_works(p):
@@ -344,6 +352,23 @@ def test_no_log(p):
     with tarfile.open(p.out) as tar:
         assert "attestation/build.log" not in tar.getnames()
     p.verify()
+    assert "not kept: built with --no-log" in p.run("report", p.out).stdout
+    p.build()
+    assert "--no-log" not in p.run("report", p.out).stdout
+
+
+def test_host_tools_are_reported(p):
+    p.spec("echo > out")
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as tool:
+        os.chmod(tool, 0o755)
+        os.mkdir(f"{tool}/bin", 0o755)
+        os.chmod(f"{tool}/bin", 0o755)
+        p.build("--host-tool", tool)
+        for form in ([], ["--markdown"]):
+            assert "host tool" in p.run("report", *form, p.out).stdout
+        assert f"\n  host tool    {tool}/bin\n" in p.run("report", p.out).stdout
+    p.build()
+    assert "host tool" not in p.run("report", p.out).stdout
 
 
 def test_redaction(p):
@@ -357,6 +382,40 @@ def test_redaction(p):
 def test_terminal_escapes(p):
     p.spec("printf '\\033[31mred\\n'; echo > out")
     assert "\033[31m" not in p.build().stderr
+
+
+def test_arguments_are_escaped(p):
+    """What a user, or whoever wrote the script, gives as a path cannot drive the terminal."""
+    p.spec("echo > out")
+    evil = f"{p.base}/a\033[31m\nb\r"
+    os.mkdir(evil)
+    for args in (["build", "--image", "host", "--dir", p.dir, "--output", evil],
+                 ["build", "--image", "host", "--dir", p.dir, "--output", f"{evil}/c/d"],
+                 ["build", "--image", "host", "--dir", p.dir, "--output", f"{evil}/."],
+                 ["build", "--image", "host", "--dir", p.dir, "--output", p.out, "--extract", f"{evil}/x/y"],
+                 ["build", "--image", "host", "--dir", p.dir, "--output", p.out, "--host-tool", evil],
+                 ["build", "--image", "host", "--dir", p.dir, "--output", p.out, "--host-tool", "a\033\nb"],
+                 ["build", "--image", "host", "--dir", evil + "/x", "--output", p.out],
+                 ["build", "--image", "host", "--dir", evil, "--output", p.out],
+                 ["build", "--image", "a\033\nb", "--dir", p.dir], ["build", "--backend", "a\033\nb"],
+                 ["build", "a\033\nb"], ["build", "--a\033\nb"],
+                 ["report", evil + "/x"], ["report", "--a\033\nb"], ["a\033\nb"],
+                 ["verify", "--root", evil + "/x", p.out], ["verify", evil + "/x"], ["verify", "--a\033\nb"]):
+        said = p.run(*args, expect=2)
+        text = said.stderr + said.stdout
+        assert "\033" not in text and "\r" not in text and "\nb" not in text, (args, text)
+
+
+def test_too_few_descriptors(p):
+    """Whatever runs out, the message does not blame the folders."""
+    p.spec("echo > out")
+    failed = 0
+    for limit in range(8, 40, 4):
+        done = subprocess.run(["prlimit", f"--nofile={limit}", "--", TOOL, "build", "--image", "host", "--dir",
+                               str(p.dir), "--output", str(p.out)], capture_output=True, text=True, timeout=120)
+        failed += done.returncode != 0
+        assert "open to others" not in done.stderr, (limit, done.stderr)
+    assert failed > 0
 
 
 # --- builds that fail ---

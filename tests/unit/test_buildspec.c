@@ -263,6 +263,13 @@ static void test_hostile_messages(void **state)
     assert_non_null(strstr(err.message, "\\x1b"));
     assert_int_equal(parse("{\"language\": \033[31m}", &spec, &err), TC_MALFORMED);
     assert_null(strchr(err.message, '\033'));
+    /* In our own words, not in those of the library's options. */
+    assert_int_equal(parse("{\"language\": \"a\\u0000b\"}", &spec, &err), TC_MALFORMED);
+    assert_non_null(strstr(err.message, "U+0000"));
+    assert_null(strstr(err.message, "JSON_"));
+    assert_int_equal(parse("{\"lang\\u0000uage\": \"a\"}", &spec, &err), TC_MALFORMED);
+    assert_non_null(strstr(err.message, "U+0000"));
+    assert_null(strstr(err.message, "JSON_"));
 }
 
 int main(void)

@@ -493,6 +493,38 @@ static void lfs_troubles_are_named(void **state)
     }
 }
 
+/* A changed work tree has no commit whose blobs could be looked at: what lies there
+ * is what gets built, and a pointer is not the file. */
+static void lfs_pointers_of_dirty_trees_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *command, *says;
+        tc_status status;
+    } shapes[] = {
+        {"printf more >>lib.c", "", TC_OK}, /* the content is there, the pointer is in the index */
+        {"git checkout -q -f -- data.bin; git show HEAD:data.bin >data.bin; printf more >>lib.c",
+         "data.bin is a git LFS pointer, and its object ", TC_UNAVAILABLE},
+        {"git show HEAD:data.bin >deep/other.bin; git add deep/other.bin",
+         "deep/other.bin is a git LFS pointer", TC_UNAVAILABLE},
+        {"git show HEAD:data.bin >untracked.bin; printf more >>lib.c", "run git lfs fetch, then git lfs checkout",
+         TC_UNAVAILABLE},
+        {"(git show HEAD:data.bin; echo more) >lib.c", "lib.c", TC_MALFORMED},
+        {"(git show HEAD:data.bin; head -c 2000 /dev/zero) >lib.c", "", TC_OK}, /* no pointer */
+        {"git show HEAD:data.bin >data.bin; rm -rf .git", "", TC_OK}, /* a plain folder */
+    };
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        char *folder = lab_folder();
+        struct tc_error err = {0};
+        make_lfs(folder);
+        lab_shell(folder, shapes[i].command);
+        tc_status status = try_pack(folder, true, &err);
+        if (status != shapes[i].status) fail_msg("shape %zu: %s", i, err.message);
+        if (status != TC_OK) assert_says(&err, shapes[i].says);
+        lab_remove(folder);
+    }
+}
+
 /* --- other shapes of repositories --- */
 
 static void worktrees_alternates_and_packs_work(void **state)
@@ -618,6 +650,7 @@ int main(void)
         cmocka_unit_test(missing_submodules_are_named_or_omitted),
         cmocka_unit_test(lfs_contents_come_along),
         cmocka_unit_test(lfs_troubles_are_named),
+        cmocka_unit_test(lfs_pointers_of_dirty_trees_are_refused),
         cmocka_unit_test(worktrees_alternates_and_packs_work),
         cmocka_unit_test(what_cannot_be_packed_is_named),
         cmocka_unit_test(files_that_change_while_read_are_refused),

@@ -1,4 +1,5 @@
 /* base: text and bounded bytes. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -46,6 +47,37 @@ static void test_utf8(void **state)
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_false(tc_is_utf8(span(bad[i])));
     assert_false(tc_is_utf8((struct tc_span){(const uint8_t *)"a\0b", 3}));
+}
+
+static void test_printable_again(void **state)
+{
+    (void)state;
+    char once[64], out[64];
+    const char *texts[] = {"\033[31m\n", "a\\b\xff", "plain"};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        (void)tc_printable(span(texts[i]), once, sizeof once);
+        assert_string_equal(tc_printable_again(span(once), out, sizeof out), once);
+    }
+    assert_string_equal(tc_printable_again(span("a\\b\033\n"), out, sizeof out), "a\\b\\x1b\\x0a");
+}
+
+/* What others chose may stand in any message. */
+static void test_messages_are_safe(void **state)
+{
+    (void)state;
+    struct tc_error err = {0};
+    (void)tc_fail(&err, TC_USAGE, "%s", "a\033[31m\nb\\x1b");
+    assert_string_equal(err.message, "a\\x1b[31m\\x0ab\\x1b");
+    (void)tc_wrap(&err, "%s", "\r");
+    assert_string_equal(err.message, "\\x0d: a\\x1b[31m\\x0ab\\x1b");
+    (void)tc_fail_errno(&err, TC_USAGE, ENOENT, "%s", "\xc2\x9b");
+    assert_string_equal(err.message, "\\xc2\\x9b: No such file or directory");
+    char long_text[2 * TC_ERROR_MAX];
+    memset(long_text, '\033', sizeof long_text - 1);
+    long_text[sizeof long_text - 1] = '\0';
+    (void)tc_fail(&err, TC_USAGE, "%s", long_text);
+    assert_null(strchr(err.message, '\033'));
+    assert_true(strlen(err.message) < TC_ERROR_MAX);
 }
 
 static void test_printable(void **state)
@@ -217,7 +249,8 @@ static void test_is_printable(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_hex),     cmocka_unit_test(test_utf8),   cmocka_unit_test(test_printable),
+        cmocka_unit_test(test_hex),     cmocka_unit_test(test_utf8),   cmocka_unit_test(test_printable), cmocka_unit_test(test_printable_again),
+        cmocka_unit_test(test_messages_are_safe),
         cmocka_unit_test(test_nearest), cmocka_unit_test(test_numbers), cmocka_unit_test(test_time),
         cmocka_unit_test(test_base64),  cmocka_unit_test(test_cursor), cmocka_unit_test(test_buf),
         cmocka_unit_test(test_is_printable),

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Hostile commands against the real stages, sandbox and local back end.
 
-    test_sandbox.py WORKER SANDBOX_RUN PROBE [unittest arguments]
+    test_sandbox.py WORKER SANDBOX_RUN PROBE OOM_WORKER [unittest arguments]
 
 Run by root it tests root and, in a mount namespace of its own with its own
 /etc/passwd and /etc/subuid, an ordinary user; run by an ordinary user, that one.
@@ -19,7 +19,7 @@ import tempfile
 import time
 import unittest
 
-WORKER, RUN, PROBE = (os.path.abspath(path) for path in sys.argv[1:4])
+WORKER, RUN, PROBE, OOM_WORKER = (os.path.abspath(path) for path in sys.argv[1:5])
 EXITED, SIGNALED, TIMEOUT, MEMORY, PROCESSES, KILLED, NOT_STARTED = range(1, 8)
 USER = 54321
 CGROUPS = [f"/sys/fs/cgroup/{name}" for name in ("memory", "pids")]
@@ -31,7 +31,7 @@ TOOLS = os.path.join(FOLDER, "tools", "bin")
 def set_up():
     os.chmod(FOLDER, 0o755)
     os.makedirs(TOOLS)
-    for path in (WORKER, RUN, PROBE):
+    for path in (WORKER, RUN, PROBE, OOM_WORKER):
         shutil.copy(path, TOOLS)
         os.chmod(os.path.join(TOOLS, os.path.basename(path)), 0o755)
     for name, text in (
@@ -51,6 +51,27 @@ def as_user(command):
     )
     return ["unshare", "--mount", "sh", "-c",
             f'{binds} && exec setpriv --reuid {USER} --regid {USER} --clear-groups "$@"', "sh"] + command
+
+
+# Run inside; a process's own files are its own.
+WALK = """
+import errno, os
+tried = 0
+for top, folders, files in os.walk('/proc'):
+    if top == '/proc':
+        folders[:] = [name for name in folders if not name.isdigit()]
+    for name in files:
+        path = os.path.join(top, name)
+        tried += 1
+        for flags in (os.O_WRONLY, os.O_RDWR):
+            try:
+                os.close(os.open(path, flags | os.O_NONBLOCK))
+                print('OPENED', path)
+            except OSError as error:
+                if path == '/proc/sys/kernel/shmmax':
+                    print(path, 'refused', errno.errorcode[error.errno])
+print('tried', tried)
+"""
 
 
 class Result:
@@ -174,14 +195,19 @@ class Sandbox:
         self.assertIn("\nbuild\n", "\n" + result.text)
 
     def test_read_only(self):
-        result = self.check_end(EXITED, "for f in / /usr /usr/bin /etc /dev /proc/sys/kernel/hostname "
-                                "/proc/sys/vm/overcommit_memory /proc/sys/user/max_user_namespaces "
-                                "/proc/sysrq-trigger /home /proc/sys/kernel/core_pattern; do "
-                                "if { test -d $f && : > $f/x; } 2>/dev/null; then echo WROTE $f; fi; "
-                                "if { test -f $f && echo 1 > $f; } 2>/dev/null; then echo WROTE $f; fi; done; "
+        result = self.check_end(EXITED, "for f in / /usr /usr/bin /etc /dev /home /proc; do "
+                                "if { : > $f/x; } 2>/dev/null; then echo WROTE $f; fi; done; test ! -e /sys/kernel; "
                                 "for d in /build /tmp /home/build /dev/shm; do : > $d/x; echo wrote $d; done")
         self.assertNotIn("WROTE", result.text)
         self.assertEqual(result.text.count("wrote"), 4, result)
+
+    def test_proc_is_read_only(self):
+        """Every file of /proc that is no process's own, by an open that would write."""
+        result = self.check_end(EXITED, f"python3 - <<'WALK'\n{WALK}\nWALK")
+        self.assertNotIn("OPENED", result.text, result)
+        tried = int(re.search(r"^tried (\d+)$", result.text, re.M).group(1))
+        self.assertGreater(tried, 200, result)
+        self.assertIn("/proc/sys/kernel/shmmax refused EROFS", result.text)
 
     def test_worker_is_out_of_reach(self):
         tool = os.path.join(TOOLS, os.path.basename(PROBE))
@@ -270,6 +296,28 @@ class Sandbox:
     def test_oom_score(self):
         result = self.check_end(EXITED, "cat /proc/self/oom_score_adj; echo -1 > /proc/self/oom_score_adj || echo kept")
         self.assertIn("kept", result.text)
+
+    def check_oom_refused(self, line, before=()):
+        done = subprocess.run([*before, *line], capture_output=True, text=True, errors="replace", timeout=300,
+                              check=False, env={**os.environ, "TC_TEST_DEBUG": "1"})
+        result = Result(done.stdout, done.stderr, done.returncode)
+        self.assertNotEqual(result.status, 0, result)
+        self.assertNotIn("RAN", result.text, result)
+        self.assertIn("withdraw itself from the OOM killer", result.text + result.errors)
+
+    def test_oom_score_can_be_lowered(self):
+        """A build that withdrew from the OOM killer would meet ENOMEM, which it could hide."""
+        line = self.command("echo RAN")
+        worker = os.path.join(TOOLS, os.path.basename(WORKER))
+        self.check_oom_refused([os.path.join(TOOLS, os.path.basename(OOM_WORKER)) if word == worker else word
+                                for word in line])
+
+    def test_oom_score_is_low(self):
+        """The same where the machine lets root (CAP_SYS_RESOURCE) start it with a low one."""
+        low = ["sh", "-c", 'echo -500 > /proc/self/oom_score_adj && exec "$@"', "sh"]
+        if subprocess.run([*low, "true"], check=False, capture_output=True).returncode != 0:
+            self.skipTest("nobody may lower oom_score_adj here; test_oom_score_can_be_lowered stands in")
+        self.check_oom_refused(self.command("echo RAN"), low)
 
     def test_timeout(self):
         self.check_end(TIMEOUT, "sleep 1000 || true; exit 0", timeout=1)
@@ -432,6 +480,6 @@ def remove_group(path):
 if __name__ == "__main__":
     set_up()
     try:
-        unittest.main(argv=[sys.argv[0]] + sys.argv[4:], verbosity=2)
+        unittest.main(argv=[sys.argv[0]] + sys.argv[5:], verbosity=2)
     finally:
         shutil.rmtree(FOLDER, ignore_errors=True)
