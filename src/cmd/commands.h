@@ -8,5 +8,12 @@ enum tc_exit { TC_EXIT_YES = 0, TC_EXIT_NO = 1, TC_EXIT_UNDECIDED = 2 };
 int tc_cmd_build(int argc, char **argv);
 int tc_cmd_verify(int argc, char **argv);
 int tc_cmd_report(int argc, char **argv);
+int tc_cmd_image(int argc, char **argv);
+
+/* Of `image`: argv[0] is the verb. */
+int tc_cmd_image_inspect(int argc, char **argv);
+int tc_cmd_image_measure(int argc, char **argv);
+int tc_cmd_image_sign(int argc, char **argv);
+int tc_cmd_image_assemble(int argc, char **argv);
 
 #endif

@@ -15,11 +15,12 @@ static const struct {
     {"build", tc_cmd_build, "one attested build"},
     {"verify", tc_cmd_verify, "judge a bundle, offline"},
     {"report", tc_cmd_report, "show what a bundle says, trusting nothing"},
+    {"image", tc_cmd_image, "enclave images: inspect, measure, sign, assemble"},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
 /* Of the contract, and not in this version: named, so that a script is told. */
-static const char *const later[] = {"attestation", "image", "challenge", "tally",
+static const char *const later[] = {"attestation", "challenge", "tally",
                                     "init",        "doctor", NULL};
 
 static void print_usage(FILE *out)
