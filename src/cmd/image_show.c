@@ -70,7 +70,9 @@ static void name_of(const X509_NAME *name, char out[NAME_MAX_SHOWN])
     char *bytes = NULL;
     BIO *memory TC_CLEANUP(bio_free) = BIO_new(BIO_s_mem());
     out[0] = '\0';
-    if (!memory || X509_NAME_print_ex(memory, name, 0, XN_FLAG_RFC2253) < 0) return;
+    /* UTF-8 as it is; what does not belong on a terminal is escaped below. */
+    const unsigned long flags = XN_FLAG_RFC2253 & ~(unsigned long)ASN1_STRFLGS_ESC_MSB;
+    if (!memory || X509_NAME_print_ex(memory, name, 0, flags) < 0) return;
     long size = BIO_get_mem_data(memory, &bytes);
     if (size > 0)
         (void)tc_printable((struct tc_span){(const uint8_t *)bytes, (size_t)size}, out,
