@@ -52,13 +52,6 @@ static tc_status take_key(struct tc_cursor *cursor, struct tc_cbor_map *map, con
     return TC_OK;
 }
 
-static tc_status end_map(struct tc_cursor *cursor, struct tc_cbor_map *map, struct tc_error *err)
-{
-    bool more = false;
-    TC_TRY(tc_cbor_map_next(cursor, map, &more, err));
-    return more ? tc_fail(err, TC_MALFORMED, "%s: a key too many", map->what) : TC_OK;
-}
-
 /* An array of integers below 256, appended to buf. */
 static tc_status take_bytes(struct tc_cursor *cursor, const char *what, struct tc_buf *buf,
                             struct tc_error *err)
@@ -188,7 +181,6 @@ static tc_status decode_payload(struct tc_span payload, struct tc_sha384 *ret_pc
     if (value.size != TC_SHA384_SIZE)
         return tc_fail(err, TC_MALFORMED, "%s has %zu bytes; expected %d", what, value.size,
                        TC_SHA384_SIZE);
-    TC_TRY(end_map(&cursor, &map, err));
     TC_TRY(tc_cbor_end(&cursor, what, err));
     memcpy(ret_pcr0->bytes, value.data, TC_SHA384_SIZE);
     return TC_OK;
@@ -209,7 +201,6 @@ static tc_status decode(struct tc_span section, struct tc_eifsig *signature, str
     TC_TRY(take_bytes(&cursor, "the image's signing certificate", &pem, err));
     TC_TRY(take_key(&cursor, &map, "signature", err));
     TC_TRY(take_bytes(&cursor, "the image's signature", &signature->message, err));
-    TC_TRY(end_map(&cursor, &map, err));
     TC_TRY(tc_cbor_end(&cursor, what, err));
     TC_TRY(decode_pem(tc_buf_span(&pem), &signature->certificate, err));
     TC_TRY(read_certificate(signature, err));

@@ -340,6 +340,8 @@ static void test_certificate_form(void **state)
     with_pem(part(pem, 0, 28 + 65), tc_span_of_text(end), none);            /* cut off */
     with_pem(tc_span_of_text(begin), tc_span_of_text(end), none);
     with_pem(tc_span_of_text(begin), tc_span_of_text("AAAA\n"), tc_span_of_text(end));
+    with_pem(tc_span_of_text("-----BEGIN CERTIFICATE____-\n"), part(pem, 28, 9999), none);
+    with_pem(part(pem, 0, strlen(pem) - 26), tc_span_of_text("-----END CERTIFICATE____-\n"), none);
     with_pem(none, none, none);
     char bare[4096]; /* the last newline may be missing */
     (void)snprintf(bare, sizeof bare, "%.*s", (int)strlen(pem) - 1, pem);
