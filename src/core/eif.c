@@ -11,9 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <zlib.h>
-
 #include "base/cleanup.h"
+#include "core/crc32.h"
 #include "core/json.h"
 
 enum { FLAG_AARCH64 = 1, MAGIC_SIZE = 2 };
@@ -370,7 +369,7 @@ static void add_crc(struct tc_eif_reader *reader, struct tc_span bytes)
         size_t left = reader->at < TC_EIF_CRC_AT ? TC_EIF_CRC_AT - (size_t)reader->at : 0;
         if (bytes.size > left) bytes.size = left;
     }
-    reader->crc = (uint32_t)crc32_z(reader->crc, bytes.data, bytes.size);
+    reader->crc = tc_crc32(reader->crc, bytes.data, bytes.size);
 }
 
 tc_status tc_eif_reader_add(struct tc_eif_reader *reader, struct tc_span bytes,
