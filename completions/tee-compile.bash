@@ -6,7 +6,7 @@ _tee_compile() {
             mapfile -t COMPREPLY < <(compgen -d -- "$word")
             return
             ;;
-        --output | --detached | --artifact | --root)
+        --output | --detached | --artifact | --root | --key | --cert | --kernel | --ramdisk | --metadata | -o)
             mapfile -t COMPREPLY < <(compgen -f -- "$word")
             return
             ;;
@@ -20,7 +20,20 @@ _tee_compile() {
         verify) words='--artifact --source --commit --nonce --max-age --root --allow-unmeasured
             --allow-debug --extract --json --help' ;;
         report) words='--json --markdown --help' ;;
-        *) words='build verify report --help --version' ;;
+        image)
+            case ${COMP_WORDS[2]} in
+                inspect) words='--json --help' ;;
+                measure) words='--cert --json --help' ;;
+                sign) words='--key --cert --output --replace --json --help' ;;
+                assemble) words='--kernel --cmdline --ramdisk --metadata --output --json --help' ;;
+                *) words='inspect measure sign assemble --help' ;;
+            esac
+            if [[ $COMP_CWORD -eq 2 ]]; then
+                mapfile -t COMPREPLY < <(compgen -W 'inspect measure sign assemble --help' -- "$word")
+                return
+            fi
+            ;;
+        *) words='build verify report image --help --version' ;;
     esac
     if [[ $COMP_CWORD -gt 1 && $word != -* && ${COMP_WORDS[1]} != build ]]; then
         mapfile -t COMPREPLY < <(compgen -f -- "$word")

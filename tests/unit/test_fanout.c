@@ -16,7 +16,7 @@
 #include "base/cleanup.h"
 #include "os/fanout.h"
 
-enum { LANES = 4, LARGE = (5 << 20) + 12345 };
+enum { LANES = 4, LARGE = (21 << 18) + 12345 };
 
 struct lane {
     uint64_t sum;
@@ -65,7 +65,7 @@ static void start(struct lane lanes[LANES], struct tc_fanout_lane out[LANES])
 static void test_everybody_gets_everything(void **state)
 {
     (void)state;
-    static const size_t sizes[] = {0, 1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 2 << 20, LARGE};
+    static const size_t sizes[] = {0, 1, (1 << 18) - 1, 1 << 18, (1 << 18) + 1, 2 << 18, LARGE};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         for (size_t count = 1; count <= LANES; count++) {
             struct lane lanes[LANES];
