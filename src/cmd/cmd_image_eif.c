@@ -170,8 +170,7 @@ static tc_status show(const struct request *request, bool everything, bool *ret_
     TC_AUTO_BUF struct tc_buf certificate = {0};
     TC_AUTO_CLOSE int fd = -1;
     TC_AUTO_IMAGE_FACTS struct tc_image_facts facts = {0};
-    if (request->certificate)
-        TC_TRY(tc_read_certificate(request->certificate, &certificate, err));
+    if (request->certificate) TC_TRY(tc_read_certificate(request->certificate, &certificate, err));
     TC_TRY(open_image(request->file, &fd, err));
     tc_status status = tc_image_read(fd, request->file, everything, &facts, err);
     if (status == TC_MALFORMED && request->json) {
@@ -322,21 +321,23 @@ int tc_cmd_image_assemble(int argc, char **argv)
                                             {NULL, 0, NULL, 0}};
     struct request request = {
         .verb = "assemble",
-        .usage = "usage: tee-compile image assemble --kernel FILE --cmdline TEXT --ramdisk FILE...\n"
-                 "           -o OUT [option]...\n"
-                 "  --kernel FILE    a bzImage for x86_64\n"
-                 "  --cmdline TEXT   the kernel's command line, printable ASCII\n"
-                 "  --ramdisk FILE   an initramfs archive; repeated, in this order\n"
-                 "  --metadata FILE  a JSON object; a minimal one by default\n"
-                 "  -o, --output OUT the image\n"
-                 "  --json           one JSON object on stdout\n"};
+        .usage =
+            "usage: tee-compile image assemble --kernel FILE --cmdline TEXT --ramdisk FILE...\n"
+            "           -o OUT [option]...\n"
+            "  --kernel FILE    a bzImage for x86_64\n"
+            "  --cmdline TEXT   the kernel's command line, printable ASCII\n"
+            "  --ramdisk FILE   an initramfs archive; repeated, in this order\n"
+            "  --metadata FILE  a JSON object; a minimal one by default\n"
+            "  -o, --output OUT the image\n"
+            "  --json           one JSON object on stdout\n"};
     struct tc_error err = {0};
     struct tc_image_facts facts = {0};
     tc_status status = parse(argc, argv, "o:", options, false, &request, &err);
     if (status == TC_OK && request.help) return help(&request);
     if (status == TC_OK) status = need(request.parts.kernel, "--kernel", &err);
     if (status == TC_OK) status = need(request.parts.cmdline, "--cmdline", &err);
-    if (status == TC_OK && request.parts.ramdisks_count == 0) status = need(NULL, "--ramdisk", &err);
+    if (status == TC_OK && request.parts.ramdisks_count == 0)
+        status = need(NULL, "--ramdisk", &err);
     if (status == TC_OK) status = need(request.output, "--output", &err);
     if (status != TC_OK) return fail(&request, &err, true);
     if (tc_image_assemble(&request.parts, request.output, &facts, &err) != TC_OK)

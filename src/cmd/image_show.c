@@ -49,8 +49,8 @@ static void x509_free(X509 **certificate)
     X509_free(*certificate);
 }
 
-static void add_check(struct view *view, const char *name, const char *result,
-                      const char *expected, const char *seen)
+static void add_check(struct view *view, const char *name, const char *result, const char *expected,
+                      const char *seen)
 {
     struct check *check = &view->checks[view->checks_count++];
     check->name = name;
@@ -157,8 +157,7 @@ static void print_foreign(FILE *stream, const char *label, struct tc_span text)
 {
     size_t room = 4 * text.size + 1;
     char *shown = malloc(room);
-    if (shown)
-        (void)fprintf(stream, "  %-12s %s\n", label, tc_printable(text, shown, room));
+    if (shown) (void)fprintf(stream, "  %-12s %s\n", label, tc_printable(text, shown, room));
     free(shown);
 }
 
@@ -197,8 +196,7 @@ static void print_everything(FILE *stream, const struct tc_image_facts *facts,
     if (!view->have_certificate) return;
     tc_print_field(stream, "signed by", view->subject);
     tc_print_field(stream, "issued by", view->issuer);
-    tc_print_field(stream, "algorithm",
-                   tc_cose_algorithm_name(facts->signature.sign1.algorithm));
+    tc_print_field(stream, "algorithm", tc_cose_algorithm_name(facts->signature.sign1.algorithm));
     print_time(stream, "valid from", facts->signature.not_before);
     print_time(stream, "valid until", facts->signature.not_after);
     tc_print_field_hex(stream, "certificate", view->fingerprint.bytes, TC_SHA256_SIZE);
@@ -331,8 +329,8 @@ tc_status tc_image_show_malformed(FILE *stream, const struct tc_error *reason, s
 {
     TC_AUTO_BUF struct tc_buf buf = tc_buf_new(4 * TC_ERROR_MAX);
     struct tc_jsonw w = tc_jsonw_new(&buf);
-    struct check check = {"format", "fail", "an enclave image of version 4, without gaps or leftovers",
-                          ""};
+    struct check check = {"format", "fail",
+                          "an enclave image of version 4, without gaps or leftovers", ""};
     memcpy(check.seen, reason->message, sizeof check.seen);
     tc_jsonw_object(&w, NULL);
     tc_jsonw_text(&w, "verdict", "refused");

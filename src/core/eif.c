@@ -49,8 +49,8 @@ struct tc_eif_reader {
     struct tc_eif_header header;
     struct tc_eif_section section;
     size_t sections_done;
-    uint64_t ramdisk_bytes;     /* of the ramdisks before the one at hand */
-    uint8_t first[MAGIC_SIZE];  /* of the ramdisk at hand */
+    uint64_t ramdisk_bytes;    /* of the ramdisks before the one at hand */
+    uint8_t first[MAGIC_SIZE]; /* of the ramdisk at hand */
     size_t first_size;
     struct tc_buf metadata;
 };
@@ -220,17 +220,18 @@ static tc_status end_section_header(struct tc_eif_reader *reader, struct tc_erro
                        "metadata, ramdisks and at most one signature, in this order",
                        index, count, (unsigned)kind, tc_eif_kind_name((enum tc_eif_kind)kind));
     if (flags != 0)
-        return tc_fail(err, TC_MALFORMED,
-                       "the image's section %zu has flags 0x%04x; expected 0", index,
-                       (unsigned)flags);
+        return tc_fail(err, TC_MALFORMED, "the image's section %zu has flags 0x%04x; expected 0",
+                       index, (unsigned)flags);
     if (size != reader->header.sizes[index])
         return tc_fail(err, TC_MALFORMED,
                        "the image's section %zu says %llu bytes, and the header's table %llu",
                        index, (unsigned long long)size,
                        (unsigned long long)reader->header.sizes[index]);
-    struct tc_eif_section section = {.kind = (enum tc_eif_kind)kind, .index = index,
+    struct tc_eif_section section = {.kind = (enum tc_eif_kind)kind,
+                                     .index = index,
                                      .ramdisk = kind == TC_EIF_RAMDISK ? index - 3 : 0,
-                                     .offset = reader->at, .size = size};
+                                     .offset = reader->at,
+                                     .size = size};
     TC_TRY(check_size(&section, err));
     reader->section = section;
     reader->first_size = 0;
@@ -336,7 +337,8 @@ static tc_status take(struct tc_eif_reader *reader, struct tc_span bytes, struct
     case STATE_DONE:
         break;
     }
-    return tc_fail(err, TC_MALFORMED, "the image has bytes after its last section, which ends at %llu",
+    return tc_fail(err, TC_MALFORMED,
+                   "the image has bytes after its last section, which ends at %llu",
                    (unsigned long long)reader->header.file_size);
 }
 

@@ -92,7 +92,7 @@ enum tc_eif_crc { TC_EIF_CRC_CHECKED, TC_EIF_CRC_IGNORED };
 
 struct tc_eif_reader;
 struct tc_eif_reader *tc_eif_reader_new(const struct tc_eif_handler *handler, enum tc_eif_crc crc)
-    TC_MUST_USE; /* NULL: no memory */
+    TC_MUST_USE;                                       /* NULL: no memory */
 void tc_eif_reader_free(struct tc_eif_reader *reader); /* accepts NULL */
 /* TC_MALFORMED as soon as a rule is broken. */
 tc_status tc_eif_reader_add(struct tc_eif_reader *reader, struct tc_span bytes,

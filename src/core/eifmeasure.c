@@ -15,17 +15,16 @@ struct tc_eifmeasure {
 
 struct tc_eifmeasure *tc_eifmeasure_new(unsigned which)
 {
-    TC_AUTO_EIFMEASURE struct tc_eifmeasure *measure = calloc(1, sizeof *measure);
+    struct tc_eifmeasure *measure = calloc(1, sizeof *measure);
     if (!measure) return NULL;
-    if (which & TC_EIFMEASURE_BOOT) {
-        measure->image = tc_hash_new(TC_HASH_SHA384);
-        if (!measure->image) return NULL;
+    bool boot = (which & TC_EIFMEASURE_BOOT) != 0, rest = (which & TC_EIFMEASURE_REST) != 0;
+    if (boot) measure->image = tc_hash_new(TC_HASH_SHA384);
+    if (rest) measure->rest = tc_hash_new(TC_HASH_SHA384);
+    if ((boot && !measure->image) || (rest && !measure->rest)) {
+        tc_eifmeasure_free(measure);
+        return NULL;
     }
-    if (which & TC_EIFMEASURE_REST) {
-        measure->rest = tc_hash_new(TC_HASH_SHA384);
-        if (!measure->rest) return NULL;
-    }
-    return TC_TAKE(measure);
+    return measure;
 }
 
 void tc_eifmeasure_free(struct tc_eifmeasure *measure)

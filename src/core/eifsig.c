@@ -119,8 +119,7 @@ static void encode_pem(struct tc_span der, struct tc_buf *pem)
 
 /* The certificate as libcrypto reads it, if it reads exactly these bytes: PCR8 is
  * the digest of what it writes. */
-static tc_status parse_certificate(struct tc_span der, X509 **ret_certificate,
-                                   struct tc_error *err)
+static tc_status parse_certificate(struct tc_span der, X509 **ret_certificate, struct tc_error *err)
 {
     const uint8_t *next = der.data;
     X509 *certificate TC_CLEANUP(x509_free) = d2i_X509(NULL, &next, (long)der.size);

@@ -20,13 +20,13 @@
 enum { TC_EIFSIG_CERTIFICATE_MAX = 12288 }; /* bytes of the PEM text */
 
 struct tc_eifsig {
-    struct tc_buf certificate; /* DER */
-    struct tc_buf message;     /* COSE_Sign1 */
-    struct tc_cose_sign1 sign1; /* borrows from message */
-    struct tc_sha384 pcr0;     /* that is signed */
-    struct tc_sha384 pcr8;     /* that the certificate gives */
+    struct tc_buf certificate;     /* DER */
+    struct tc_buf message;         /* COSE_Sign1 */
+    struct tc_cose_sign1 sign1;    /* borrows from message */
+    struct tc_sha384 pcr0;         /* that is signed */
+    struct tc_sha384 pcr8;         /* that the certificate gives */
     int64_t not_before, not_after; /* of the certificate, both inclusive */
-    EVP_PKEY *key;             /* of the certificate */
+    EVP_PKEY *key;                 /* of the certificate */
 };
 #define TC_AUTO_EIFSIG TC_CLEANUP(tc_eifsig_free)
 

@@ -109,7 +109,8 @@ static tc_status copy_part(struct making *making, enum tc_eif_kind kind, const s
         ssize_t got = read(part->fd, piece, left < PIECE ? (size_t)left : PIECE);
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot read %s", part->path);
-        if (got == 0) return tc_fail(err, TC_REFUSED, "%s became shorter while it was read", part->path);
+        if (got == 0)
+            return tc_fail(err, TC_REFUSED, "%s became shorter while it was read", part->path);
         if (add_data(making, (struct tc_span){piece, (size_t)got}, err) != TC_OK)
             return tc_wrap(err, "%s", part->path);
         left -= (uint64_t)got;
@@ -268,10 +269,11 @@ static tc_status check_validity(struct tc_span section, int64_t now, struct tc_e
     char from[TC_TIME_TEXT_SIZE], until[TC_TIME_TEXT_SIZE];
     tc_format_time(signature.not_before, from);
     tc_format_time(signature.not_after, until);
-    return tc_fail(err, TC_REFUSED,
-                   "the certificate is valid from %s until %s, and not now: an image signed with it "
-                   "would not start",
-                   from, until);
+    return tc_fail(
+        err, TC_REFUSED,
+        "the certificate is valid from %s until %s, and not now: an image signed with it "
+        "would not start",
+        from, until);
 }
 
 tc_status tc_image_sign(int fd, const char *what, const struct tc_image_signer *signer,

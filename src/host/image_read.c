@@ -139,8 +139,7 @@ static tc_status prepare(struct reading *reading, bool with_digests, struct tc_e
     reading->rest_reader = tc_eif_reader_new(&rest, TC_EIF_CRC_IGNORED);
     if (with_digests) reading->digest_reader = tc_eif_reader_new(&digests, TC_EIF_CRC_IGNORED);
     if (!reading->boot || !reading->rest || !reading->hash || !reading->facts_reader ||
-        !reading->boot_reader || !reading->rest_reader ||
-        (with_digests && !reading->digest_reader))
+        !reading->boot_reader || !reading->rest_reader || (with_digests && !reading->digest_reader))
         return tc_fail(err, TC_SYSTEM, "out of memory to read an image");
     return TC_OK;
 }
@@ -184,8 +183,8 @@ static tc_status judge_signature(struct tc_image_facts *facts, struct tc_error *
     return status;
 }
 
-static tc_status read_all(int fd, const char *what, bool with_digests,
-                          struct tc_image_facts *facts, struct tc_error *err)
+static tc_status read_all(int fd, const char *what, bool with_digests, struct tc_image_facts *facts,
+                          struct tc_error *err)
 {
     struct reading reading TC_CLEANUP(reading_done) = {.facts = facts};
     TC_TRY(prepare(&reading, with_digests, err));

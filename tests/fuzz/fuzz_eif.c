@@ -149,7 +149,8 @@ static void made_done(struct made *made)
 
 static struct made made_new(unsigned which)
 {
-    struct made made = {.log = tc_buf_new(2 * IMAGE_MAX), .image = tc_buf_new(2 * IMAGE_MAX),
+    struct made made = {.log = tc_buf_new(2 * IMAGE_MAX),
+                        .image = tc_buf_new(2 * IMAGE_MAX),
                         .measure = tc_eifmeasure_new(which)};
     FUZZ_CHECK(made.measure);
     return made;

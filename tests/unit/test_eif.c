@@ -164,12 +164,12 @@ static void test_header_rules(void **state)
         {26, 2, 0, "0 sections"},
         {26, 2, 33, "33 sections"},
         {26, 2, 65535, "65535 sections"},
-        {26, 2, 4, "slot 4 of its table is set"},       /* offset and size of a fifth left */
+        {26, 2, 4, "slot 4 of its table is set"},      /* offset and size of a fifth left */
         {26, 2, 6, "section 5 is at 0; expected 644"}, /* a sixth without any */
         {28 + 8 * 31, 8, 1, "slot 31 of its table is set"},
         {284 + 8 * 31, 8, 1, "slot 31 of its table is set"},
-        {28, 8, 549, "section 0 is at 549"},                /* gap */
-        {28, 8, 547, "section 0 is at 547"},                /* overlap with the header */
+        {28, 8, 549, "section 0 is at 549"}, /* gap */
+        {28, 8, 547, "section 0 is at 547"}, /* overlap with the header */
         {28 + 8, 8, 567, "section 1 is at 567; expected 566"},
         {28 + 8, 8, 565, "section 1 is at 565; expected 566"},
         {28 + 8, 8, 548, "section 1 is at 548; expected 566"}, /* the kernel again */
@@ -228,7 +228,8 @@ static void test_order(void **state)
                            signature = {4, TEXT("s")};
 #define REFUSED(words, ...)                                                                        \
     refuse_pieces((const struct eif_piece[]){__VA_ARGS__},                                         \
-                  sizeof((const struct eif_piece[]){__VA_ARGS__}) / sizeof(struct eif_piece), words)
+                  sizeof((const struct eif_piece[]){__VA_ARGS__}) / sizeof(struct eif_piece),      \
+                  words)
     REFUSED("section 1 of 5 has kind 1 (kernel)", kernel, kernel, cmdline, metadata, ramdisk);
     REFUSED("section 2 of 5 has kind 2 (cmdline)", kernel, cmdline, cmdline, metadata, ramdisk);
     REFUSED("section 3 of 5 has kind 5 (metadata)", kernel, cmdline, metadata, metadata, ramdisk);
@@ -250,8 +251,8 @@ static void test_order(void **state)
 
 static void with_section(size_t index, struct tc_span data, const char *words)
 {
-    struct eif_piece pieces[] = {{1, TEXT("K")},    {2, TEXT("c")}, {5, TEXT("{}")},
-                                 {3, TEXT("0707")}, {4, TEXT("s")}};
+    struct eif_piece pieces[] = {
+        {1, TEXT("K")}, {2, TEXT("c")}, {5, TEXT("{}")}, {3, TEXT("0707")}, {4, TEXT("s")}};
     pieces[index].data = data;
     TC_AUTO_BUF struct tc_buf image = eif_sample_of(pieces, 5);
     if (words)
@@ -285,8 +286,8 @@ static void test_caps(void **state)
 static void test_metadata(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"[]", "1", "\"a\"", "null", "{", "{}x", "{\"a\":1,\"a\":2}",
-                                      "{\"a\":\"\xff\"}"};
+    static const char *const bad[] = {
+        "[]", "1", "\"a\"", "null", "{", "{}x", "{\"a\":1,\"a\":2}", "{\"a\":\"\xff\"}"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         with_section(2, TEXT(bad[i]), "metadata");
     with_section(2, TEXT(" {\"a\":[1,{\"b\":null}]}\n"), NULL);
@@ -340,7 +341,8 @@ static void test_alignment(void **state)
     const struct tc_span none = TEXT("");
     assert_int_equal(warnings_of(TEXT("0707"), TEXT("0707"), none), 0);
     assert_int_equal(warnings_of(TEXT("07071"), TEXT("0707"), none), TC_EIF_WARNING_UNALIGNED);
-    assert_int_equal(warnings_of(TEXT("\x1f\x8b..."), TEXT("0707"), none), TC_EIF_WARNING_UNALIGNED);
+    assert_int_equal(warnings_of(TEXT("\x1f\x8b..."), TEXT("0707"), none),
+                     TC_EIF_WARNING_UNALIGNED);
     assert_int_equal(warnings_of(TEXT("07071"), TEXT("\x1f\x8b"), none), 0);
     assert_int_equal(warnings_of(TEXT("07071"), TEXT("\x28\xb5"), none), 0);
     assert_int_equal(warnings_of(TEXT("07071"), TEXT("\x1f"), none), TC_EIF_WARNING_UNALIGNED);
@@ -353,8 +355,8 @@ static void test_alignment(void **state)
 static tc_status write_image(const struct eif_piece *pieces, size_t count, bool aarch64,
                              struct tc_buf *image, struct tc_error *err)
 {
-    struct tc_eif_header header = {.aarch64 = aarch64, .default_memory = 1 << 30,
-                                   .default_cpus = 2, .sections_count = count};
+    struct tc_eif_header header = {
+        .aarch64 = aarch64, .default_memory = 1 << 30, .default_cpus = 2, .sections_count = count};
     for (size_t i = 0; i < count && i < TC_EIF_SECTIONS_MAX; i++)
         header.sizes[i] = pieces[i].data.size;
     struct tc_eif_writer *writer = NULL;
@@ -378,7 +380,7 @@ static tc_status write_image(const struct eif_piece *pieces, size_t count, bool 
 static void test_writer(void **state)
 {
     (void)state;
-    struct eif_piece pieces[] = {{1, TEXT("K")},      {2, TEXT("")},    {5, TEXT("{}")},
+    struct eif_piece pieces[] = {{1, TEXT("K")},       {2, TEXT("")},   {5, TEXT("{}")},
                                  {3, TEXT("0707...")}, {3, TEXT("BZ")}, {4, TEXT("s")}};
     for (int aarch64 = 0; aarch64 < 2; aarch64++) {
         TC_AUTO_BUF struct tc_buf by_hand = eif_sample_of(pieces, 6);
@@ -389,8 +391,8 @@ static void test_writer(void **state)
         if (write_image(pieces, 6, aarch64, &written, &err) != TC_OK) fail_msg("%s", err.message);
         assert_true(tc_span_equal(tc_buf_span(&written), tc_buf_span(&by_hand)));
         struct seen seen = {.text = tc_buf_new(65536)};
-        assert_int_equal(
-            read_image(tc_buf_span(&written), 3, TC_EIF_CRC_CHECKED, &seen, &err), TC_OK);
+        assert_int_equal(read_image(tc_buf_span(&written), 3, TC_EIF_CRC_CHECKED, &seen, &err),
+                         TC_OK);
         assert_int_equal(seen.header.aarch64, aarch64);
         tc_buf_free(&seen.text);
     }
@@ -491,17 +493,17 @@ static void assert_pcr(const struct tc_sha384 *pcr, const char *expected)
     assert_string_equal(hex, expected);
 }
 
-#define SAMPLE_PCR0 \
-    "92f2dd501dfe35fb16074afdd94123c97dcf450e125cc296" \
+#define SAMPLE_PCR0                                                                                \
+    "92f2dd501dfe35fb16074afdd94123c97dcf450e125cc296"                                             \
     "203a0d2256c2c78268f3682036ba38ffb1482170550752da"
-#define SAMPLE_PCR1 \
-    "eed0b1c3ae0dcd8e97bf2f9a0366338c35a1b6d448b52c05" \
+#define SAMPLE_PCR1                                                                                \
+    "eed0b1c3ae0dcd8e97bf2f9a0366338c35a1b6d448b52c05"                                             \
     "70a8ad428f1d9bb1cc8632ad620a76c3e750e8c070b1cbfa"
-#define SAMPLE_PCR2 \
-    "2db114e1705923b9d47d5f1d2639e46722504a4b1d131000" \
+#define SAMPLE_PCR2                                                                                \
+    "2db114e1705923b9d47d5f1d2639e46722504a4b1d131000"                                             \
     "7c3fecb66fcd660337be4cfe0c29d06efafab38f3dc43973"
-#define EMPTY_PCR2 \
-    "21b9efbc184807662e966d34f390821309eeac6802309798" \
+#define EMPTY_PCR2                                                                                 \
+    "21b9efbc184807662e966d34f390821309eeac6802309798"                                             \
     "826296bf3e8bec7c10edb30948c90ba67310f7b964fc500a"
 
 static void test_measure(void **state)

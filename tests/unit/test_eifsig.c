@@ -26,9 +26,10 @@ struct kind {
     struct tc_buf der;
     char pem[4096];
 };
-static struct kind kinds[] = {{.group = "P-384", .digest = "SHA384", .algorithm = -35, .scalar_size = 48},
-                              {.group = "P-256", .digest = "SHA256", .algorithm = -7, .scalar_size = 32},
-                              {.group = "P-521", .digest = "SHA512", .algorithm = -36, .scalar_size = 66}};
+static struct kind kinds[] = {
+    {.group = "P-384", .digest = "SHA384", .algorithm = -35, .scalar_size = 48},
+    {.group = "P-256", .digest = "SHA256", .algorithm = -7, .scalar_size = 32},
+    {.group = "P-521", .digest = "SHA512", .algorithm = -36, .scalar_size = 66}};
 enum { KINDS = 3 };
 
 static struct tc_sha384 register_value(void)
@@ -91,9 +92,9 @@ struct recipe {
     const char *pem;         /* NULL: the kind's */
     int64_t algorithm;       /* 0: the kind's */
     uint64_t index;
-    size_t value_size; /* 0: 48 */
+    size_t value_size;                                          /* 0: 48 */
     const char *first_key, *second_key, *index_key, *value_key; /* NULL: right */
-    size_t count;      /* elements; 0: one */
+    size_t count;                                               /* elements; 0: one */
     bool swap, tag, byte_string, big_integer, extra_key, extra_payload_key, trailing,
         trailing_payload, unprotected, long_head, break_signature, cut_signature;
 };
@@ -140,7 +141,8 @@ static void sign(const struct kind *kind, struct tc_span header, struct tc_span 
     EVP_MD_CTX *context = EVP_MD_CTX_new();
     uint8_t der[160];
     size_t size = sizeof der;
-    assert_int_equal(EVP_DigestSignInit_ex(context, NULL, kind->digest, NULL, NULL, kind->key, NULL), 1);
+    assert_int_equal(
+        EVP_DigestSignInit_ex(context, NULL, kind->digest, NULL, NULL, kind->key, NULL), 1);
     assert_int_equal(EVP_DigestSign(context, der, &size, covered.data, covered.size), 1);
     EVP_MD_CTX_free(context);
     const uint8_t *next = der;
@@ -276,7 +278,8 @@ static void test_form(void **state)
 {
     (void)state;
     const struct kind *kind = &kinds[0];
-#define BREAK(words, ...) assert_judged(&(struct recipe){.kind = kind, __VA_ARGS__}, TC_MALFORMED, words)
+#define BREAK(words, ...)                                                                          \
+    assert_judged(&(struct recipe){.kind = kind, __VA_ARGS__}, TC_MALFORMED, words)
     BREAK("has 2 signatures", .count = 2);
     BREAK("expected the key \"signing_certificate\"", .swap = true);
     BREAK("expected the key \"signing_certificate\"", .first_key = "signing_certificatE");
@@ -324,7 +327,8 @@ static void with_pem(struct tc_span first, struct tc_span second, struct tc_span
 static void test_certificate_form(void **state)
 {
     (void)state;
-    static const char begin[] = "-----BEGIN CERTIFICATE-----\n", end[] = "-----END CERTIFICATE-----\n";
+    static const char begin[] = "-----BEGIN CERTIFICATE-----\n",
+                      end[] = "-----END CERTIFICATE-----\n";
     const struct tc_span none = tc_span_of_text("");
     const char *pem = kinds[0].pem;
     struct tc_span whole = tc_span_of_text(pem), other = tc_span_of_text(kinds[1].pem);
@@ -392,10 +396,12 @@ static void test_create_refuses(void **state)
     struct tc_sha384 pcr0 = register_value();
     struct tc_error err = {0};
     assert_int_equal(
-        tc_eifsig_create(tc_buf_span(&kinds[0].der), kinds[1].key, &pcr0, &section, &err), TC_REFUSED);
+        tc_eifsig_create(tc_buf_span(&kinds[0].der), kinds[1].key, &pcr0, &section, &err),
+        TC_REFUSED);
     assert_non_null(strstr(err.message, "not on P-384"));
     assert_int_equal(
-        tc_eifsig_create(tc_buf_span(&kinds[1].der), kinds[1].key, &pcr0, &section, &err), TC_REFUSED);
+        tc_eifsig_create(tc_buf_span(&kinds[1].der), kinds[1].key, &pcr0, &section, &err),
+        TC_REFUSED);
     assert_non_null(strstr(err.message, "not on P-384"));
     EVP_PKEY *other = EVP_EC_gen("P-384");
     assert_int_equal(tc_eifsig_create(tc_buf_span(&kinds[0].der), other, &pcr0, &section, &err),
@@ -408,9 +414,12 @@ static void test_create_refuses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_each_algorithm),   cmocka_unit_test(test_contents),
-        cmocka_unit_test(test_form),             cmocka_unit_test(test_certificate_form),
-        cmocka_unit_test(test_certificate_der),  cmocka_unit_test(test_create),
+        cmocka_unit_test(test_each_algorithm),
+        cmocka_unit_test(test_contents),
+        cmocka_unit_test(test_form),
+        cmocka_unit_test(test_certificate_form),
+        cmocka_unit_test(test_certificate_der),
+        cmocka_unit_test(test_create),
         cmocka_unit_test(test_create_refuses),
     };
     return cmocka_run_group_tests(tests, start, stop);
