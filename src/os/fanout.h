@@ -14,8 +14,9 @@ struct tc_fanout_lane {
 };
 
 /* Reads fd to its end in pieces; lanes[0] runs on the caller's thread. The first
- * error ends it: of the reading, or of the lane with the lowest index among those
- * that failed at the same piece. what names the file in messages. */
+ * error ends it: of the lane that failed at the earliest place, and there of the
+ * one with the lowest index, or else of the reading. Other lanes may have been given
+ * bytes behind that place. what names the file in messages. */
 tc_status tc_fanout(int fd, const char *what, const struct tc_fanout_lane *lanes, size_t count,
                     struct tc_error *err) TC_MUST_USE;
 
