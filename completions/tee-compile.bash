@@ -6,7 +6,7 @@ _tee_compile() {
             mapfile -t COMPREPLY < <(compgen -d -- "$word")
             return
             ;;
-        --output | --detached | --artifact | --root | --images | --images-key | --key | --policy)
+        --output | --detached | --artifact | --root | --images | --images-key | --key | --policy | --cert | --kernel | --ramdisk | --metadata | -o)
             mapfile -t COMPREPLY < <(compgen -f -- "$word")
             return
             ;;
@@ -21,13 +21,19 @@ _tee_compile() {
             --min-list-version --allow-unmeasured
             --allow-debug --extract --json --help' ;;
         image)
-            case ${COMP_WORDS[3]-} in
-                add) words='--key --pcr0 --name --image-version --recipe --help' ;;
-                list) words='--json --help' ;;
-                update) words='--min-list-version --help' ;;
-                sign) words='--key --output --help' ;;
-                *) if [[ $COMP_CWORD -eq 2 ]]; then words='trust'; else words='add remove list update sign'; fi ;;
-            esac ;;
+            case ${COMP_WORDS[2]-}:${COMP_WORDS[3]-} in
+                trust:add) words='--key --pcr0 --name --image-version --recipe --help' ;;
+                trust:list) words='--json --help' ;;
+                trust:update) words='--min-list-version --help' ;;
+                trust:sign) words='--key --output --help' ;;
+                trust:*) words='add remove list update sign' ;;
+                inspect:*) words='--json --help' ;;
+                measure:*) words='--cert --json --help' ;;
+                sign:*) words='--key --cert --output --replace --json --help' ;;
+                assemble:*) words='--kernel --cmdline --ramdisk --metadata --output --json --help' ;;
+                *) words='trust inspect measure sign assemble --help' ;;
+            esac
+            if [[ $COMP_CWORD -eq 2 ]]; then words='trust inspect measure sign assemble --help'; fi ;;
         report) words='--json --markdown --help' ;;
         attestation)
             case $COMP_CWORD:${COMP_WORDS[2]} in
@@ -40,7 +46,10 @@ _tee_compile() {
             if [[ ${COMP_WORDS[0]##*/} != tee-verify ]]; then words="build $words"; fi ;;
     esac
     local first_file=2
-    case ${COMP_WORDS[1]} in attestation) first_file=3 ;; image) first_file=4 ;; esac
+    case ${COMP_WORDS[1]}:${COMP_WORDS[2]-} in
+        attestation:* | image:[!t]*) first_file=3 ;;
+        image:*) first_file=4 ;;
+    esac
     if [[ $COMP_CWORD -ge $first_file && $word != -* && ${COMP_WORDS[1]} != build ]]; then
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
     else

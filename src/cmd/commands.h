@@ -9,7 +9,13 @@ int tc_cmd_build(int argc, char **argv);
 int tc_cmd_verify(int argc, char **argv);
 int tc_cmd_report(int argc, char **argv);
 int tc_cmd_image(int argc, char **argv);
-int tc_cmd_image_trust(int argc, char **argv); /* argv[0] is "trust" */
 int tc_cmd_attestation(int argc, char **argv);
+
+/* Of `image`: argv[0] is the verb. */
+int tc_cmd_image_inspect(int argc, char **argv);
+int tc_cmd_image_measure(int argc, char **argv);
+int tc_cmd_image_sign(int argc, char **argv);
+int tc_cmd_image_assemble(int argc, char **argv);
+int tc_cmd_image_trust(int argc, char **argv);
 
 #endif

@@ -8,11 +8,25 @@
 #include "cmd/commands.h"
 #include "cmd/dispatch.h"
 
+static const struct tc_command image_commands[] = {
+    {"trust", tc_cmd_image_trust, "say which images you trust, and whose lists"},
+    {NULL, NULL, NULL},
+};
+
+static int image(int argc, char **argv)
+{
+    static const char *const elsewhere[] = {"inspect", "measure", "sign", "assemble", "lock",
+                                            "build",   "list",    "pull", NULL};
+    static const struct tc_program program = {"tee-verify image", image_commands, elsewhere,
+                                              "is a command of tee-compile, not of tee-verify"};
+    return tc_dispatch(&program, argc, argv);
+}
+
 static const struct tc_command commands[] = {
     {"verify", tc_cmd_verify, "judge a bundle, offline"},
     {"report", tc_cmd_report, "show what a bundle says, trusting nothing"},
     {"attestation", tc_cmd_attestation, "show or judge an attestation document of any enclave"},
-    {"image", tc_cmd_image, "say which enclave images you trust"},
+    {"image", image, "say which enclave images you trust"},
     {NULL, NULL, NULL},
 };
 

@@ -5,6 +5,8 @@
 #include <openssl/ecdsa.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/obj_mac.h>
+#include <string.h>
 
 #include "base/cleanup.h"
 #include "core/cbor.h"
@@ -16,6 +18,26 @@ enum {
     PROTECTED_MAX = 64,
     DER_SIGNATURE_MAX = 128, /* SEQUENCE of two integers of at most 49 bytes */
 };
+
+static const struct algorithm {
+    const char *name;
+    int64_t number; /* in the COSE registry */
+    size_t scalar_size;
+    int curve;
+    const char *group;
+    const char *digest;
+} algorithms[] = {
+    [TC_COSE_ES384] = {"ES384", ALG_ES384, TC_COSE_SCALAR_SIZE, NID_secp384r1, "secp384r1",
+                       "SHA2-384"},
+    [TC_COSE_ES256] = {"ES256", -7, 32, NID_X9_62_prime256v1, "prime256v1", "SHA2-256"},
+    [TC_COSE_ES512] = {"ES512", -36, 66, NID_secp521r1, "secp521r1", "SHA2-512"},
+};
+enum { ALGORITHMS = sizeof algorithms / sizeof *algorithms };
+
+const char *tc_cose_algorithm_name(enum tc_cose_algorithm algorithm)
+{
+    return algorithms[algorithm].name;
+}
 
 static void free_signature(ECDSA_SIG **signature)
 {
@@ -32,9 +54,21 @@ static void free_openssl(uint8_t **bytes)
     OPENSSL_free(*bytes);
 }
 
-/* {1: -35} and nothing else: no crit, no second alg, no content type. */
-static tc_status check_protected(struct tc_span bytes, struct tc_error *err)
+static bool find_algorithm(int64_t number, enum tc_cose_algorithm *ret_algorithm)
 {
+    for (size_t i = 0; i < ALGORITHMS; i++)
+        if (algorithms[i].number == number) {
+            *ret_algorithm = (enum tc_cose_algorithm)i;
+            return true;
+        }
+    return false;
+}
+
+/* {1: algorithm} and nothing else: no crit, no second alg, no content type. */
+static tc_status check_protected(struct tc_span bytes, bool any_curve,
+                                 enum tc_cose_algorithm *ret_algorithm, struct tc_error *err)
+{
+    enum tc_cose_algorithm algorithm = TC_COSE_ES384;
     static const char what[] = "COSE protected header";
     struct tc_cursor cursor = tc_cursor_of(bytes);
     struct tc_cbor_map map = {0};
@@ -54,14 +88,24 @@ static tc_status check_protected(struct tc_span bytes, struct tc_error *err)
                        "%s: algorithm -1; expected ES384 (-35): an emulator's document, which "
                        "nobody signed",
                        what);
-    if (alg != ALG_ES384)
-        return tc_fail(err, TC_REFUSED, "%s: algorithm %lld; expected ES384 (-35)", what,
-                       (long long)alg);
-    return tc_cbor_end(&cursor, what, err);
+    if (!find_algorithm(alg, &algorithm) || (!any_curve && algorithm != TC_COSE_ES384))
+        return tc_fail(err, TC_REFUSED, "%s: algorithm %lld; expected ES384 (-35)%s", what,
+                       (long long)alg, any_curve ? ", ES256 (-7) or ES512 (-36)" : "");
+    TC_TRY(tc_cbor_end(&cursor, what, err));
+    *ret_algorithm = algorithm;
+    return TC_OK;
 }
 
-tc_status tc_cose_sign1_decode(struct tc_span bytes, size_t payload_max,
-                               struct tc_cose_sign1 *ret_sign1, struct tc_error *err)
+static tc_status check_signature_size(const struct tc_cose_sign1 *sign1, struct tc_error *err)
+{
+    const struct algorithm *algorithm = &algorithms[sign1->algorithm];
+    if (sign1->signature.size == 2 * algorithm->scalar_size) return TC_OK;
+    return tc_fail(err, TC_MALFORMED, "COSE signature: %zu bytes; %s has %zu",
+                   sign1->signature.size, algorithm->name, 2 * algorithm->scalar_size);
+}
+
+static tc_status decode(struct tc_span bytes, size_t payload_max, bool any_curve,
+                        struct tc_cose_sign1 *ret_sign1, struct tc_error *err)
 {
     struct tc_cursor cursor = tc_cursor_of(bytes);
     struct tc_cose_sign1 sign1 = {0};
@@ -72,18 +116,28 @@ tc_status tc_cose_sign1_decode(struct tc_span bytes, size_t payload_max,
         return tc_fail(err, TC_MALFORMED, "COSE_Sign1: an array of %zu; expected 4 items", count);
     TC_TRY(tc_cbor_bytes(&cursor, "COSE protected header", PROTECTED_MAX, &sign1.protected_header,
                          err));
-    TC_TRY(check_protected(sign1.protected_header, err));
+    TC_TRY(check_protected(sign1.protected_header, any_curve, &sign1.algorithm, err));
     TC_TRY(tc_cbor_map(&cursor, "COSE unprotected header, which must be empty", 0,
                        TC_CBOR_DEFINITE, &unprotected, err));
     TC_TRY(tc_cbor_bytes(&cursor, "COSE payload", payload_max, &sign1.payload, err));
     if (sign1.payload.size == 0) return tc_fail(err, TC_MALFORMED, "COSE payload: empty");
-    TC_TRY(tc_cbor_bytes(&cursor, "COSE signature", TC_COSE_SIGNATURE_SIZE, &sign1.signature, err));
-    if (sign1.signature.size != TC_COSE_SIGNATURE_SIZE)
-        return tc_fail(err, TC_MALFORMED, "COSE signature: %zu bytes; ES384 has %d",
-                       sign1.signature.size, TC_COSE_SIGNATURE_SIZE);
+    TC_TRY(tc_cbor_bytes(&cursor, "COSE signature", TC_COSE_SIGNATURE_MAX, &sign1.signature, err));
+    TC_TRY(check_signature_size(&sign1, err));
     TC_TRY(tc_cbor_end(&cursor, "COSE_Sign1", err));
     *ret_sign1 = sign1;
     return TC_OK;
+}
+
+tc_status tc_cose_sign1_decode(struct tc_span bytes, size_t payload_max,
+                               struct tc_cose_sign1 *ret_sign1, struct tc_error *err)
+{
+    return decode(bytes, payload_max, false, ret_sign1, err);
+}
+
+tc_status tc_cose_sign1_decode_ecdsa(struct tc_span bytes, size_t payload_max,
+                                     struct tc_cose_sign1 *ret_sign1, struct tc_error *err)
+{
+    return decode(bytes, payload_max, true, ret_sign1, err);
 }
 
 /* RFC 9052 section 4.4: what is signed. The protected header goes in as the
@@ -105,9 +159,9 @@ static struct tc_buf new_signed_buf(const struct tc_cose_sign1 *sign1)
 
 /* 1 <= scalar < n. ECDSA verification must check it too; a past release of more
  * than one library did not (all-zero signatures passed), so it is done here. */
-static bool scalar_in_range(const BIGNUM *scalar)
+static bool scalar_in_range(const BIGNUM *scalar, int curve)
 {
-    EC_GROUP *group = EC_GROUP_new_by_curve_name(NID_secp384r1);
+    EC_GROUP *group = EC_GROUP_new_by_curve_name(curve);
     bool in_range = group && !BN_is_zero(scalar) && !BN_is_negative(scalar) &&
                     BN_cmp(scalar, EC_GROUP_get0_order(group)) < 0;
     EC_GROUP_free(group);
@@ -115,18 +169,21 @@ static bool scalar_in_range(const BIGNUM *scalar)
 }
 
 /* r || s to the DER that libcrypto verifies; the result is OPENSSL_malloc'ed. */
-static tc_status signature_to_der(struct tc_span raw, uint8_t **ret_der, size_t *ret_size,
-                                  struct tc_error *err)
+static tc_status signature_to_der(const struct tc_cose_sign1 *sign1, uint8_t **ret_der,
+                                  size_t *ret_size, struct tc_error *err)
 {
+    const struct algorithm *algorithm = &algorithms[sign1->algorithm];
+    const uint8_t *raw = sign1->signature.data;
+    size_t scalar_size = algorithm->scalar_size;
     ECDSA_SIG *signature TC_CLEANUP(free_signature) = ECDSA_SIG_new();
-    BIGNUM *r = BN_bin2bn(raw.data, TC_COSE_SCALAR_SIZE, NULL);
-    BIGNUM *s = BN_bin2bn(raw.data + TC_COSE_SCALAR_SIZE, TC_COSE_SCALAR_SIZE, NULL);
+    BIGNUM *r = BN_bin2bn(raw, (int)scalar_size, NULL);
+    BIGNUM *s = BN_bin2bn(raw + scalar_size, (int)scalar_size, NULL);
     if (!signature || !r || !s || ECDSA_SIG_set0(signature, r, s) != 1) {
         BN_free(r);
         BN_free(s);
         return tc_fail(err, TC_SYSTEM, "out of memory for a signature");
     }
-    if (!scalar_in_range(r) || !scalar_in_range(s))
+    if (!scalar_in_range(r, algorithm->curve) || !scalar_in_range(s, algorithm->curve))
         return tc_fail(err, TC_REFUSED, "COSE signature: r or s is outside 1 .. n-1");
     int size = i2d_ECDSA_SIG(signature, ret_der);
     if (size <= 0) return tc_fail(err, TC_SYSTEM, "the signature could not be encoded");
@@ -134,20 +191,36 @@ static tc_status signature_to_der(struct tc_span raw, uint8_t **ret_der, size_t 
     return TC_OK;
 }
 
+/* A key of another kind or curve would make libcrypto answer by its own rules. */
+static tc_status check_key(const struct algorithm *algorithm, EVP_PKEY *key, struct tc_error *err)
+{
+    char group[32] = "";
+    size_t size = 0;
+    if (!EVP_PKEY_is_a(key, "EC") ||
+        EVP_PKEY_get_group_name(key, group, sizeof group, &size) != 1 ||
+        strcmp(group, algorithm->group) != 0) {
+        ERR_clear_error();
+        return tc_fail(err, TC_REFUSED, "COSE: %s wants a key on %s", algorithm->name,
+                       algorithm->group);
+    }
+    return TC_OK;
+}
+
 tc_status tc_cose_sign1_verify(const struct tc_cose_sign1 *sign1, EVP_PKEY *key,
                                struct tc_error *err)
 {
-    if (sign1->signature.size != TC_COSE_SIGNATURE_SIZE)
-        return tc_fail(err, TC_MALFORMED, "COSE signature: %zu bytes; ES384 has %d",
-                       sign1->signature.size, TC_COSE_SIGNATURE_SIZE);
+    const struct algorithm *algorithm = &algorithms[sign1->algorithm];
+    TC_TRY(check_signature_size(sign1, err));
+    TC_TRY(check_key(algorithm, key, err));
     uint8_t *der TC_CLEANUP(free_openssl) = NULL;
     size_t der_size = 0;
-    TC_TRY(signature_to_der(sign1->signature, &der, &der_size, err));
+    TC_TRY(signature_to_der(sign1, &der, &der_size, err));
     struct tc_buf signed_bytes TC_AUTO_BUF = new_signed_buf(sign1);
     add_signed_bytes(sign1, &signed_bytes);
     TC_TRY(tc_buf_check(&signed_bytes, "what a COSE signature covers", err));
     EVP_MD_CTX *context TC_CLEANUP(free_context) = EVP_MD_CTX_new();
-    if (!context || EVP_DigestVerifyInit(context, NULL, EVP_sha384(), NULL, key) != 1) {
+    if (!context ||
+        EVP_DigestVerifyInit_ex(context, NULL, algorithm->digest, NULL, NULL, key, NULL) != 1) {
         ERR_clear_error();
         return tc_fail(err, TC_SYSTEM, "the cryptographic library could not verify with this key");
     }

@@ -39,6 +39,20 @@ void tc_hash_free_ptr(struct tc_hash **hash)
     *hash = NULL;
 }
 
+struct tc_hash *tc_hash_copy(const struct tc_hash *hash)
+{
+    struct tc_hash *copy = calloc(1, sizeof *copy);
+    if (!copy) return NULL;
+    copy->context = EVP_MD_CTX_new();
+    copy->method = hash->method;
+    copy->failed = hash->failed;
+    if (!copy->context || EVP_MD_CTX_copy_ex(copy->context, hash->context) != 1) {
+        tc_hash_free(copy);
+        return NULL;
+    }
+    return copy;
+}
+
 void tc_hash_restart(struct tc_hash *hash)
 {
     hash->failed = EVP_DigestInit_ex(hash->context, hash->method, NULL) != 1;

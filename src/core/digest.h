@@ -28,6 +28,8 @@ struct tc_hash;
 struct tc_hash *tc_hash_new(enum tc_hash_kind kind) TC_MUST_USE; /* NULL: no memory */
 void tc_hash_free(struct tc_hash *hash);                        /* accepts NULL */
 void tc_hash_free_ptr(struct tc_hash **hash);
+/* A second running digest that has taken in the same bytes. NULL: no memory. */
+struct tc_hash *tc_hash_copy(const struct tc_hash *hash) TC_MUST_USE;
 void tc_hash_restart(struct tc_hash *hash);
 void tc_hash_add(struct tc_hash *hash, const void *data, size_t size);
 /* Writes the digest; out holds size bytes, which must be the kind's size. */

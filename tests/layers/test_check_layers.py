@@ -73,6 +73,10 @@ class Rules(unittest.TestCase):
         for name in ('openssl/evp.h', 'jansson.h', 'string.h', 'stdio.h'):
             self.accept('core/a.c', f'#include <{name}>\n')
         self.accept('core/a.c', 'int f(char *o) { return snprintf(o, 2, "x"); }\n')
+        for name in ('zlib.h', 'immintrin.h'):
+            self.accept('core/crc32.c', f'#include <{name}>\n')
+            self.refuse('core/crc32.h', f'#include <{name}>\n', f'core may not include <{name}>')
+        self.refuse('core/crc32.c', '#include <unistd.h>\n', 'core may not include <unistd.h>')
 
     def test_libraries(self):
         self.refuse('os/a.c', '#include <openssl/evp.h>\n', 'os may not use')

@@ -151,6 +151,57 @@ static void test_headers(void **state)
         if (decode_with(none, headers[i], empty, none) == TC_OK) fail_msg("header %zu", i);
 }
 
+/* A message by a P-256 key, whole and right: no Nitro document, whatever it says. */
+static void test_other_curves(void **state)
+{
+    (void)state;
+    static const uint8_t signature[2 * 66] = {[31] = 1, [63] = 1};
+    static const struct {
+        struct tc_span header;
+        size_t size;
+        enum tc_cose_algorithm algorithm;
+    } others[] = {{BYTES("\xa1\x01\x26"), 64, TC_COSE_ES256},
+                  {BYTES("\xa1\x01\x38\x23"), 132, TC_COSE_ES512},
+                  {BYTES("\xa1\x01\x38\x22"), 96, TC_COSE_ES384}};
+    for (size_t i = 0; i < 3; i++)
+        for (int delta = -1; delta <= 1; delta++) {
+            struct tc_buf buf TC_AUTO_BUF = tc_buf_new(1000);
+            struct tc_error err = {0};
+            struct tc_cose_sign1 sign1 = {0};
+            size_t size = others[i].size + (size_t)delta;
+            uint8_t longer[134] = {0};
+            memcpy(longer, signature, sizeof signature);
+            tc_cbor_add_array(&buf, 4);
+            tc_cbor_add_bytes(&buf, others[i].header);
+            tc_cbor_add_map(&buf, 0);
+            tc_cbor_add_bytes(&buf, BYTES("p"));
+            tc_cbor_add_bytes(&buf, (struct tc_span){longer, size});
+            bool nitro = others[i].algorithm == TC_COSE_ES384;
+            assert_int_equal(tc_cose_sign1_decode(tc_buf_span(&buf), 100, &sign1, &err),
+                             !nitro       ? TC_REFUSED
+                             : delta == 0 ? TC_OK
+                                          : TC_MALFORMED);
+            assert_int_equal(tc_cose_sign1_decode_ecdsa(tc_buf_span(&buf), 100, &sign1, &err),
+                             delta == 0 ? TC_OK : TC_MALFORMED);
+            if (delta == 0) assert_int_equal(sign1.algorithm, others[i].algorithm);
+        }
+}
+
+/* libcrypto would verify this: the key is on P-256, the label says ES384. */
+static void test_key_of_another_curve(void **state)
+{
+    (void)state;
+    EVP_PKEY *key = EVP_EC_gen("P-256");
+    struct tc_buf buf TC_AUTO_BUF = tc_buf_new(1000);
+    struct tc_error err = {0};
+    struct tc_cose_sign1 sign1;
+    assert_int_equal(tc_cose_sign1_create(BYTES("payload"), key, &buf, &err), TC_OK);
+    assert_int_equal(tc_cose_sign1_decode(tc_buf_span(&buf), 100, &sign1, &err), TC_OK);
+    assert_int_equal(tc_cose_sign1_verify(&sign1, key, &err), TC_REFUSED);
+    assert_non_null(strstr(err.message, "secp384r1"));
+    EVP_PKEY_free(key);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -158,6 +209,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_every_byte, start, stop),
         cmocka_unit_test_setup_teardown(test_scalars, start, stop),
         cmocka_unit_test(test_headers),
+        cmocka_unit_test(test_other_curves),
+        cmocka_unit_test(test_key_of_another_curve),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
