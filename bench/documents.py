@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """bench/documents.py DOCUMENT [--rounds N] [--megabytes N] [--peer 'PROGRAM...']...
 
 What verification costs. One Nitro document (a real one; cbor2 takes it apart once,

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """bench/measure.py [--rounds N] [--megabytes N] [--folder DIR]
 
 What `tee-compile image measure` of a large image takes, against `openssl dgst

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """bench/run.py [--rounds N] [--files N] [--gigabytes N] [--source NAME=FOLDER]... [--skip-large]
 
 Prints a table of what tee-compile costs: an empty build; real sources through the

@@ -87,6 +87,8 @@ static tc_status set_bytes(const char *option, uint8_t room[TC_NITRODOC_FIELD_MA
 static tc_status set_at(struct request *request, struct tc_error *err)
 {
     const char *text = optarg;
+    if (request->options.judge_at)
+        return tc_fail(err, TC_USAGE, "--at is given a second time: give it once");
     int64_t seconds = 0;
     size_t digits = strspn(text, "0123456789");
     bool good = tc_parse_time(text, &seconds);

@@ -400,7 +400,7 @@ int tc_cmd_image_trust(int argc, char **argv)
     bool help = false;
     tc_status status = run(argc, argv, &help, &err);
     if (status == TC_OK && help)
-        return fputs(usage, stdout) < 0 ? TC_EXIT_UNDECIDED : TC_EXIT_YES;
+        return tc_print_usage(stdout, usage) ? TC_EXIT_YES : TC_EXIT_UNDECIDED;
     if (status == TC_OK) return TC_EXIT_YES;
     tc_print_error("image trust", &err);
     if (status == TC_USAGE) (void)fputs("see tee-compile image trust --help\n", stderr);

@@ -17,6 +17,7 @@
 #include "cmd/print.h"
 #include "cmd/trust.h"
 #include "source/source_digest.h"
+#include "verify/checks.h"
 
 enum { ARTIFACTS_MAX = 1024 };
 
@@ -38,19 +39,6 @@ static const char usage[] =
     "  --extract DIR      write the outputs to DIR when the verdict is good\n"
     "  --json             one JSON object on stdout\n";
 
-struct request {
-    const char *bundle, *root_path, *source_path, *extract_path, *policy_path;
-    bool json;
-    struct tc_verify_options options;
-    struct tc_artifact artifacts[ARTIFACTS_MAX];
-    uint8_t nonce[TC_WIRE_NONCE_MAX];
-    struct tc_pcrs_asked pcrs;
-    struct tc_buf root; /* DER */
-    struct tc_trust_request trust_request;
-    struct tc_trust trust;
-    struct tc_policy policy;
-};
-
 enum option_code {
     OPTION_ARTIFACT = 1,
     OPTION_SOURCE,
@@ -69,6 +57,21 @@ enum option_code {
     OPTION_JSON,
     OPTION_HELP,
     OPTION_LATER,
+    OPTION_COUNT,
+};
+
+struct request {
+    bool given[OPTION_COUNT];
+    const char *bundle, *root_path, *source_path, *extract_path, *policy_path;
+    bool json;
+    struct tc_verify_options options;
+    struct tc_artifact artifacts[ARTIFACTS_MAX];
+    uint8_t nonce[TC_WIRE_NONCE_MAX];
+    struct tc_pcrs_asked pcrs;
+    struct tc_buf root; /* DER */
+    struct tc_trust_request trust_request;
+    struct tc_trust trust;
+    struct tc_policy policy;
 };
 
 static const struct option options[] = {
@@ -129,6 +132,12 @@ static tc_status take_option(struct request *request, int option, int index, con
                              struct tc_error *err)
 {
     struct tc_verify_options *wanted = &request->options;
+    /* The first of two would be a check that is not made. */
+    if (option > 0 && option < OPTION_COUNT && option != OPTION_ARTIFACT && option != OPTION_PCR) {
+        if (request->given[option])
+            return tc_fail(err, TC_USAGE, "%s is given a second time: give it once", word);
+        request->given[option] = true;
+    }
     switch (option) {
     case OPTION_ARTIFACT:
         return add_artifact(request, optarg, err);
@@ -247,7 +256,16 @@ static tc_status judge(struct request *request, struct tc_extract *extract,
         request->options.extract_end = tc_extract_end;
     }
     TC_TRY(tc_verify_bundle(fd, &request->options, verdict, err));
-    return extract && is_good(verdict) ? tc_extract_commit(extract, err) : TC_OK;
+    if (!extract || !is_good(verdict)) return TC_OK;
+    /* One answer, in words and in the exit status: without what was asked for it is no yes. */
+    struct tc_error failure = {0};
+    bool written = tc_extract_commit(extract, &failure) == TC_OK;
+    if (!tc_checks_add(verdict, "extract", written ? TC_CHECK_PASS : TC_CHECK_NOT_JUDGED,
+                       "the outputs in the folder of --extract",
+                       written ? "the outputs in the folder of --extract" : failure.message))
+        return tc_fail(err, TC_SYSTEM, "out of memory for the checks");
+    if (!written) verdict->kind = TC_VERDICT_UNDECIDED;
+    return TC_OK;
 }
 
 /* The verdict is printed even when the outputs could not get their name. */

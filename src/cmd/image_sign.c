@@ -1,5 +1,7 @@
 #include "cmd/image_sign.h"
 
+#include <sys/stat.h>
+
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
@@ -35,7 +37,8 @@ static tc_status read_pair(const char *path, EVP_PKEY **ret_pair, struct tc_erro
     enum tc_key_kind kind;
     ERR_clear_error();
     if (!file) return tc_fail(err, TC_UNAVAILABLE, "cannot open the key %s", path);
-    if (!pair) return tc_fail(err, TC_USAGE, "%s holds no private key in PEM form", path);
+    if (!pair) return tc_fail(err, TC_USAGE, "%s holds no private key in PEM form, or the pass phrase was not the one",
+                       path);
     if (!tc_key_kind(pair, &kind)) {
         EVP_PKEY_free(pair);
         return tc_fail(err, TC_USAGE, "the key %s must be an ed25519, P-256 or P-384 key", path);
@@ -70,6 +73,20 @@ static tc_status check_result(struct tc_span envelope, const struct pairs *pairs
     return TC_OK;
 }
 
+/* The list takes the place of what has its name: never of what it is made from. */
+static tc_status check_output(const struct tc_sign_request *request, struct tc_error *err)
+{
+    struct stat output, input;
+    if (stat(request->output, &output) != 0) return TC_OK;
+    for (size_t i = 0; i <= request->keys_count; i++) {
+        const char *path = i < request->keys_count ? request->keys[i] : request->draft;
+        if (stat(path, &input) == 0 && input.st_dev == output.st_dev && input.st_ino == output.st_ino)
+            return tc_fail(err, TC_USAGE, "--output %s is %s: name another file", request->output,
+                           i < request->keys_count ? "a key" : "the draft");
+    }
+    return TC_OK;
+}
+
 tc_status tc_sign_images(const struct tc_sign_request *request, struct tc_sign_result *ret_result,
                          struct tc_error *err)
 {
@@ -79,6 +96,7 @@ tc_status tc_sign_images(const struct tc_sign_request *request, struct tc_sign_r
     TC_AUTO_BUF struct tc_buf envelope = tc_buf_new(TC_IMAGELIST_ENVELOPE_MAX);
     TC_AUTO_TEMPFILE struct tc_tempfile file = TC_TEMPFILE_NONE;
     struct tc_sign_result result = {0};
+    TC_TRY(check_output(request, err));
     TC_TRY(read_draft(request->draft, &list, err));
     for (size_t i = 0; i < request->keys_count; i++) {
         TC_TRY(read_pair(request->keys[i], &pairs.pairs[i], err));

@@ -61,7 +61,12 @@ tc_status tc_load_trust(const struct tc_trust_request *request, struct tc_trust 
         return tc_fail(err, TC_USAGE, "--images-key goes with --images");
     TC_TRY(tc_open_trust(&store, err));
     TC_TRY(tc_truststore_read(store, &known, err));
-    if (!request->images) return tc_known_to_trust(known, request->min_version, ret_trust, err);
+    bool asked = request->images || request->min_version > 0;
+    if (!request->images) {
+        TC_TRY(tc_known_to_trust(known, request->min_version, ret_trust, err));
+        ret_trust->asked = asked;
+        return TC_OK;
+    }
     TC_AUTO_BUF struct tc_buf list = {0}, pem = {0};
     TC_AUTO_SIGNER struct tc_signer only = {0};
     TC_TRY(tc_read_list_file(request->images, &list, err));
@@ -69,7 +74,9 @@ tc_status tc_load_trust(const struct tc_trust_request *request, struct tc_trust 
         TC_TRY(tc_read_signer_file(request->images_key, &pem, err));
         TC_TRY(tc_signer_read(tc_buf_span(&pem), request->images_key, &only, err));
     }
-    return tc_known_with_list(known, tc_buf_span(&list), request->images,
+    TC_TRY(tc_known_with_list(known, tc_buf_span(&list), request->images,
                               request->images_key ? &only : NULL, request->min_version, ret_trust,
-                              err);
+                              err));
+    ret_trust->asked = asked;
+    return TC_OK;
 }

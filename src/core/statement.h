@@ -20,7 +20,7 @@
 #define TC_STATEMENT_NUMBER_MAX (((uint64_t)1 << 53) - 1)
 
 enum {
-    TC_STATEMENT_MAX = 8 << 20,   /* bytes of the JSON */
+    TC_STATEMENT_MAX = 4 << 20,   /* bytes of the JSON */
     TC_SUBJECTS_MAX = 10000,      /* outputs of one build */
     TC_COLLECTED_MAX = 4096,      /* bytes kept of one collected output */
     TC_TAGS_MAX = 64,

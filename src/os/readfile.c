@@ -21,12 +21,24 @@ static tc_status read_all(int fd, const char *what, struct tc_buf *content, stru
     return TC_OK;
 }
 
-static tc_status read_open(int fd, const char *what, struct tc_buf *ret_content,
+/* Whoever can write it says what is in it. */
+static tc_status check_owner(const struct stat *info, const char *what, struct tc_error *err)
+{
+    if (info->st_uid != geteuid() && info->st_uid != 0)
+        return tc_fail(err, TC_UNAVAILABLE, "%s belongs to user %u; it must be yours or root's", what,
+                       (unsigned)info->st_uid);
+    if (info->st_mode & (S_IWGRP | S_IWOTH))
+        return tc_fail(err, TC_UNAVAILABLE, "others can write to %s: chmod go-w it", what);
+    return TC_OK;
+}
+
+static tc_status read_open(int fd, bool is_own, const char *what, struct tc_buf *ret_content,
                            struct tc_error *err)
 {
     struct stat info;
     if (fstat(fd, &info) != 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot read %s", what);
     if (!S_ISREG(info.st_mode)) return tc_fail(err, TC_USAGE, "%s is no regular file", what);
+    if (is_own) TC_TRY(check_owner(&info, what, err));
     TC_AUTO_BUF struct tc_buf content = tc_buf_new(ret_content->max);
     TC_TRY(read_all(fd, what, &content, err));
     tc_buf_free(ret_content);
@@ -53,7 +65,7 @@ tc_status tc_readfile_at(int folder_fd, const char *name, bool follow, const cha
 {
     TC_AUTO_CLOSE int fd = open_it(folder_fd, name, follow);
     if (fd < 0) return cannot_open(what, follow, err);
-    return read_open(fd, what, ret_content, err);
+    return read_open(fd, false, what, ret_content, err);
 }
 
 tc_status tc_readfile_if_there(int folder_fd, const char *name, const char *what, bool *ret_found,
@@ -65,7 +77,7 @@ tc_status tc_readfile_if_there(int folder_fd, const char *name, const char *what
         return TC_OK;
     }
     if (fd < 0) return cannot_open(what, false, err);
-    TC_TRY(read_open(fd, what, ret_content, err));
+    TC_TRY(read_open(fd, true, what, ret_content, err));
     *ret_found = true;
     return TC_OK;
 }

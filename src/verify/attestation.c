@@ -197,7 +197,7 @@ tc_status tc_attestation_verify(struct tc_span input, const struct tc_attestatio
     }
     add_bool(&trial, "document", good, expected, good ? expected : why.message);
     judge_all(&trial);
-    if (has_form) verdict.kind = tc_checks_conclude(&verdict);
+    verdict.kind = tc_checks_conclude(&verdict);
     if (trial.failed || why.status == TC_SYSTEM) {
         tc_verdict_free(&verdict);
         tc_attestation_free(&read);

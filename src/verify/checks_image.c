@@ -94,7 +94,7 @@ void tc_check_image(struct tc_judge *judge)
 
 /* --- image-trust --- */
 
-enum finding { UNKNOWN, OUT_OF_FORCE, GOOD, CONTRADICTED, REVOKED }; /* ascending weight */
+enum finding { UNKNOWN, OTHER_SIGNER, OUT_OF_FORCE, GOOD, CONTRADICTED, REVOKED }; /* by weight */
 
 struct search {
     struct tc_judge *judge;
@@ -212,9 +212,28 @@ static void accept_listed(struct search *search, const struct tc_trusted_list *l
     memcpy(fact->signer, list->signer, sizeof fact->signer);
 }
 
+/* A list by a certificate speaks of images that were signed with it. */
+static void report_other_signer(struct search *search, const struct tc_trusted_list *list)
+{
+    const struct tc_nitrodoc *document = search->judge->document;
+    const struct tc_image *image = tc_imagelist_find(&list->list, &search->pcr[0]);
+    struct tc_sha384 pcr8 = pcr_of(document, PCR8);
+    char expected[TC_SHA384_HEX], seen[TC_SHA384_HEX] = "none";
+    if (!image || !list->vouches) return;
+    hex_of(&list->pcr8, expected);
+    if (document->pcr_present >> PCR8 & 1) hex_of(&pcr8, seen);
+    report(search, OTHER_SIGNER, "", list,
+           "is that of %s %s, but the image was not signed with the list's certificate: expected "
+           "PCR8 %s, saw %s",
+           image->name, image->version, expected, seen);
+}
+
 static void ask_list(struct search *search, const struct tc_trusted_list *list)
 {
-    if (!counts(search, list)) return;
+    if (!counts(search, list)) {
+        report_other_signer(search, list);
+        return;
+    }
     if (list->vouches) {
         search->lists++;
         search->images += list->list.images_count;
@@ -281,9 +300,10 @@ static void explain_unknown(struct search *search)
         (void)snprintf(first, sizeof first, "none of %zu trusted images (%zu lists) has it",
                        search->images, search->lists);
     (void)snprintf(search->problem, sizeof search->problem,
-                   "PCR0 %s is unknown: %s. Rebuild the image from its recipe (images/%s of "
-                   "tee-compile %s), compare its PCR0 with this one, then: tee-compile image trust "
-                   "add --pcr0 %s --name %s; or give a signed list that has it: --images FILE",
+                   "PCR0 %s is unknown: %s. Make the image from its recipe (images/%s of tee-compile "
+                   "%s), compare its PCR0 (tee-compile image measure FILE) with this "
+                   "one, then: tee-compile image trust add --pcr0 %s --name %s; or give a signed "
+                   "list that has it: --images FILE",
                    search->hex, first, name, tc_image_name_is_good(version) ? version : "VERSION",
                    search->hex, name);
 }
@@ -308,6 +328,26 @@ static bool is_named_by_pcr(const struct search *search)
     return pcrs && (pcrs->asked & 1) != 0 && is_same(&pcrs->value[0], &search->pcr[0]);
 }
 
+/* A list is asked for that is recent enough to know of a revocation: no other word
+ * makes up for one that is not there. */
+static bool is_too_old(const struct search *search, char *out, size_t out_size)
+{
+    const struct tc_trust *trust = search->judge->options->trust;
+    uint64_t latest = 0;
+    if (!trust || trust->min_sequence == 0) return false;
+    for (size_t i = 0; i < trust->lists_count; i++)
+        if (trust->lists[i].vouches && counts(search, &trust->lists[i]) &&
+            trust->lists[i].list.sequence > latest)
+            latest = trust->lists[i].list.sequence;
+    if (latest >= trust->min_sequence) return false;
+    (void)snprintf(out, out_size,
+                   "expected a list of sequence %llu or higher (--min-list-version), saw %s%llu: "
+                   "tee-compile image trust update FILE",
+                   (unsigned long long)trust->min_sequence, latest > 0 ? "" : "none, ",
+                   (unsigned long long)latest);
+    return true;
+}
+
 static void add_trust(struct search *search)
 {
     struct tc_judge *judge = search->judge;
@@ -317,6 +357,13 @@ static void add_trust(struct search *search)
         return;
     }
     ask_all(search);
+    char old[256];
+    bool passes = search->finding == GOOD || search->finding == UNKNOWN;
+    if (passes && is_too_old(search, old, sizeof old)) {
+        judge->verdict->image = (struct tc_image_fact){0};
+        tc_judge_add(judge, "image-trust", TC_CHECK_FAIL, trust_expected, old);
+        return;
+    }
     if (search->finding == UNKNOWN && is_named_by_pcr(search)) {
         search->named_by_pcr = true;
         tc_judge_add(judge, "image-trust", TC_CHECK_PASS, trust_expected, "the PCR0 given with --pcr");
@@ -366,7 +413,16 @@ void tc_check_image_trust(struct tc_judge *judge)
         tc_judge_add_unjudged(judge, "image-name", name_expected);
         return;
     }
+    const struct tc_trust *trust = judge->options->trust;
+    if (kind != NAMED && trust && trust->problem[0]) {
+        tc_judge_add(judge, "image-trust", TC_CHECK_FAIL, trust_expected, trust->problem);
+        tc_judge_add_unjudged(judge, "image-name", name_expected);
+        return;
+    }
     if (kind != NAMED) {
+        if (trust && trust->asked)
+            tc_judge_warn(judge, "the list of images that was asked for judges nothing here: no list "
+                                 "can name this image");
         bool allowed =
             kind == DEBUG ? judge->options->allow_debug : judge->options->allow_unmeasured;
         const char *seen = kind == DEBUG ? "a debug enclave does not say which image it ran"

@@ -126,6 +126,9 @@ static tc_status begin(void *context, const struct tc_bundle_member *member, str
     intake->executable = member->executable;
     intake->size = member->size;
     tc_hash_restart(intake->hash);
+    if (intake->executable && intake->member != MEMBER_OUTPUT && intake->member != MEMBER_STRANGER)
+        return tc_fail(err, TC_MALFORMED, "the bundle: a member of attestation/ has mode 0755; "
+                                          "expected 0644");
     switch ((enum member)intake->member) {
     case MEMBER_DOCUMENT:
         intake->has_document = true;

@@ -11,6 +11,7 @@ struct tc_judge {
     const struct tc_statement *statement;  /* NULL: could not be read */
     const struct tc_nitrodoc *document;    /* NULL: could not be decoded */
     bool issuer_good;
+    bool is_cut; /* the bundle could not be read to its end, through no fault of its own */
     struct tc_verdict *verdict;
     bool failed; /* memory ran out */
 };

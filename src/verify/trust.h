@@ -24,6 +24,7 @@ struct tc_trust {
     size_t own_count;
     /* Lists with a lower sequence make no image trusted; they can still revoke. */
     uint64_t min_sequence;
+    bool asked; /* the user named a list, or a least sequence, for this one verdict */
     /* Why a list that the user gave counts for nothing; empty when none was
      * refused. Nothing is trusted then. */
     char problem[TC_ERROR_MAX];

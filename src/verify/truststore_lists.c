@@ -160,6 +160,14 @@ static tc_status only_one(struct tc_known *known, const struct tc_signer *only,
     return TC_OK;
 }
 
+static bool offer_is_by(struct tc_span envelope, const char *name, const char *id)
+{
+    TC_AUTO_DSSE struct tc_dsse dsse = {0};
+    struct tc_error ignored = {0};
+    return tc_dsse_read(envelope, name, &tc_imagelist_form, &dsse, &ignored) == TC_OK &&
+           tc_dsse_names(&dsse, id);
+}
+
 tc_status tc_known_with_list(struct tc_known *known, struct tc_span envelope, const char *name,
                              const struct tc_signer *only, uint64_t min_sequence,
                              struct tc_trust *ret_trust, struct tc_error *err)
@@ -175,14 +183,22 @@ tc_status tc_known_with_list(struct tc_known *known, struct tc_span envelope, co
     }
     struct tc_error refusal = {0};
     tc_status status = tc_list_offer_judge(who, envelope, name, min_sequence, &offer, &refusal);
-    if (status == TC_REFUSED) {
+    if (status == TC_REFUSED && only && !offer_is_by(envelope, name, only->id)) {
+        (void)snprintf(trust.problem, sizeof trust.problem,
+                       "%s: expected a signature by %s, whose key was given with it, and saw none", name,
+                       only->id);
+    } else if (status == TC_REFUSED) {
         memcpy(trust.problem, refusal.message, sizeof trust.problem);
     } else if (status != TC_OK) {
         *err = refusal;
         return status;
     } else {
         TC_TRY(add_offer(who, &offer, name, &trust, err));
-        TC_TRY(move_lists(known, only ? NULL : offer.by, false, &trust, err));
+        /* What this list stands in for has no say beside it. */
+        bool without[TC_TRUST_SIGNERS_MAX] = {false};
+        for (size_t i = 0; i < known->signers_count; i++)
+            without[i] = only ? strcmp(known->signers[i].signer.id, only->id) == 0 : offer.by[i];
+        TC_TRY(move_lists(known, without, false, &trust, err));
     }
     *ret_trust = trust;
     trust = (struct tc_trust){0};

@@ -104,13 +104,18 @@ tc_status tc_verify_bundle(int fd, const struct tc_verify_options *options,
     tc_status status = tc_intake_read(fd, options, &intake, &intake_error);
     intake_error.status = status;
 
-    struct tc_judge judge = {.options = options,
+    bool is_cut = status != TC_OK && status != TC_REFUSED && status != TC_MALFORMED;
+    struct tc_judge judge = {.is_cut = is_cut,
+                             .options = options,
                              .intake = &intake,
                              .statement = intake.statement_read ? &intake.statement : NULL,
                              .verdict = &verdict};
     judge_all(&judge, &intake_error);
     if (status == TC_OK) verdict.kind = tc_checks_conclude(&verdict);
-    if (status == TC_REFUSED) verdict.kind = TC_VERDICT_REFUSED;
+    /* Bytes that are no bundle are a no; only what could not be read is left open. */
+    if (status == TC_REFUSED || status == TC_MALFORMED) verdict.kind = TC_VERDICT_REFUSED;
+    if (verdict.kind == TC_VERDICT_UNDECIDED && status != TC_OK)
+        memcpy(verdict.reason, intake_error.message, sizeof verdict.reason);
     if (intake.statement_read) {
         verdict.have_statement = true;
         verdict.statement = intake.statement;

@@ -30,7 +30,7 @@ enum tc_verdict_kind {
     TC_VERDICT_DEVELOPMENT, /* exit 0: every check passed, but the root is one named by --root, or
                                the enclave ran in debug mode, which its host can read */
     TC_VERDICT_REFUSED,     /* exit 1 */
-    TC_VERDICT_UNDECIDED,   /* exit 2: not a bundle that can be read, or I/O */
+    TC_VERDICT_UNDECIDED,   /* exit 2: it could not be read, or something was not judged */
 };
 
 struct tc_artifact {

@@ -242,7 +242,7 @@ def test_the_test(lab):
     """The good one passes, and is seen to be written: the checks above can tell."""
     for args in COMMANDS:
         lab.run(args, feed=lab.good, expected=(0,))
-    lab.run(["verify"], feed=lab.good + b"x", expected=(2,))
+    lab.run(["verify"], feed=lab.good + b"x", expected=(1,))
     place = lab.prepare()
     lab.run(["verify", "--extract", "out"], feed=lab.good, place=place, expected=(0,))
     if sorted(os.listdir(os.path.join(place, "work/out"))) != ["bin", "notes.txt"]:
@@ -389,7 +389,7 @@ def test_gigabytes_of_log(lab):
     """A log that may be as large is read, once and in bounded memory; a larger one is not."""
     head = self_contained(lab, lab.members[:1])
     claim = header(b"attestation/build.log", GIB)
-    lab.run(["verify"], feed=stream(head + claim, zeros(GIB)), expected=(2,))
+    lab.run(["verify"], feed=stream(head + claim, zeros(GIB)), expected=(1,))
     over = pax((b"size", b"%d" % (10 * GIB))) + header(b"attestation/build.log")
     lab.refuse(lambda: stream(head + over, zeros(10 * GIB)), "at most")
 
@@ -418,25 +418,35 @@ def test_many_members(lab):
 def test_contents(lab):
     statement = dict((n, d) for n, d, _ in lab.members)[b"attestation/statement.json"]
     deep = b'{"_type":' + b"[" * 100000 + b"]" * 100000 + b"}"
-    wide = b'{"_type":[' + b",".join([b"{}"] * 131000) + b"]}"
-    flat = b'{"_type":[' + b"0," * 4000000 + b"0]}"
+    wide = b'{"_type":[' + b",".join([b"{}"] * 79000) + b"]}"
+    flat = b'{"_type":[' + b"0," * 2000000 + b"0]}"
+    short = b"{" + b",".join(b'"%x":{}' % i for i in range(79000)) + b"}"
+    keys = b"{" + b",".join(b'"%048d":{}' % i for i in range(70000)) + b"}"
     subjects = json.loads(statement)
     subjects["subject"] = [{"name": "bin/%05d%s" % (i, "n" * 200), "digest": {"sha256": "00" * 32},
                             "annotations": {"mode": "0644", "size": 1}} for i in range(10000)]
     texts = [("nests deeper", deep), ("expected", wide), ("more than", flat),
+             ("expected", short), ("expected", keys),
              ("expected", json.dumps(subjects).encode()), ("expected", b""), ("expected", b"\0"),
              ("expected", b"\xef\xbb\xbf" + statement), ("expected", b'"' + b"\xff" * 1000 + b'"'),
              ("expected", json.dumps({NASTY: NASTY}).encode()),
              ("expected", statement.replace(b"https://in-toto.io/Statement/v1",
                                             json.dumps(NASTY).encode()[1:-1])),
-             ("expected", NASTY.encode()), ("expected", b" " * (8 * MIB - 1)),
-             ("expected", b'{"_type":"' + b"a" * (8 * MIB - 100) + b'"}')]
+             ("expected", NASTY.encode()), ("expected", b" " * (4 * MIB - 1)),
+             ("expected", b'{"_type":"' + b"a" * (4 * MIB - 100) + b'"}')]
     for reason, text in texts:
         lab.refuse(lab.with_content(b"attestation/statement.json", text), reason, expected=(1,))
         lab.refuse(lab.with_content(b"attestation/envelope.dsse.json", text), "envelope",
                    expected=(1,))
-    lab.refuse(lab.with_content(b"attestation/statement.json", bytes(8 * MIB + 1)), "at most")
-    lab.refuse(lab.with_content(b"attestation/envelope.dsse.json", bytes(12 * MIB + 1)), "at most")
+    # Everything at its largest at once, in the alphabet that has to be translated.
+    large = (b'{"payload":"' + b"_" * (6 * MIB - 256) + b'","payloadType":"application/vnd.in-toto+json",'
+             b'"signatures":[{"keyid":"","sig":"AAAA"}]}')
+    for text in (short, keys, wide, json.dumps(subjects).encode()):
+        changed = {b"attestation/statement.json": text, b"attestation/envelope.dsse.json": large}
+        lab.refuse(lab.build([(n, changed.get(n, d), m) for n, d, m in lab.members]), "expected",
+                   expected=(1,))
+    lab.refuse(lab.with_content(b"attestation/statement.json", bytes(4 * MIB + 1)), "at most")
+    lab.refuse(lab.with_content(b"attestation/envelope.dsse.json", bytes(6 * MIB + 1)), "at most")
     lab.refuse(lab.with_content(b"attestation/build.json", bytes(65537)), "at most")
     for document in (b"", b"\x84", bytes(16384), b"\x9f" * 16000, b"\xd2" * 16000,
                      b"\x84\x44\xa1\x01\x38\x22\xa0\x5b" + b"\xff" * 8, b"\xbf" * 16000):
@@ -460,9 +470,9 @@ def test_transcripts(lab):
 def test_cut_and_continued(lab):
     for size in range(0, len(lab.good), BLOCK):
         for args in (["verify"], ["verify", "--extract", "out"], ["report"]):
-            lab.run(args, feed=lab.good[:size], expected=(2,))
+            lab.run(args, feed=lab.good[:size], expected=(1,) if args[0] == "verify" else (2,))
     for tail in (b"\0", b"x", bytes(BLOCK), lab.good, b"\x1f\x8b\x08", bytes(10240)):
-        lab.refuse(lab.good + tail, "after its end", expected=(2,))
+        lab.refuse(lab.good + tail, "after its end", expected=(1,))
     for at in range(0, len(lab.good), 97):
         changed = bytearray(lab.good)
         changed[at] ^= 0x80

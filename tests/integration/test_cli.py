@@ -221,7 +221,7 @@ def test_a_bundle_packed_again(p):
     folder.mkdir()
     subprocess.run(["tar", "xf", p.out], cwd=folder, check=True)
     subprocess.run(["tar", "cf", p.base / "again.tar", "attestation", "outputs"], cwd=folder, check=True)
-    said = p.verify(bundle=p.base / "again.tar", expect=2).stdout
+    said = p.verify(bundle=p.base / "again.tar", expect=1).stdout
     assert "unpacked and packed again" in said and len(said.splitlines()) < 20, said
 
 

@@ -148,9 +148,9 @@ static void test_input(void **state)
 {
     (void)state;
     struct tc_attestation_options options = own();
-    judge((struct tc_span){NULL, 0}, &options, TC_VERDICT_UNDECIDED, "document issuer debug ",
+    judge((struct tc_span){NULL, 0}, &options, TC_VERDICT_REFUSED, "document issuer debug ",
           "empty");
-    judge(tc_span_of_text("{}"), &options, TC_VERDICT_UNDECIDED, "document issuer debug ", "0x7b");
+    judge(tc_span_of_text("{}"), &options, TC_VERDICT_REFUSED, "document issuer debug ", "0x7b");
     struct tc_span cut = tc_buf_span(&parts.document);
     cut.size--;
     options.compare_nonce = options.compare_user_data = true;

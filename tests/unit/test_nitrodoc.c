@@ -110,6 +110,27 @@ static void test_limits(void **state)
     }
 }
 
+/* The encoder writes no PCR twice: one index is made another one in what it wrote. */
+static void test_pcr_twice(void **state)
+{
+    (void)state;
+    struct tc_nitrodoc document = good_document(), read;
+    TC_AUTO_BUF struct tc_buf payload = tc_buf_new(TC_NITRODOC_PAYLOAD_MAX);
+    TC_AUTO_BUF struct tc_buf whole = tc_buf_new(TC_NITRODOC_MAX);
+    struct tc_error err = {0};
+    document.pcr_present |= 1U << 3;
+    tc_nitrodoc_encode_payload(&document, &payload);
+    static const uint8_t entry[] = {0x03, 0x58, TC_PCR_SIZE};
+    uint8_t *at = memmem(payload.data, payload.size, entry, sizeof entry);
+    assert_non_null(at);
+    *at = 0x02;
+    EVP_PKEY *key = EVP_EC_gen("P-384");
+    assert_int_equal(tc_cose_sign1_create(tc_buf_span(&payload), key, &whole, &err), TC_OK);
+    EVP_PKEY_free(key);
+    assert_int_equal(tc_nitrodoc_decode(tc_buf_span(&whole), &read, &err), TC_MALFORMED);
+    assert_non_null(strstr(err.message, "PCR2 is there twice"));
+}
+
 static void test_size(void **state)
 {
     (void)state;
@@ -126,6 +147,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_pcr_twice),
         cmocka_unit_test(test_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -394,7 +394,7 @@ static void test_given(void **state)
         {0, 5, 2, 0, 0, "other content"},
         {2, 1, 1, 0, 0, "nobody here trusts"},
         {2, 1, 1, 2, 0, NULL},
-        {0, 6, 1, 2, 0, "nobody here trusts"}, /* the one that was named, and no other */
+        {0, 6, 1, 2, 0, "expected a signature by"}, /* the one that was named, and no other */
         {1, 2, 1, 1, 0, NULL},
         {1, 1, 1, 1, 0, "sequence 2 or higher"}, /* named or not, the store remembers */
         {1, 2, 2, 1, 0, "other content"},
@@ -501,6 +501,20 @@ static void test_open_to_others(void **state)
     assert_refused(tc_truststore_read(f->store, &known, &err), TC_UNAVAILABLE, "others can write");
     assert_int_equal(chmod(path, 0755), 0);
     assert_int_equal(sequence_there(f, 0), 0);
+    /* A file in it, for all that the folder is closed. */
+    char *key = path_in(f, "keys/", f->id[0], ".pem");
+    assert_int_equal(chmod(key, 0622), 0);
+    assert_refused(tc_truststore_read(f->store, &known, &err), TC_UNAVAILABLE, "others can write");
+    assert_int_equal(chmod(key, 0600), 0);
+    if (geteuid() == 0) { /* nobody else can give it to another user */
+        assert_int_equal(chown(key, 12345, (gid_t)-1), 0);
+        assert_refused(tc_truststore_read(f->store, &known, &err), TC_UNAVAILABLE, "user 12345");
+        assert_int_equal(chown(key, 0, (gid_t)-1), 0);
+        assert_int_equal(chown(path, 12345, (gid_t)-1), 0);
+        assert_refused(tc_truststore_read(f->store, &known, &err), TC_UNAVAILABLE, "user 12345");
+        assert_int_equal(chown(path, 0, (gid_t)-1), 0);
+    }
+    free(key);
     assert_int_equal(chmod(f->folder, 0777), 0);
     struct tc_truststore *store;
     assert_refused(tc_truststore_open(f->folder, NULL, &store, &err), TC_UNAVAILABLE,

@@ -279,7 +279,7 @@ static void test_changes(void **state)
         {"missing output", NULL, drop_output, {{"outputs"}, TC_VERDICT_REFUSED}},
         {"extra output", NULL, add_output, {{"outputs"}, TC_VERDICT_REFUSED}},
         {"stranger", NULL, add_stranger, {{"container"}, TC_VERDICT_REFUSED}},
-        {"tail", NULL, add_tail, {{"container"}, TC_VERDICT_UNDECIDED}},
+        {"tail", NULL, add_tail, {{"container"}, TC_VERDICT_REFUSED}},
         {"transcript header", NULL, flip_header, {{"transcript"}, TC_VERDICT_REFUSED}},
         {"transcript line", NULL, add_exchange, {{"transcript"}, TC_VERDICT_REFUSED}},
         {"exchanges of an offline build",
@@ -445,6 +445,57 @@ static void test_detached(void **state)
     judge(NULL, NULL, &options, &stray, NULL);
 }
 
+/* A file that has one output's name and another's bytes is not what it seems; any
+ * other name is the user's own affair. */
+static void test_artifact_names(void **state)
+{
+    (void)state;
+    struct tc_error err = {0};
+    struct tc_artifact artifact = {.path = "downloads/notes.txt"};
+    struct tc_verify_options options = default_options();
+    options.artifacts = &artifact;
+    options.artifacts_count = 1;
+    static const struct outcome wrong = {{"artifacts"}, TC_VERDICT_REFUSED};
+    struct tc_verdict verdict;
+    assert_ok(tc_sha256_of(sample_output_bytes(0), &artifact.digest, &err));
+    judge(NULL, NULL, &options, &wrong, &verdict);
+    assert_non_null(strstr(check_named(&verdict, "artifacts")->seen, "the bytes of another, bin/app"));
+    tc_verdict_free(&verdict);
+    artifact.path = "downloads/renamed";
+    judge(NULL, NULL, &options, &development, &verdict);
+    assert_non_null(strstr(check_named(&verdict, "artifacts")->seen, "renamed is output bin/app"));
+    tc_verdict_free(&verdict);
+}
+
+static tc_status no_source(void *context, const struct tc_statement *statement,
+                           struct tc_sha256 *ret_digest, struct tc_error *err)
+{
+    (void)context;
+    (void)ret_digest;
+    assert_string_equal(statement->recipe.build_file, "build.json");
+    return tc_fail(err, TC_USAGE, "no such folder");
+}
+
+/* What could not be judged is never a yes, and a no when something else failed. */
+static void test_not_judged(void **state)
+{
+    (void)state;
+    struct tc_verify_options options = default_options();
+    options.compare_source = true;
+    options.source_digest = no_source;
+    static const struct outcome open = {{"source"}, TC_VERDICT_UNDECIDED};
+    struct tc_verdict verdict;
+    judge(NULL, NULL, &options, &open, &verdict);
+    assert_int_equal(check_named(&verdict, "source")->result, TC_CHECK_NOT_JUDGED);
+    assert_non_null(strstr(verdict.reason, "no such folder"));
+    tc_verdict_free(&verdict);
+    options.commit = "0000000000000000000000000000000000000000";
+    static const struct outcome refused = {{"source", "commit"}, TC_VERDICT_REFUSED};
+    judge(NULL, NULL, &options, &refused, &verdict);
+    assert_non_null(strstr(verdict.reason, "commit")); /* what failed, not what was left open */
+    tc_verdict_free(&verdict);
+}
+
 struct sink {
     size_t files;
     struct tc_buf bytes;
@@ -509,12 +560,12 @@ static void test_not_a_bundle(void **state)
     struct tc_verify_options options = default_options();
     struct tc_verdict verdict;
     assert_ok(tc_verify_bundle(fd, &options, &verdict, &err));
-    assert_int_equal(verdict.kind, TC_VERDICT_UNDECIDED);
+    assert_int_equal(verdict.kind, TC_VERDICT_REFUSED);
     tc_verdict_free(&verdict);
     assert_int_equal(write(fd, "hello", 5), 5);
     assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
     assert_ok(tc_verify_bundle(fd, &options, &verdict, &err));
-    assert_int_equal(verdict.kind, TC_VERDICT_UNDECIDED);
+    assert_int_equal(verdict.kind, TC_VERDICT_REFUSED);
     assert_false(verdict.hardware);
     tc_verdict_free(&verdict);
     struct tc_bundle_view view;
@@ -547,7 +598,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_good),      cmocka_unit_test(test_aws_root),
-        cmocka_unit_test(test_pcrs_asked),
+        cmocka_unit_test(test_pcrs_asked), cmocka_unit_test(test_artifact_names),
+        cmocka_unit_test(test_not_judged),
         cmocka_unit_test(test_changes),   cmocka_unit_test(test_missing_evidence),
         cmocka_unit_test(test_allowed),   cmocka_unit_test(test_compared),
         cmocka_unit_test(test_detached),  cmocka_unit_test(test_extracted),

@@ -27,6 +27,7 @@
 
 static struct sample_root root;
 static struct tc_sha384 pcr8;
+static const struct tc_pcrs_asked *asked; /* by --pcr; NULL: nothing */
 
 static int make_root(void **state)
 {
@@ -54,7 +55,8 @@ static struct tc_verdict judge(sample_change *before, const struct tc_trust *tru
     struct sample_parts parts;
     sample_parts_make(&parts, &root, before, NULL);
     int fd = sample_bundle_fd(&parts);
-    struct tc_verify_options options = {.root = tc_buf_span(&root.der), .trust = trust, .now = now};
+    struct tc_verify_options options = {.root = tc_buf_span(&root.der), .trust = trust, .now = now,
+                                        .pcrs_asked = asked};
     struct tc_verdict verdict;
     assert_ok(tc_verify_bundle(fd, &options, &verdict, &err));
     (void)close(fd);
@@ -226,6 +228,39 @@ static void test_validity(void **state)
     }
 }
 
+/* --pcr 0 names an image that no list knows, and none that a list speaks against. */
+static void test_named_by_pcr(void **state)
+{
+    (void)state;
+    struct tc_pcrs_asked pcrs = {.asked = 1};
+    memset(pcrs.value[0].bytes, 0x10, sizeof pcrs.value[0].bytes);
+    asked = &pcrs;
+    struct tc_verdict verdict = judge(NULL, NULL, 0);
+    assert_int_equal(verdict.kind, TC_VERDICT_DEVELOPMENT);
+    assert_false(verdict.image.known);
+    tc_verdict_free(&verdict);
+    struct tc_image image = sample_image("c", 0x10);
+    for (int i = 0; i < 3; i++) {
+        TC_AUTO_TRUST struct tc_trust trust = {0};
+        struct tc_image bad = image;
+        char reason[] = "leaked";
+        if (i == 0) bad.revoked = bad.revoked_for_all = true, bad.reason = reason;
+        if (i == 1) bad.valid_until = (int64_t)time(NULL) - 100;
+        if (i == 2) bad.pcr[1].bytes[0] ^= 1;
+        add_list(&trust, 'a', true, 3, &bad, 1);
+        verdict = judge(NULL, &trust, 0);
+        assert_int_equal(verdict.kind, TC_VERDICT_REFUSED);
+        assert_int_equal(check_named(&verdict, "image-trust")->result, TC_CHECK_FAIL);
+        tc_verdict_free(&verdict);
+    }
+    /* Nor does it, or the user's own word, make up for a list that is too old. */
+    struct tc_own_image own = {.name = "c", .pcr0 = pcrs.value[0]};
+    struct tc_trust old = {.min_sequence = 4, .own = &own, .own_count = 1};
+    assert_refused(NULL, &old, false, SAYS("sequence 4 or higher", "saw none"));
+    asked = NULL;
+    assert_refused(NULL, &old, false, SAYS("sequence 4 or higher", "saw none"));
+}
+
 static void test_revoked(void **state)
 {
     (void)state;
@@ -328,9 +363,9 @@ static void test_certificate(void **state)
     assert_ok(tc_trust_add(&trust, &signer, true, &list, &err));
     pcr8 = signer.pcr8;
     assert_good(sign_image, &trust, signer.id);
-    assert_refused(NULL, &trust, true, SAYS("is unknown", "no trusted list holds any image"));
+    assert_refused(NULL, &trust, true, SAYS("not signed with the list's certificate", "expected PCR8"));
     pcr8 = other.pcr8;
-    assert_refused(sign_image, &trust, true, SAYS("is unknown"));
+    assert_refused(sign_image, &trust, true, SAYS("not signed with the list's certificate", "expected PCR8"));
     /* Nor does it revoke or go stale for images that are not its own. */
     char id[TC_SHA256_HEX], reason[] = "x";
     struct tc_image good = sample_image("c", 0x10), revoked = good;
@@ -407,7 +442,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_good),         cmocka_unit_test(test_unknown),
         cmocka_unit_test(test_contradicted), cmocka_unit_test(test_validity),
-        cmocka_unit_test(test_revoked),      cmocka_unit_test(test_own),
+        cmocka_unit_test(test_named_by_pcr), cmocka_unit_test(test_revoked),      cmocka_unit_test(test_own),
         cmocka_unit_test(test_name),         cmocka_unit_test(test_certificate),
         cmocka_unit_test(test_old_lists),    cmocka_unit_test(test_stale),
         cmocka_unit_test(test_not_vouching), cmocka_unit_test(test_problem),
