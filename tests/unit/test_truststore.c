@@ -502,7 +502,8 @@ static void test_open_to_others(void **state)
     assert_int_equal(chmod(path, 0755), 0);
     assert_int_equal(sequence_there(f, 0), 0);
     /* A file in it, for all that the folder is closed. */
-    char *key = path_in(f, "keys/", f->id[0], ".pem");
+    char key[512];
+    (void)snprintf(key, sizeof key, "%s", path_in(f, "keys/", f->id[0], ".pem"));
     assert_int_equal(chmod(key, 0622), 0);
     assert_refused(tc_truststore_read(f->store, &known, &err), TC_UNAVAILABLE, "others can write");
     assert_int_equal(chmod(key, 0600), 0);
@@ -510,11 +511,12 @@ static void test_open_to_others(void **state)
         assert_int_equal(chown(key, 12345, (gid_t)-1), 0);
         assert_refused(tc_truststore_read(f->store, &known, &err), TC_UNAVAILABLE, "user 12345");
         assert_int_equal(chown(key, 0, (gid_t)-1), 0);
+        path = path_in(f, "keys", "", "");
         assert_int_equal(chown(path, 12345, (gid_t)-1), 0);
         assert_refused(tc_truststore_read(f->store, &known, &err), TC_UNAVAILABLE, "user 12345");
         assert_int_equal(chown(path, 0, (gid_t)-1), 0);
     }
-    free(key);
+    path = path_in(f, "keys", "", "");
     assert_int_equal(chmod(f->folder, 0777), 0);
     struct tc_truststore *store;
     assert_refused(tc_truststore_open(f->folder, NULL, &store, &err), TC_UNAVAILABLE,
