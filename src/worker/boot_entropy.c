@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/random.h>
-#include <stddef.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
@@ -16,12 +15,12 @@ enum { SEED_SIZE = 64 }; /* twice what the kernel's generator holds */
 
 static tc_status seed_kernel(int nsm_fd, struct tc_error *err)
 {
-    /* The flexible array of rand_pool_info, with room. */
+    /* struct rand_pool_info, whose array has no size, with room in it. */
     struct {
-        struct rand_pool_info info;
+        int entropy_count, buf_size; /* bits, bytes */
         uint8_t bytes[SEED_SIZE];
-    } pool = {.info = {.entropy_count = 8 * SEED_SIZE, .buf_size = SEED_SIZE}};
-    _Static_assert(offsetof(struct rand_pool_info, buf) == sizeof pool.info, "no padding between");
+    } pool = {.entropy_count = 8 * SEED_SIZE, .buf_size = SEED_SIZE};
+    _Static_assert(sizeof(struct rand_pool_info) == 2 * sizeof(int), "the bytes follow two numbers");
     struct tc_nsm nsm;
     TC_TRY(tc_nsm_open(nsm_fd, &nsm, err));
     TC_TRY(tc_nsm_random(&nsm, pool.bytes, sizeof pool.bytes, err));
