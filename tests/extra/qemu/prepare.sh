@@ -99,9 +99,8 @@ toolchain() {
 
 # Padded to whole blocks; the tree follows, without a header of its own.
 hash_tree() {
-    local blocks salt=7465652d636f6d70696c652073616c7420666f7220746865207465737473212121 hex
+    local blocks salt=7465652d636f6d70696c652073616c7420666f72207468652074657374732121 hex
     if [[ -e $cache/root.verity && $cache/root.verity -nt $cache/root.erofs ]]; then return; fi
-    salt=${salt:0:64}
     cp "$cache/root.erofs" "$cache/paged.img"
     truncate --size=%4096 "$cache/paged.img"
     blocks=$(($(stat --format=%s "$cache/paged.img") / 4096))
