@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -24,6 +25,7 @@ struct run {
     struct tc_buildspec spec;
     struct tc_manifest_summary source;
     struct tc_tempfile bundle, log;
+    int64_t start;
 };
 
 static tc_status send_source(void *context, void *sink,
@@ -36,10 +38,22 @@ static tc_status send_source(void *context, void *sink,
     return tc_pack_send(run->pack, &run->spec, &pack_sink, &run->source, err);
 }
 
+static int64_t now_ms(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* Milliseconds since the guest could start, for whoever measures. */
+static void say_time(const struct run *run, const char *what, int number)
+{
+    (void)fprintf(stderr, "at %lld ms: %s %d\n", (long long)(now_ms() - run->start), what, number);
+}
+
 static void on_phase(void *context, enum tc_phase phase)
 {
-    (void)context;
-    (void)fprintf(stderr, "phase %d\n", (int)phase);
+    say_time(context, "phase", (int)phase);
 }
 
 static void on_log(void *context, struct tc_span bytes)
@@ -76,7 +90,9 @@ static tc_status talk(struct run *run, char **argv, struct tc_error *err)
     TC_TRY(tc_tempfile_open(argv[3], &run->log, err));
     TC_TRY(tc_pack_open(&pack, &run->pack, err));
     TC_TRY(tc_buildspec_parse(tc_pack_build_file(run->pack), "build.json", &run->spec, err));
+    run->start = now_ms();
     TC_TRY(await_guest(argv[1], &guest, err));
+    say_time(run, "guest", 1);
     struct tc_client_config config = {.fd = guest,
                                       .interrupt_fd = -1,
                                       .hello = {.source = tc_pack_kind(run->pack),
@@ -91,6 +107,7 @@ static tc_status talk(struct run *run, char **argv, struct tc_error *err)
                                       .bundle_fd = run->bundle.fd,
                                       .detached_fd = -1};
     TC_TRY(tc_client_run(&config, err));
+    say_time(run, "done", 1);
     return tc_tempfile_commit(&run->bundle, err);
 }
 
