@@ -13,7 +13,6 @@ independent implementation of the enclave's machine.
      image's. A page server that lies, stalls or dies gets no session.
 """
 import datetime
-import io
 import json
 import os
 import shutil
@@ -236,17 +235,22 @@ def sign_again(document):
 
 
 def replace_document(source, target, document):
-    with tarfile.open(source) as old, tarfile.open(target, "w", format=tarfile.USTAR_FORMAT) as new:
-        for member in old.getmembers():
-            data = old.extractfile(member).read()
-            if member.name == DOCUMENT:
-                data, member.size = document, len(document)
-            new.addfile(member, io.BytesIO(data))
-    # tarfile pads to its own record size, which the product does not.
-    size = os.path.getsize(target)
-    with open(target, "rb+") as file:
-        data = file.read().rstrip(b"\0")
-        file.truncate(min(size, (len(data) + 511) // 512 * 512 + 1024))
+    """Block by block, so that all but this member stays as the client wrote it."""
+    with open(source, "rb") as file:
+        data = file.read()
+    with open(target, "wb") as new:
+        at = 0
+        while data[at] != 0:
+            head, size = bytearray(data[at:at + 512]), int(data[at + 124:at + 135], 8)
+            body = data[at + 512:at + 512 + size]
+            at += 512 + (size + 511) // 512 * 512
+            if head[:100].rstrip(b"\0") == DOCUMENT.encode():
+                body = document
+                head[124:135] = b"%011o" % len(body)
+                head[148:156] = b" " * 8
+                head[148:156] = b"%06o\0 " % sum(head)
+            new.write(head + body + bytes(-len(body) % 512))
+        new.write(data[at:])
 
 
 def verify(tool, *arguments):
@@ -265,10 +269,11 @@ def judge(tool, here, project, bundle, pcrs, folder):
     check("QEMU's algorithm and signature", (cbor2.loads(cose[0]), set(cose[3])), ({1: -1}, {0}))
 
     status, verdict = verify(tool, "--source", project, bundle)
-    failed = [item for item in verdict["checks"] if item["result"] == "failed"]
     check("an unsigned document is refused", (status, verdict["verdict"]), (1, "refused"))
-    check("for that and nothing else", [(item["name"], "ES384" in item["expected"] + item["seen"])
-                                        for item in failed], [("document", True)])
+    judged = [(item["name"], item["seen"]) for item in verdict["checks"]
+              if item["result"] == "fail" and not item["seen"].startswith("not judged")]
+    check("for that and nothing else", judged,
+          [("document", "attestation document: COSE protected header: algorithm -1; expected ES384 (-35)")])
 
     signed, pem = sign_again(document)
     replace_document(bundle, f"{folder}/signed.tar", signed)
@@ -276,6 +281,8 @@ def judge(tool, here, project, bundle, pcrs, folder):
         file.write(pem)
     status, verdict = verify(tool, "--source", project, "--root", f"{folder}/root.pem",
                              "--extract", f"{folder}/out", f"{folder}/signed.tar")
+    if status != 0:
+        print(json.dumps(verdict, indent=1), file=sys.stderr)
     check("the same claims, signed, pass", (status, verdict["verdict"]), (0, "development"))
     greeting = subprocess.run([f"{folder}/out/hello"], capture_output=True, text=True)
     check("what was compiled runs", greeting.returncode, 0)

@@ -120,7 +120,8 @@ stage=$work/stage
 mkdir -p "$stage/share"
 strip -o "$stage/qemu-system-x86_64" "$work/build/qemu-system-x86_64"
 cp "$work/vsock/usr/bin/vhost-device-vsock" "$stage/"
-cp "$work"/tools/usr/share/seabios/bios*.bin "$work"/tools/usr/share/qemu/*.bin "$stage/share/" 2>/dev/null || true
+cp "$work"/tools/usr/share/seabios/bios*.bin "$work"/tools/usr/share/qemu/{qboot.rom,linuxboot_dma.bin,pvh.bin,kvmvapic.bin} \
+    "$stage/share/"
 "$stage/qemu-system-x86_64" -M help | grep nitro-enclave >&2
 "$stage/vhost-device-vsock" --version >&2
 touch "$stage/complete"
