@@ -312,7 +312,7 @@ def limit(folder):
     """The example with limits that small enclaves can keep."""
     with open(f"{folder}/build.json", encoding="utf-8") as file:
         spec = json.load(file)
-    spec["limits"].update(memory="64M", disk="16M")
+    spec["limits"].update(memory="32M", disk="8M")
     with open(f"{folder}/build.json", "w", encoding="utf-8") as file:
         json.dump(spec, file)
 
@@ -366,8 +366,10 @@ def main():
         # A copy, since the example lies inside this repository's work tree.
         copy = shutil.copytree(project, f"{folder}/c-hello")
         limit(copy)
+        stripped = f"{folder}/worker"
+        subprocess.run(["strip", "-o", stripped, worker], check=True)
         kernel = open(f"{prepared}/bzImage", "rb").read()
-        ramdisks = [eif.worker_ramdisk(worker, bwrap, eif.libraries(bwrap, ldd)),
+        ramdisks = [eif.pack(eif.worker_ramdisk(stripped, bwrap, eif.libraries(bwrap, ldd))),
                     eif.toolchain_ramdisk([("root.erofs", open(f"{prepared}/root.erofs", "rb").read())])]
         image, bundle = f"{folder}/image.eif", f"{folder}/release.tar"
         eif.write(image, kernel, CMDLINE, ramdisks)

@@ -24,9 +24,9 @@ if [[ $EUID -ne 0 ]]; then
     echo 'qemu: this suite makes root file systems: run it as root' >&2
     exit 2
 fi
-if ! command -v mmdebstrap >/dev/null; then
+if ! command -v mmdebstrap >/dev/null || ! command -v zstd >/dev/null; then
     DEBIAN_FRONTEND=noninteractive apt-get update >&2
-    DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends mmdebstrap >&2
+    DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends mmdebstrap zstd >&2
 fi
 
 # root NAME PACKAGES: a Debian 13 root with them.
