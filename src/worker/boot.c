@@ -19,6 +19,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mount.h>
@@ -104,7 +105,9 @@ _Noreturn static void run_stages(const struct boot *boot)
     _exit(tc_stages_run(&config));
 }
 
-/* Until stages has ended. Its own namespace's orphans are its own. */
+/* Until stages has ended. Besides it this process has only the children that bring
+ * the toolchain's pages (boot_pages.c), which end when the host's server goes: then
+ * at once, and not when the build next touches a page. */
 static tc_status run_session(struct boot *boot, struct tc_error *err)
 {
     int status;
@@ -115,9 +118,15 @@ static tc_status run_session(struct boot *boot, struct tc_error *err)
     send_heartbeat(boot->parent);
     do
         ended = waitpid(-1, &status, 0);
-    while (ended != stages && (ended > 0 || errno == EINTR));
-    say(ended == stages && WIFEXITED(status) && WEXITSTATUS(status) == 0 ? "the session ended well"
-                                                                         : "the session failed",
+    while (ended < 0 && errno == EINTR);
+    if (ended != stages) {
+        (void)kill(stages, SIGKILL);
+        while (waitpid(stages, &status, 0) < 0 && errno == EINTR) {
+        }
+        return tc_fail(err, TC_PEER, "the host's page server has gone: the session ends unsigned");
+    }
+    say(WIFEXITED(status) && WEXITSTATUS(status) == 0 ? "the session ended well"
+                                                      : "the session failed",
         NULL);
     return TC_OK;
 }

@@ -30,7 +30,7 @@
 
 enum {
     HOST_PATIENCE_MS = 10000,
-    DEVICE_PATIENCE_S = 60, /* of the kernel, for one request */
+    DEVICE_PATIENCE_S = 30, /* of the kernel, for one request */
     DEVICE_PATIENCE_MS = 10000,
     PUMP_SIZE = 28 * 1024, /* within what every transport takes at once */
 };

@@ -93,7 +93,9 @@ class Liar(threading.Thread):
 
     def __init__(self, path, image, fault):
         super().__init__(daemon=True)
-        self.image, self.fault, self.asked = image, fault, 0
+        self.image, self.asked = image, 0
+        self.fault, _, life = fault.partition(" after ")
+        self.life = int(life or 0)
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.bind(path)
         self.socket.listen(1)
@@ -147,7 +149,9 @@ class Liar(threading.Thread):
                 peer.sendall(struct.pack(">IIQ", 0x67446698, 0, cookie) + data[:100])
                 peer.close()
                 return
-            elif fault == "death" and self.asked > 20:
+            elif fault == "stall" and late:
+                continue
+            elif fault == "death" and self.asked > self.life:
                 peer.close()
                 return
             peer.sendall(struct.pack(">IIQ", 0x67446698, error, cookie) + data)
@@ -341,7 +345,7 @@ def try_paged(tools, build, image, project, folder, prepared, whole):
     with open(paged, "rb") as file:
         data = file.read()
     for fault in ("greeting", "smaller", "writable", "first bit", "bit", "zeros", "elsewhere", "cookie",
-                  "error", "short", "death"):
+                  "error", "short", "stall", "death after 5", "death after 20", "death after 40"):
         bundle = f"{folder}/fault.tar"
         outcome = boot(tools, client, image, bundle, project, "512M",
                        lambda path, fault=fault: Liar(path, data, fault))
