@@ -69,7 +69,8 @@ static tc_status start_session(const struct tc_session_config *config, pid_t *re
     }
     const int fds[3] = {config->host_fd, config->spawner_fd, config->monitor_fd};
     if (confine(fds, TC_UID_SESSION, TC_FILTER_SESSION, err) != TC_OK) give_up("the session", err);
-    const struct tc_session_config kept = {FIRST, SECOND, THIRD, config->host_tools};
+    const struct tc_session_config kept = {FIRST, SECOND, THIRD, config->host_tools,
+                                           config->host_piece};
     _exit(tc_session_main(&kept));
 }
 
@@ -85,7 +86,7 @@ tc_status tc_children_start(const struct tc_stages_config *config, struct tc_chi
     ret_children->verdict_fd = verdicts[0];
     struct tc_monitor_config for_monitor = {config->nsm_fd, monitor[1], verdicts[1]};
     struct tc_session_config for_session = {config->host_fd, spawner[1], monitor[0],
-                                            config->host_tools};
+                                            config->host_tools, config->host_piece};
     TC_TRY(start_monitor(&for_monitor, &ret_children->monitor, err));
     TC_TRY(start_session(&for_session, &ret_children->session, err));
     (void)close(spawner[1]);

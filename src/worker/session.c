@@ -306,6 +306,7 @@ int tc_session_main(const struct tc_session_config *config)
     struct session session = {.spawner = {config->spawner_fd}, .host_tools = config->host_tools};
     tc_status status =
         tc_channel_init(&session.host, config->host_fd, HOST_PATIENCE_MS, "the host", &err);
+    session.host.piece = config->host_piece;
     if (status == TC_OK)
         status = tc_channel_init(&session.monitor, config->monitor_fd, INNER_PATIENCE_MS,
                                  "the monitor", &err);

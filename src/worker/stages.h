@@ -3,11 +3,14 @@
 #ifndef TC_WORKER_STAGES_H
 #define TC_WORKER_STAGES_H
 
+#include <stddef.h>
+
 #include "base/status.h"
 
 struct tc_stages_config {
     int host_fd; /* stream socket to the host */
     int nsm_fd;  /* /dev/nsm, or a socket to the development attester */
+    size_t host_piece; /* most bytes of one write to the host; 0: no cap */
     /* Folders that the local launcher added to the toolchain (--host-tool);
      * their bin/ goes to the front of PATH. NULL-terminated. */
     const char *const *host_tools;
@@ -26,6 +29,7 @@ int tc_stages_run(const struct tc_stages_config *config);
 struct tc_session_config {
     int host_fd, spawner_fd, monitor_fd;
     const char *const *host_tools;
+    size_t host_piece;
 };
 int tc_session_main(const struct tc_session_config *config);
 

@@ -1,0 +1,37 @@
+/* Streams to the parent of an enclave. */
+#ifndef TC_OS_VSOCK_H
+#define TC_OS_VSOCK_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+enum {
+    /* Fixed ports: an enclave has one host and one session. */
+    TC_VSOCK_PORT_SESSION = 7301,
+    TC_VSOCK_PORT_PAGES = 7302,
+    TC_VSOCK_PORT_HEARTBEAT = 9000, /* Nitro's own */
+};
+
+/* Which parent answers differs by platform. */
+enum tc_parent {
+    TC_PARENT_NITRO = 3, /* a Nitro enclave's parent instance */
+    TC_PARENT_HOST = 2,  /* the host of any other virtual machine */
+};
+
+/* Most bytes of one write to this parent; 0: no cap. The vhost-user daemon that
+ * serves TC_PARENT_HOST in user space never takes a packet of 64 KiB. */
+size_t tc_vsock_piece(enum tc_parent parent);
+
+/* Connects to one parent; ret_fd is owned, blocking and closed on exec. */
+tc_status tc_vsock_connect(enum tc_parent parent, uint32_t port, unsigned timeout_ms, int *ret_fd,
+                           struct tc_error *err) TC_MUST_USE;
+
+/* Connects to whichever parent answers: Nitro's first and only for a moment,
+ * since other platforms drop what is sent there; then the host; then Nitro's with
+ * patience. */
+tc_status tc_vsock_connect_out(uint32_t port, int *ret_fd, enum tc_parent *ret_parent,
+                               struct tc_error *err) TC_MUST_USE;
+
+#endif

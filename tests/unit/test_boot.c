@@ -1,0 +1,149 @@
+/* What an enclave's PID 1 decides before anything else: whether the ramdisks are
+ * whole, and how much the transport to the host takes at once. The rest of the
+ * boot needs a machine of its own: tests/extra/qemu. */
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "os/vsock.h"
+#include "worker/boot.h"
+
+static char root[64];
+
+static void path_of(const char *name, char out[128])
+{
+    (void)snprintf(out, 128, "%s%s", root, name);
+}
+
+static void put(const char *name, const char *bytes, size_t size)
+{
+    char path[128];
+    path_of(name, path);
+    (void)unlink(path);
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, bytes, size), size);
+    (void)close(fd);
+}
+
+static int set_up(void **state)
+{
+    char folder[128];
+    (void)state;
+    (void)snprintf(root, sizeof root, "/tmp/test-boot.XXXXXX");
+    assert_non_null(mkdtemp(root));
+    path_of("/toolchain", folder);
+    assert_int_equal(mkdir(folder, 0755), 0);
+    put(TC_BOOT_MARK_WORKER, TC_BOOT_MARK_TEXT, strlen(TC_BOOT_MARK_TEXT));
+    put(TC_BOOT_MARK_TOOLCHAIN, TC_BOOT_MARK_TEXT, strlen(TC_BOOT_MARK_TEXT));
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    char path[128];
+    (void)state;
+    const char *const names[] = {TC_BOOT_MARK_WORKER, TC_BOOT_MARK_TOOLCHAIN, "/elsewhere"};
+    for (size_t i = 0; i < 3; i++) {
+        path_of(names[i], path);
+        (void)unlink(path);
+    }
+    path_of("/toolchain", path);
+    (void)rmdir(path);
+    (void)rmdir(root);
+    return 0;
+}
+
+static void assert_refused(const char *word)
+{
+    struct tc_error err = {0};
+    assert_int_equal(tc_boot_check_ramdisks(root, &err), TC_UNAVAILABLE);
+    assert_non_null(strstr(err.message, word));
+    assert_non_null(strstr(err.message, "more memory"));
+}
+
+static void test_whole(void **state)
+{
+    struct tc_error err = {0};
+    (void)state;
+    assert_int_equal(tc_boot_check_ramdisks(root, &err), TC_OK);
+}
+
+static void test_missing(void **state)
+{
+    const char *const names[] = {TC_BOOT_MARK_WORKER, TC_BOOT_MARK_TOOLCHAIN};
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        char path[128];
+        path_of(names[i], path);
+        assert_int_equal(unlink(path), 0);
+        assert_refused("is missing");
+        put(names[i], TC_BOOT_MARK_TEXT, strlen(TC_BOOT_MARK_TEXT));
+    }
+}
+
+/* A name without its bytes is what an unpacking that ran out of room leaves. */
+static void test_every_other_content(void **state)
+{
+    static const char text[] = TC_BOOT_MARK_TEXT;
+    const char *const names[] = {TC_BOOT_MARK_WORKER, TC_BOOT_MARK_TOOLCHAIN};
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        for (size_t size = 0; size < sizeof text - 1; size++) {
+            put(names[i], text, size);
+            assert_refused("is cut off");
+        }
+        put(names[i], text, sizeof text); /* one more */
+        assert_refused("is cut off");
+        char other[sizeof text];
+        memset(other, 0, sizeof other);
+        put(names[i], other, sizeof text - 1);
+        assert_refused("is cut off");
+        put(names[i], text, sizeof text - 1);
+    }
+}
+
+static void test_link(void **state)
+{
+    char mark[128], elsewhere[128];
+    (void)state;
+    path_of(TC_BOOT_MARK_TOOLCHAIN, mark);
+    path_of("/elsewhere", elsewhere);
+    assert_int_equal(rename(mark, elsewhere), 0);
+    assert_int_equal(symlink("../elsewhere", mark), 0);
+    assert_refused("is missing");
+}
+
+/* Under every other number the name /init is refused, and nothing is mounted. */
+static void test_only_pid_1(void **state)
+{
+    (void)state;
+    assert_int_equal(tc_boot_main(), 2);
+}
+
+static void test_pieces(void **state)
+{
+    (void)state;
+    assert_int_equal(tc_vsock_piece(TC_PARENT_NITRO), 0);
+    assert_int_equal(tc_vsock_piece(TC_PARENT_HOST), 28 * 1024);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_whole, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_missing, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_every_other_content, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_link, set_up, tear_down),
+        cmocka_unit_test(test_only_pid_1),
+        cmocka_unit_test(test_pieces),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
