@@ -13,7 +13,9 @@ enum { TC_DER_DEPTH_MAX = 16 };
  * shortest lengths, shortest integers and object ids, zero padding bits, times
  * in RFC 5280's form. Stricter than DER in two places, for certificates: a
  * BOOLEAN is TRUE (there each has DEFAULT FALSE, which DER leaves out) and a SET
- * holds one element (so its order needs no rule). */
+ * holds one element (so its order needs no rule). Laxer where the schema decides,
+ * which is not known here: trailing zeros of named bits, which of the two forms a
+ * time has, what characters a string may hold. */
 tc_status tc_der_check(struct tc_span bytes, const char *what, struct tc_error *err) TC_MUST_USE;
 
 #endif
