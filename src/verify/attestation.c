@@ -155,13 +155,11 @@ void tc_attestation_free(struct tc_attestation *attestation)
     *attestation = (struct tc_attestation){0};
 }
 
-/* ret_has_form tells input that is no document from a document that is bad. */
-static tc_status read_input(struct tc_span input, struct tc_attestation *ret_attestation,
-                            bool *ret_has_form, struct tc_error *err)
+tc_status tc_attestation_read(struct tc_span input, struct tc_attestation *ret_attestation,
+                              struct tc_error *err)
 {
     struct tc_attestation read = {0};
     tc_status status = tc_armor_decode(input, &read.bytes, &read.form, err);
-    *ret_has_form = status == TC_OK;
     if (status == TC_OK)
         status = tc_nitrodoc_decode(tc_buf_span(&read.bytes), &read.document, err);
     if (status != TC_OK) {
@@ -172,13 +170,6 @@ static tc_status read_input(struct tc_span input, struct tc_attestation *ret_att
     return TC_OK;
 }
 
-tc_status tc_attestation_read(struct tc_span input, struct tc_attestation *ret_attestation,
-                              struct tc_error *err)
-{
-    bool has_form = false;
-    return read_input(input, ret_attestation, &has_form, err);
-}
-
 tc_status tc_attestation_verify(struct tc_span input, const struct tc_attestation_options *options,
                                 struct tc_verdict *ret_verdict,
                                 struct tc_attestation *ret_attestation, struct tc_error *err)
@@ -187,10 +178,9 @@ tc_status tc_attestation_verify(struct tc_span input, const struct tc_attestatio
     struct tc_verdict verdict = {.kind = TC_VERDICT_UNDECIDED};
     struct tc_attestation read = {0};
     struct tc_error why = {0};
-    bool has_form = false;
     TC_TRY(tc_checks_begin(&verdict, err));
     struct trial trial = {.options = options, .verdict = &verdict};
-    bool good = read_input(input, &read, &has_form, &why) == TC_OK;
+    bool good = tc_attestation_read(input, &read, &why) == TC_OK;
     if (good) {
         trial.document = &read.document;
         verdict.signed_at = read.document.timestamp;

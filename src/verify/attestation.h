@@ -34,9 +34,9 @@ tc_status tc_attestation_read(struct tc_span input, struct tc_attestation *ret_a
                               struct tc_error *err) TC_MUST_USE;
 
 /* Checks, in this order: document, issuer, debug, pcrN for each asked (pcr0
- * always), nonce, user-data. Input in no form of core/armor.h is undecided; a
- * document that breaks a rule is refused. Fills ret_verdict (tc_verdict_free) for
- * any of these; an error only when memory ran out. ret_attestation may be NULL;
+ * always), nonce, user-data. Input in no form of core/armor.h is refused, as is a
+ * document that breaks a rule. Fills ret_verdict (tc_verdict_free) for any of
+ * these; an error only when memory ran out. ret_attestation may be NULL;
  * else it holds the document where it could be decoded, and is zeroed where not. */
 tc_status tc_attestation_verify(struct tc_span input, const struct tc_attestation_options *options,
                                 struct tc_verdict *ret_verdict,
