@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 
@@ -38,9 +39,19 @@ tc_status tc_read_certificate(const char *path, struct tc_buf *ret_der, struct t
                        CERTIFICATE_FILE_MAX - 1);
     const uint8_t *next = bytes;
     __attribute__((cleanup(x509_free))) X509 *certificate = d2i_X509(NULL, &next, size);
+    if (certificate && next != bytes + size)
+        return tc_fail(err, TC_USAGE, "%s has bytes behind its certificate: expected one in DER",
+                       path);
     if (!certificate) {
         __attribute__((cleanup(bio_free))) BIO *text = BIO_new_mem_buf(bytes, size);
         if (text) certificate = PEM_read_bio_X509(text, NULL, NULL, NULL);
+        /* Which of two would be meant? */
+        X509 *second = certificate ? PEM_read_bio_X509(text, NULL, NULL, NULL) : NULL;
+        ERR_clear_error();
+        if (second) {
+            X509_free(second);
+            return tc_fail(err, TC_USAGE, "%s holds more than one certificate: expected one", path);
+        }
     }
     uint8_t *der = NULL;
     int der_size = certificate ? i2d_X509(certificate, &der) : -1;

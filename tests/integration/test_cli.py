@@ -205,6 +205,19 @@ def test_artifact_of_another_name(p):
     assert "renamed is output helper" in seen and "twin is output twin" in seen, seen
 
 
+def test_root_is_one_certificate(p):
+    p.spec("echo > out")
+    p.build()
+    pem = pathlib.Path(root()).read_bytes()
+    der = base64.b64decode(b"".join(pem.split(b"-----")[2].split()))
+    for name, content, word in (("two.pem", pem + pem, "more than one"), ("tail.der", der + b"x", "bytes behind")):
+        (p.base / name).write_bytes(content)
+        said = p.run("verify", "--root", p.base / name, "--allow-unmeasured", p.out, expect=2).stderr
+        assert word in said, said
+    (p.base / "one.der").write_bytes(der)
+    p.run("verify", "--root", p.base / "one.der", "--allow-unmeasured", p.out)
+
+
 def test_json_whatever_happens(p):
     p.spec("exit 3")
     for args, expect in ((["verify", "none.tar"], 2), (["verify"], 2), (["report", "none.tar"], 2),
