@@ -453,6 +453,10 @@ def test_contents(lab):
         lab.refuse(lab.with_content(b"attestation/document.cbor", document), "document",
                    expected=(1,))
     lab.refuse(lab.with_content(b"attestation/document.cbor", bytes(MIB)), "at most")
+    # One bundle, one form: what is signed in no other place has one mode.
+    for name in [n for n, _, _ in lab.members if n.startswith(b"attestation/")]:
+        lab.refuse(lab.build([(n, d, 0o755 if n == name else m) for n, d, m in lab.members]),
+                   "mode 0755", expected=(1,))
 
 
 def test_transcripts(lab):
