@@ -1,0 +1,60 @@
+/* An image of this project as files: NAME.eif and, unless it is self-contained,
+ * NAME.erofs beside it. What is opened here has been read whole and compared: the
+ * EIF with its own measured text, the file system and its hash tree with the root
+ * hash that is measured. PCR0 then names every byte of both, and where each section
+ * of the EIF ends. Whether that PCR0 is a trusted one is the caller's question.
+ *
+ * A file that somebody else replaces meanwhile does no harm, since descriptors are
+ * kept; one that its owner rewrites in place does, as on any host. */
+#ifndef TC_HOST_IMAGEFILE_H
+#define TC_HOST_IMAGEFILE_H
+
+#include "core/toolramdisk.h"
+
+#define TC_IMAGEFILE_SIZE_MAX ((uint64_t)1 << 40) /* of either file */
+
+struct tc_imagefile {
+    int eif_fd;
+    /* What holds the file system, and where in it: the .erofs, from its start and
+     * without the hash tree; or the EIF again, where the image is self-contained.
+     * -1 until the .erofs was added. */
+    int root_fd;
+    uint64_t root_offset, root_size;
+    struct tc_sha384 pcr[3];
+    bool is_signed;
+    struct tc_sha384 pcr8; /* where is_signed */
+    struct tc_toolramdisk content;
+};
+#define TC_AUTO_IMAGEFILE TC_CLEANUP(tc_imagefile_done)
+#define TC_IMAGEFILE_NONE                                                                          \
+    (struct tc_imagefile)                                                                          \
+    {                                                                                              \
+        .eif_fd = -1, .root_fd = -1                                                                \
+    }
+void tc_imagefile_done(struct tc_imagefile *image); /* accepts one that was never opened */
+
+/* Measures the EIF and compares it with what it says of itself. fd is a regular
+ * file, read from its start, and borrowed (duplicated); what names it in messages.
+ * TC_MALFORMED: no EIF; TC_REFUSED: damaged, or no image of this project, or its
+ * sections end elsewhere than its text says. */
+tc_status tc_imagefile_read(int fd, const char *what, struct tc_imagefile *ret_image,
+                            struct tc_error *err) TC_MUST_USE;
+
+/* Bytes that the .erofs must have; 0 for a self-contained image. */
+uint64_t tc_imagefile_root_file_size(const struct tc_imagefile *image);
+
+/* Reads the .erofs, computes its tree and compares both. Borrows fd. TC_REFUSED
+ * says what differs; the image is then as it was. */
+tc_status tc_imagefile_add_root(struct tc_imagefile *image, int fd, const char *what,
+                                struct tc_error *err) TC_MUST_USE;
+
+/* Both, by the EIF's path; the .erofs has the same name with the other ending.
+ * TC_USAGE: path does not end in ".eif". */
+tc_status tc_imagefile_open(const char *path, struct tc_imagefile *ret_image, struct tc_error *err)
+    TC_MUST_USE;
+
+/* "a/b.eif" -> "a/b" + ending; owned. NULL with TC_USAGE when it does not end so. */
+tc_status tc_imagefile_beside(const char *path, const char *ending, char **ret_path,
+                              struct tc_error *err) TC_MUST_USE;
+
+#endif
