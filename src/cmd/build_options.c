@@ -14,8 +14,9 @@ const char tc_build_usage[] =
     "\n"
     "  --dir DIR           the project (default: .)\n"
     "  --build-file PATH   its build.json, inside the project (default: build.json)\n"
-    "  --image NAME        toolchain; this version has \"host\": the machine's own, unmeasured\n"
-    "                      (default: \"image\" of build.json)\n"
+    "  --image NAME        toolchain: the name or PCR0 of an image (tee-compile image list), the\n"
+    "                      path of an .eif, or \"host\": the machine's own, unmeasured\n"
+    "                      (default: \"image\" of build.json, else its \"language\")\n"
     "  --host-tool DIR     with --image host: bind DIR read-only, DIR/bin first in PATH (repeatable)\n"
     "  --backend NAME      auto or local (default: auto)\n"
     "  --nonce HEX         1 to 64 bytes that go into the signed document\n"
@@ -141,11 +142,8 @@ static tc_status check(const struct tc_build_options *options, struct tc_error *
         return tc_fail(err, TC_UNAVAILABLE,
                        "--backend %s is not part of this version: it has auto and local",
                        options->backend);
-    if (options->image && strcmp(options->image, "host") != 0)
-        return tc_fail(err, TC_UNAVAILABLE,
-                       "--image %s is not part of this version: it has \"host\", the machine's own "
-                       "toolchain",
-                       options->image);
+    if (options->image && !*options->image)
+        return tc_fail(err, TC_USAGE, "--image is empty: expected a name, a PCR0, a path or host");
     if (options->output && strcmp(options->output, "-") == 0)
         return tc_fail(err, TC_USAGE,
                        "--output - is not possible: a bundle gets its name only once it has "

@@ -88,6 +88,15 @@ void tc_build_ui_warn(struct tc_build_ui *ui, const char *text)
              tc_printable(tc_span_of_text(text), shown, sizeof shown), "\n");
 }
 
+void tc_build_ui_image(struct tc_build_ui *ui, const struct tc_imagefile *image)
+{
+    char line[256], hex[TC_SHA384_HEX];
+    if (!image) return;
+    tc_hex((struct tc_span){image->pcr[0].bytes, sizeof image->pcr[0].bytes}, hex);
+    (void)snprintf(line, sizeof line, "image: %s, PCR0 %s", image->content.text.name, hex);
+    say(ui, line);
+}
+
 void tc_build_ui_start(struct tc_build_ui *ui, const char *backend)
 {
     char line[256];
@@ -172,9 +181,15 @@ static void say_how_to_check(struct tc_build_ui *ui, const struct tc_verdict *ve
     TC_AUTO_BUF struct tc_buf line = tc_buf_new(16384);
     tc_buf_add_text(&line, "check it: tee-compile verify --root");
     add_word(&line, made->root);
-    tc_buf_add_text(&line, " --allow-unmeasured");
-    add_word(&line, made->bundle ? made->bundle : made->detached);
     const struct tc_statement *statement = &verdict->statement;
+    if (statement->platform.measured) {
+        char hex[TC_SHA384_HEX];
+        tc_hex((struct tc_span){statement->platform.pcr[0].bytes, TC_SHA384_SIZE}, hex);
+        tc_buf_add_format(&line, " --pcr 0=%s", hex);
+    } else {
+        tc_buf_add_text(&line, " --allow-unmeasured");
+    }
+    add_word(&line, made->bundle ? made->bundle : made->detached);
     if (!made->bundle && (!made->extract || statement->subjects_count > NAMED_MAX)) {
         tc_buf_add_text(&line, " --artifact FILE (once for each output)");
     } else if (!made->bundle) {

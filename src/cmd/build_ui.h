@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "core/wire.h"
+#include "host/imagefile.h"
 #include "source/pack.h"
 #include "verify/verify.h"
 
@@ -22,6 +23,7 @@ struct tc_build_ui {
 
 void tc_build_ui_init(struct tc_build_ui *ui, FILE *out);
 void tc_build_ui_source(struct tc_build_ui *ui, const struct tc_pack *pack, const char *folder);
+void tc_build_ui_image(struct tc_build_ui *ui, const struct tc_imagefile *image); /* NULL: host */
 void tc_build_ui_start(struct tc_build_ui *ui, const char *backend);
 void tc_build_ui_phase(struct tc_build_ui *ui, enum tc_phase phase);
 void tc_build_ui_log(struct tc_build_ui *ui, struct tc_span bytes);

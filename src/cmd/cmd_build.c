@@ -22,6 +22,7 @@
 #include "cmd/extract.h"
 #include "cmd/files.h"
 #include "cmd/find_worker.h"
+#include "cmd/image_choice.h"
 #include "cmd/print.h"
 #include "host/backend.h"
 #include "host/client.h"
@@ -34,6 +35,7 @@ struct build {
     struct tc_build_options options;
     struct tc_pack *pack;
     struct tc_buildspec spec;
+    struct tc_image_choice image;
     struct tc_manifest_summary source;
     struct tc_tempfile bundle, detached, log;
     struct tc_extract *extract;
@@ -52,6 +54,7 @@ static void build_free(struct build *build)
     tc_build_options_free(&build->options);
     tc_pack_close(build->pack);
     tc_buildspec_free(&build->spec);
+    tc_image_choice_done(&build->image);
     tc_tempfile_drop(&build->bundle);
     tc_tempfile_drop(&build->detached);
     tc_tempfile_drop(&build->log);
@@ -136,18 +139,13 @@ static tc_status open_outputs(struct build *build, struct tc_error *err)
     return options->extract ? tc_extract_open(options->extract, &build->extract, err) : TC_OK;
 }
 
-/* --image, else what build.json names. */
 static tc_status choose_image(struct build *build, struct tc_error *err)
 {
-    struct tc_build_options *options = &build->options;
-    const char *named = build->spec.image;
-    if (!options->image && named && strcmp(named, "host") == 0) options->image = named;
-    if (!options->image)
-        return tc_fail(err, named ? TC_UNAVAILABLE : TC_USAGE,
-                       "%s%s%s: --image host builds with this machine's own toolchain, which the "
-                       "report will call unmeasured",
-                       named ? "image " : "no image is chosen", named ? named : "",
-                       named ? " of the build file is not part of this version" : "");
+    TC_TRY(tc_image_choose(build->options.image, &build->spec, &build->image, err));
+    if (!build->image.host && build->options.host_tools)
+        return tc_fail(err, TC_USAGE,
+                       "--host-tool goes with --image host: no PCR would name the tool, and the report "
+                       "would call it measured");
     return TC_OK;
 }
 
@@ -179,9 +177,11 @@ static void warn_of_the_ignored(struct build *build)
     const struct tc_buildspec *spec = &build->spec;
     if (build->options.memory_given)
         tc_build_ui_warn(&build->ui, "-mem is ignored: memory comes from limits.memory");
-    if (spec->image && strcmp(spec->image, build->options.image) != 0) {
-        (void)snprintf(text, sizeof text, "the build file names image %s; this build uses %s",
-                       spec->image, build->options.image);
+    const char *named = spec->image ? spec->image : spec->language;
+    const char *used = tc_image_choice_name(&build->image);
+    if (strcmp(named, used) != 0 && (spec->image || !build->image.host)) {
+        (void)snprintf(text, sizeof text, "the build file names %s %s; this build uses %s",
+                       spec->image ? "image" : "language", named, used);
         tc_build_ui_warn(&build->ui, text);
     }
     if (tc_pack_kind(build->pack) == TC_SOURCE_GIT) return;
@@ -271,13 +271,14 @@ static tc_status run_worker(struct build *build, struct tc_error *err)
     TC_AUTO_FREE char *worker = NULL;
     TC_TRY(tc_find_worker(&worker, err));
     struct tc_backend_config config = {
-        .image = build->options.image,
+        .image = build->image.host ? NULL : &build->image.file,
         .host_tools = (const char *const *)build->options.host_tools,
         .worker = worker,
         .devroot_folder = build->devroot_folder,
         .debug = build->options.debug};
     struct tc_enclave *enclave = NULL;
     int fd = -1;
+    tc_build_ui_image(&build->ui, config.image);
     tc_build_ui_start(&build->ui, backend->name);
     TC_TRY(backend->start(&config, &enclave, &fd, err));
     tc_status status = talk(build, fd, err);
@@ -304,6 +305,8 @@ static tc_status verify_result(struct build *build, struct tc_error *err)
 {
     const struct tc_build_options *options = &build->options;
     TC_AUTO_BUF struct tc_buf root = {0};
+    /* Of all images exactly this one: no list, no other word is asked. */
+    struct tc_pcrs_asked pcrs = {.asked = 1, .value = {build->image.file.pcr[0]}};
     TC_TRY(tc_read_certificate(build->devroot_pem, &root, err));
     char commit[TC_SHA1_HEX] = "";
     if (tc_pack_commit(build->pack))
@@ -311,7 +314,8 @@ static tc_status verify_result(struct build *build, struct tc_error *err)
     struct tc_verify_options verify = {.go_on_context = build,
                                        .go_on = go_on,
                                        .root = tc_buf_span(&root),
-                                       .allow_unmeasured = true,
+                                       .allow_unmeasured = build->image.host,
+                                       .pcrs_asked = build->image.host ? NULL : &pcrs,
                                        .compare_source = true,
                                        .source = build->source.digest,
                                        .commit = *commit ? commit : NULL,
@@ -400,6 +404,7 @@ int tc_cmd_build(int argc, char **argv)
     struct build build = {.bundle = TC_TEMPFILE_NONE,
                           .detached = TC_TEMPFILE_NONE,
                           .log = TC_TEMPFILE_NONE,
+                          .image = TC_IMAGE_CHOICE_NONE,
                           .interrupt_fd = -1};
     tc_build_ui_init(&build.ui, stderr);
     /* A reader of stderr that goes away is no reason to leave things behind. */

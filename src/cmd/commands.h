@@ -17,5 +17,8 @@ int tc_cmd_image_measure(int argc, char **argv);
 int tc_cmd_image_sign(int argc, char **argv);
 int tc_cmd_image_assemble(int argc, char **argv);
 int tc_cmd_image_trust(int argc, char **argv);
+int tc_cmd_image_list(int argc, char **argv);
+int tc_cmd_image_pull(int argc, char **argv);
+int tc_cmd_image_remove(int argc, char **argv);
 
 #endif

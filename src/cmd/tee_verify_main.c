@@ -16,7 +16,7 @@ static const struct tc_command image_commands[] = {
 static int image(int argc, char **argv)
 {
     static const char *const elsewhere[] = {"inspect", "measure", "sign", "assemble", "lock",
-                                            "build",   "list",    "pull", NULL};
+                                            "build",   "list",    "pull", "remove", NULL};
     static const struct tc_program program = {"tee-verify image", image_commands, elsewhere,
                                               "is a command of tee-compile, not of tee-verify"};
     return tc_dispatch(&program, argc, argv);

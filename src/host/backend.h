@@ -2,11 +2,14 @@
 #ifndef TC_HOST_BACKEND_H
 #define TC_HOST_BACKEND_H
 
-#include "core/digest.h"
+#include "host/imagefile.h"
 
 struct tc_backend_config {
-    const char *image;             /* "host" */
-    const char *const *host_tools; /* absolute folders, NULL-terminated; may be NULL */
+    /* Complete (imagefile.h), borrowed; NULL: the machine's own toolchain, unmeasured. */
+    const struct tc_imagefile *image;
+    /* Absolute folders, NULL-terminated; may be NULL. Only without an image, whose PCRs
+     * do not name them. */
+    const char *const *host_tools;
     const char *worker;            /* path of tee-compile-worker */
     const char *devroot_folder;    /* devattest.h, ensured */
     bool debug;                    /* the worker's own messages to stderr */

@@ -3,6 +3,7 @@
  *
  *   client -- fork --> attester (serves the NSM protocol; a process of its own)
  *          -- fork --> launcher: new user namespace; waits for its map
+ *                        -- an ordinary user's image: fork --> erofsfuse
  *                        -- unshare the rest, fork --> PID 1: assembles the root,
  *                                                      becomes tee-compile-worker
  *
@@ -34,6 +35,7 @@
 #include "host/devattest.h"
 #include "host/local_cgroup.h"
 #include "host/local_ids.h"
+#include "host/local_image.h"
 #include "host/local_root.h"
 #include "os/process.h"
 
@@ -50,6 +52,8 @@ struct tc_enclave {
     int host_fd;
     int complaints_fd; /* a memfd: what the worker wrote to stderr */
     struct tc_local_cgroup cgroup;
+    struct tc_local_image image;
+    struct tc_buf image_text; /* what the image says of itself; empty without one */
 };
 
 /* --- in the children --- */
@@ -63,14 +67,23 @@ _Noreturn static void complain(const struct tc_error *err)
 _Noreturn static void run_attester(const struct tc_backend_config *config, int fd, pid_t parent)
 {
     struct tc_error err = {0};
-    struct tc_sha384 pcr;
+    const struct tc_imagefile *image = config->image;
+    struct tc_sha384 pcrs[3];
     (void)setsid();
     if (tc_process_reset_signals(&err) != TC_OK || tc_process_keep(&fd, 1, -1, &err) != TC_OK ||
         tc_process_die_with(parent, &err) != TC_OK)
         complain(&err);
-    if (tc_pcr_unmeasured(&pcr, &err) != TC_OK) complain(&err);
-    const struct tc_sha384 pcrs[3] = {pcr, pcr, pcr};
-    struct tc_devattest_config attester = {config->devroot_folder, pcrs};
+    for (size_t i = 0; i < 3; i++) {
+        if (image)
+            pcrs[i] = image->pcr[i];
+        else if (tc_pcr_unmeasured(&pcrs[i], &err) != TC_OK)
+            complain(&err);
+    }
+    struct tc_devattest_config attester = {
+        .folder = config->devroot_folder,
+        .pcrs = pcrs,
+        .pcr8 = image && image->is_signed ? &image->pcr8 : NULL,
+    };
     if (tc_devattest_serve(TC_PROCESS_FIRST_FD, &attester, &err) != TC_OK) complain(&err);
     _exit(EXIT_SUCCESS);
 }
@@ -78,6 +91,8 @@ _Noreturn static void run_attester(const struct tc_backend_config *config, int f
 struct launch {
     const struct tc_backend_config *config;
     const struct tc_local_cgroup *cgroup;
+    const struct tc_local_image *image;
+    struct tc_span image_text;
     int host_fd, nsm_fd, worker_fd;
     int stderr_fd;
     int report_fd; /* a message when the start fails; closed when the worker runs */
@@ -111,8 +126,14 @@ static tc_status list_arguments(const struct launch *launch,
 static tc_status enter_worker(const struct launch *launch, int launcher_fd, int *ret_report,
                               struct tc_error *err)
 {
-    struct tc_local_root root = {launch->config->host_tools, launch->cgroup->memory,
-                                 launch->cgroup->pids};
+    struct tc_local_root root = {
+        .image_fd = launch->image->mount_fd,
+        .image_path = launch->image->fuse ? TC_LOCAL_IMAGE_FUSE_AT : NULL,
+        .image_text = launch->image_text,
+        .host_tools = launch->config->host_tools,
+        .memory_cgroup = launch->cgroup->memory,
+        .pids_cgroup = launch->cgroup->pids,
+    };
     const char *arguments[WORKER_ARGUMENTS];
     struct pollfd launcher = {.fd = launcher_fd, .events = POLLIN};
     TC_TRY(tc_process_die_with(0, err));
@@ -177,8 +198,10 @@ static tc_status enter_leaf(const struct tc_local_cgroup *cgroup, struct tc_erro
 /* Namespaces in two steps: what may be done in the second needs the ids that the
  * client maps between them. */
 static tc_status enter_namespaces(const struct launch *launch, int ready_fd, int go_fd,
-                                  pid_t parent, struct tc_error *err)
+                                  pid_t parent, pid_t *ret_fuse, struct tc_error *err)
 {
+    int rest = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS |
+               CLONE_NEWCGROUP;
     char byte;
     TC_TRY(tc_process_die_with(parent, err));
     widen_limits();
@@ -192,19 +215,37 @@ static tc_status enter_namespaces(const struct launch *launch, int ready_fd, int
     if (setgroups(0, NULL) != 0 || setresgid(0, 0, 0) != 0 || setresuid(0, 0, 0) != 0)
         return tc_fail_errno(err, TC_SYSTEM, errno, "cannot become root of the user namespace");
     TC_TRY(tc_process_die_with(parent, err));
-    if (unshare(CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS |
-                CLONE_NEWCGROUP) != 0)
+    if (launch->image->fuse) {
+        if (unshare(CLONE_NEWNS) != 0)
+            return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot make the worker's namespaces");
+        TC_TRY(tc_local_image_serve(launch->image, launch->stderr_fd, ret_fuse, err));
+        rest &= ~CLONE_NEWNS;
+    }
+    if (unshare(rest) != 0)
         return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot make the worker's namespaces");
     return enter_leaf(launch->cgroup, err);
+}
+
+/* A worker whose toolchain is gone must not go on: the build could take its absence
+ * for an answer. It dies with the launcher. */
+_Noreturn static void await_worker(pid_t worker, pid_t fuse)
+{
+    for (;;) {
+        int status;
+        pid_t ended = waitpid(-1, &status, 0);
+        if (ended == worker) _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+        if ((ended < 0 && errno != EINTR) || (fuse > 0 && ended == fuse)) _exit(EXIT_FAILURE);
+    }
 }
 
 _Noreturn static void run_launcher(const struct launch *launch, int ready_fd, int go_fd,
                                    pid_t parent)
 {
     struct tc_error err = {0};
+    pid_t fuse = 0;
     (void)setsid(); /* Ctrl-C is the client's to handle */
     if (tc_process_reset_signals(&err) != TC_OK ||
-        enter_namespaces(launch, ready_fd, go_fd, parent, &err) != TC_OK)
+        enter_namespaces(launch, ready_fd, go_fd, parent, &fuse, &err) != TC_OK)
         fail_start(launch, &err);
     int self = (int)syscall(SYS_pidfd_open, getpid(), 0);
     pid_t pid = self < 0 ? -1 : fork();
@@ -215,10 +256,7 @@ _Noreturn static void run_launcher(const struct launch *launch, int ready_fd, in
     if (pid == 0) become_worker(launch, self);
     /* Keeps nothing open that would hide a hang-up of the worker. */
     (void)syscall(SYS_close_range, 0U, ~0U, 0U);
-    int status;
-    while (waitpid(pid, &status, 0) < 0)
-        if (errno != EINTR) _exit(EXIT_FAILURE);
-    _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+    await_worker(pid, fuse);
 }
 
 /* --- in the client --- */
@@ -229,6 +267,8 @@ static void enclave_free(struct tc_enclave *enclave)
     tc_close_ptr(&enclave->host_fd);
     tc_close_ptr(&enclave->complaints_fd);
     tc_local_cgroup_remove(&enclave->cgroup);
+    tc_local_image_done(&enclave->image);
+    tc_buf_free(&enclave->image_text);
     free(enclave);
 }
 
@@ -359,10 +399,20 @@ static tc_status check_host_tool(const char *tool, struct tc_error *err)
     return TC_OK;
 }
 
+static tc_status prepare_image(const struct tc_imagefile *image, struct tc_enclave *enclave,
+                               struct tc_error *err)
+{
+    enclave->image_text = tc_buf_new(TC_IMAGE_TEXT_MAX);
+    TC_TRY(tc_image_text_encode(&image->content.text, &enclave->image_text, err));
+    return tc_local_image_prepare(image, &enclave->image, err);
+}
+
 static tc_status start_parts(const struct tc_backend_config *config, struct tc_enclave *enclave,
                              struct tc_error *err)
 {
     struct tc_local_ids ids;
+    if (config->image && config->host_tools && *config->host_tools)
+        return tc_fail(err, TC_USAGE, "a host tool is no part of a measured image");
     TC_AUTO_CLOSE int worker = open(config->worker, O_RDONLY | O_CLOEXEC);
     if (worker < 0)
         return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot open %s", config->worker);
@@ -372,6 +422,7 @@ static tc_status start_parts(const struct tc_backend_config *config, struct tc_e
     for (const char *const *tool = config->host_tools; tool && *tool; tool++)
         TC_TRY(check_host_tool(*tool, err));
     TC_TRY(tc_local_ids_find(&ids, err));
+    if (config->image) TC_TRY(prepare_image(config->image, enclave, err));
     TC_TRY(tc_local_cgroup_make(&enclave->cgroup, err));
     TC_AUTO_CLOSE int worker_end = -1;
     TC_AUTO_CLOSE int nsm = -1;
@@ -386,6 +437,8 @@ static tc_status start_parts(const struct tc_backend_config *config, struct tc_e
     struct launch launch = {.config = config,
                             .stderr_fd = config->debug ? STDERR_FILENO : enclave->complaints_fd,
                             .cgroup = &enclave->cgroup,
+                            .image = &enclave->image,
+                            .image_text = tc_buf_span(&enclave->image_text),
                             .host_fd = worker_end,
                             .nsm_fd = nsm,
                             .worker_fd = worker};
@@ -398,6 +451,7 @@ static tc_status start(const struct tc_backend_config *config, struct tc_enclave
     struct tc_enclave *enclave = calloc(1, sizeof *enclave);
     if (!enclave) return tc_fail(err, TC_SYSTEM, "out of memory");
     enclave->launcher_pidfd = enclave->host_fd = enclave->complaints_fd = -1;
+    enclave->image = TC_LOCAL_IMAGE_NONE;
     tc_status status = start_parts(config, enclave, err);
     if (status != TC_OK) {
         end_process(&enclave->launcher);

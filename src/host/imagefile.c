@@ -244,7 +244,7 @@ static tc_status hash_data(int fd, uint64_t blocks, struct tc_veritytree *tree, 
 static tc_status check_root(const struct tc_verity *verity, int fd, const char *what,
                             struct tc_error *err)
 {
-    uint64_t size, expected = verity->total_blocks * (uint64_t)TC_VERITY_BLOCK;
+    uint64_t size = 0, expected = verity->total_blocks * (uint64_t)TC_VERITY_BLOCK;
     if (verity->total_blocks != tc_veritytree_total(verity->data_blocks))
         return tc_fail(err, TC_REFUSED,
                        "the image says that its file system of %llu blocks has a file of %llu: "

@@ -78,6 +78,9 @@ void tc_imagestage_free_ptr(struct tc_imagestage **stage);
 /* A new empty file for that part, to be written; ret_fd is the stage's. */
 tc_status tc_imagestage_file(struct tc_imagestage *stage, enum tc_imagestage_part part, int *ret_fd,
                              struct tc_error *err) TC_MUST_USE;
+/* Without that part after all. */
+tc_status tc_imagestage_drop(struct tc_imagestage *stage, enum tc_imagestage_part part,
+                             struct tc_error *err) TC_MUST_USE;
 /* As tc_imagefile_read and _add_root, of the stage's files. */
 tc_status tc_imagestage_read(struct tc_imagestage *stage, const char *what,
                              struct tc_imagefile *ret_image, struct tc_error *err) TC_MUST_USE;

@@ -172,6 +172,15 @@ tc_status tc_imagestage_file(struct tc_imagestage *stage, enum tc_imagestage_par
     return TC_OK;
 }
 
+tc_status tc_imagestage_drop(struct tc_imagestage *stage, enum tc_imagestage_part part,
+                             struct tc_error *err)
+{
+    tc_close_ptr(&stage->parts[part]);
+    if (unlinkat(stage->folder, part_names[part], 0) != 0 && errno != ENOENT)
+        return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot write to %s", stage->store->folder);
+    return TC_OK;
+}
+
 tc_status tc_imagestage_read(struct tc_imagestage *stage, const char *what,
                              struct tc_imagefile *ret_image, struct tc_error *err)
 {

@@ -15,11 +15,13 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "os/files.h"
 
 /* Where the new root is put together: a folder that every machine has. Whatever
  * lies below it is opened before it is covered. */
 #define NEW "/tmp"
 #define TOOLCHAIN NEW "/toolchain"
+#define IMAGE_TEXT NEW "/image"
 
 #ifndef MOUNT_ATTR_RDONLY
 #error "linux/mount.h of kernel 5.12 or newer is needed"
@@ -68,6 +70,28 @@ static tc_status clone_tree(struct trees *trees, const char *source, const char 
     return TC_OK;
 }
 
+static bool has_image(const struct tc_local_root *root)
+{
+    return root->image_fd >= 0 || root->image_path;
+}
+
+/* The kernel's mount belongs to no namespace yet, and is moved as it is. */
+static tc_status add_image(const struct tc_local_root *root, struct trees *trees,
+                           struct tc_error *err)
+{
+    if (root->image_path)
+        return clone_tree(trees, root->image_path, TOOLCHAIN, false, false, err);
+    struct tree *tree = &trees->list[trees->count];
+    *tree = (struct tree){.source = "the image's file system",
+                          .target = strdup(TOOLCHAIN),
+                          .folder = true,
+                          .fd = fcntl(root->image_fd, F_DUPFD_CLOEXEC, 0)};
+    trees->count++;
+    if (!tree->target || tree->fd < 0)
+        return tc_fail(err, TC_SYSTEM, "out of memory or descriptors");
+    return TC_OK;
+}
+
 static tc_status clone_at(struct trees *trees, const char *prefix, const char *source,
                           struct tc_error *err)
 {
@@ -112,9 +136,11 @@ static tc_status clone_devices(struct trees *trees, struct tc_error *err)
 static tc_status clone_all(const struct tc_local_root *root, struct trees *trees, glob_t *etc,
                            struct tc_error *err)
 {
+    /* First: erofsfuse's folder is covered later, and with it what lies below. */
+    if (has_image(root)) TC_TRY(add_image(root, trees, err));
     TC_TRY(clone_at(trees, NEW, "/usr", err));
-    TC_TRY(clone_at(trees, TOOLCHAIN, "/usr", err));
-    TC_TRY(clone_etc(trees, etc, err));
+    if (!has_image(root)) TC_TRY(clone_at(trees, TOOLCHAIN, "/usr", err));
+    if (!has_image(root)) TC_TRY(clone_etc(trees, etc, err));
     TC_TRY(clone_devices(trees, err));
     for (const char *const *tool = root->host_tools; tool && *tool; tool++)
         TC_TRY(clone_at(trees, TOOLCHAIN, *tool, err));
@@ -210,23 +236,43 @@ static tc_status make_read_only(const char *path, struct tc_error *err)
     return TC_OK;
 }
 
-static tc_status assemble(const struct trees *trees, struct tc_error *err)
+/* The toolchain's root of --image host: what spawner.h wants to be in it. */
+static tc_status make_toolchain(struct tc_error *err)
 {
-    static const char *const folders[] = {
-        TOOLCHAIN "/build", TOOLCHAIN "/home/build", TOOLCHAIN "/tmp", TOOLCHAIN "/proc",
-        TOOLCHAIN "/dev", TOOLCHAIN "/sys", NEW "/scratch", NEW "/proc", NEW "/old",
-        NEW "/tmp"}; /* bwrap puts its root together on /tmp */
-    if (mount("tmpfs", NEW, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=16m") != 0)
-        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot mount the worker's root");
-    TC_TRY(make_folders(TOOLCHAIN, err));
+    static const char *const folders[] = {TOOLCHAIN "/build", TOOLCHAIN "/home/build",
+                                          TOOLCHAIN "/tmp",   TOOLCHAIN "/proc",
+                                          TOOLCHAIN "/dev",   TOOLCHAIN "/sys"};
     /* A mount of its own, so that it can be made read-only. */
     if (mount("tmpfs", TOOLCHAIN, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=16m") != 0)
         return tc_fail_errno(err, TC_SYSTEM, errno, "cannot mount the toolchain's root");
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
         TC_TRY(make_folders(folders[i], err));
-    TC_TRY(link_merged(NEW, err));
     TC_TRY(link_merged(TOOLCHAIN, err));
-    TC_TRY(write_etc(err));
+    return write_etc(err);
+}
+
+static tc_status write_image_text(struct tc_span text, struct tc_error *err)
+{
+    TC_AUTO_CLOSE int fd = open(IMAGE_TEXT, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    if (fd < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot make %s", IMAGE_TEXT);
+    return tc_write_all(fd, text, IMAGE_TEXT, err);
+}
+
+static tc_status assemble(const struct tc_local_root *root, const struct trees *trees,
+                          struct tc_error *err)
+{
+    static const char *const folders[] = {
+        TOOLCHAIN, NEW "/scratch", NEW "/proc", NEW "/old",
+        NEW "/tmp"}; /* bwrap puts its root together on /tmp */
+    if (mount("tmpfs", NEW, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=16m") != 0)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot mount the worker's root");
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
+        TC_TRY(make_folders(folders[i], err));
+    TC_TRY(link_merged(NEW, err));
+    if (has_image(root))
+        TC_TRY(write_image_text(root->image_text, err));
+    else
+        TC_TRY(make_toolchain(err));
     for (size_t i = 0; i < trees->count; i++)
         TC_TRY(attach(&trees->list[i], err));
     TC_TRY(make_read_only(TOOLCHAIN, err));
@@ -262,7 +308,7 @@ tc_status tc_local_root_enter(const struct tc_local_root *root, struct tc_error 
         return tc_fail_errno(err, TC_SYSTEM, errno, "cannot leave the machine's mounts alone");
     glob_t etc = {0};
     tc_status status = clone_all(root, trees, &etc, err);
-    if (status == TC_OK) status = assemble(trees, err);
+    if (status == TC_OK) status = assemble(root, trees, err);
     if (status == TC_OK) status = move_in(err);
     free_trees(trees);
     globfree(&etc);

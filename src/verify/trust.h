@@ -36,4 +36,15 @@ void tc_trust_free(struct tc_trust *trust); /* accepts NULL and a zeroed one */
 tc_status tc_trust_add(struct tc_trust *trust, const struct tc_signer *signer, bool vouches,
                        struct tc_imagelist *list, struct tc_error *err) TC_MUST_USE;
 
+/* Does anything name the image whose file has these PCRs, now? pcr8 is NULL for an
+ * unsigned one. out gets one printable line: who names it, or why not. By weight. */
+enum tc_trust_answer {
+    TC_TRUST_UNKNOWN, /* nothing that is in force */
+    TC_TRUST_NAMED,
+    TC_TRUST_AGAINST, /* revoked, or it contradicts its entry */
+};
+enum tc_trust_answer tc_trust_ask(const struct tc_trust *trust, const struct tc_sha384 pcr[3],
+                                  const struct tc_sha384 *pcr8, int64_t now, char *out, size_t size)
+    TC_MUST_USE;
+
 #endif

@@ -89,7 +89,7 @@ static struct tc_enclave *start(struct tc_channel *channel, int *ret_fd)
 {
     struct tc_error err = {0};
     struct tc_backend_config config = {
-        .image = "host", .worker = getenv("TC_WORKER"), .devroot_folder = devroot, .debug = getenv("TC_DEBUG") != NULL};
+        .worker = getenv("TC_WORKER"), .devroot_folder = devroot, .debug = getenv("TC_DEBUG") != NULL};
     struct tc_enclave *enclave = NULL;
     if (tc_backend_local.start(&config, &enclave, ret_fd, &err) != TC_OK)
         fail_msg("the worker does not start: %s", err.message);

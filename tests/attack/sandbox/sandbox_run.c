@@ -89,7 +89,7 @@ int main(int argc, char **argv)
     bool created;
     int next, fd;
     if (argc < 3 || !parse(argc, argv, &head, tools, &next)) return 2;
-    struct tc_backend_config config = {.image = "host",
+    struct tc_backend_config config = {.image = NULL,
                                        .host_tools = tools,
                                        .worker = argv[1],
                                        .devroot_folder = argv[2],

@@ -1,0 +1,85 @@
+#include "cmd/image_choice.h"
+
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/text.h"
+#include "host/imagestore.h"
+
+void tc_image_choice_done(struct tc_image_choice *choice)
+{
+    tc_imagefile_done(&choice->file);
+}
+
+const char *tc_image_choice_name(const struct tc_image_choice *choice)
+{
+    return choice->host ? "host" : choice->file.content.text.name;
+}
+
+static bool is_path(const char *word)
+{
+    static const char ending[] = ".eif";
+    size_t size = strlen(word), end = sizeof ending - 1;
+    return strchr(word, '/') || (size > end && strcmp(word + size - end, ending) == 0);
+}
+
+static bool is_pcr0(const char *word)
+{
+    struct tc_sha384 pcr0;
+    return tc_unhex(word, pcr0.bytes, sizeof pcr0.bytes);
+}
+
+/* where: who named it, for the message. */
+static tc_status fail_missing(const char *word, const char *where, struct tc_error *err)
+{
+    char shown[128];
+    if (is_pcr0(word))
+        return tc_fail(err, TC_UNAVAILABLE,
+                       "image %s (%s) is not on this machine; those that are: tee-compile image list; "
+                       "fetch it: tee-compile image pull URL --pcr0 %s",
+                       word, where, word);
+    bool good = tc_image_text_name_is_good(word);
+    const char *name = good ? word : "NAME";
+    return tc_fail(err, TC_UNAVAILABLE,
+                   "image %s (%s) is not on this machine. Make it: tee-compile image build images/%s "
+                   "-o %s.eif, then: tee-compile image pull %s.eif --pcr0 PCR0; or fetch it: tee-compile "
+                   "image pull https://.../%s.eif; or --image host builds with this machine's own "
+                   "toolchain, which the report will call unmeasured",
+                   tc_printable(tc_span_of_text(word), shown, sizeof shown), where, name, name, name,
+                   name);
+}
+
+static tc_status open_stored(const char *word, const char *where, struct tc_imagefile *ret_file,
+                             struct tc_error *err)
+{
+    TC_AUTO_FREE char *folder = NULL;
+    TC_AUTO_IMAGESTORE struct tc_imagestore *store = NULL;
+    struct tc_sha384 pcr0;
+    bool found = false;
+    if (!is_pcr0(word) && !tc_image_text_name_is_good(word)) return fail_missing(word, where, err);
+    TC_TRY(tc_imagestore_folder(&folder, err));
+    TC_TRY(tc_imagestore_open(folder, &store, err));
+    TC_TRY(tc_imagestore_find(store, word, &found, &pcr0, err));
+    if (!found) return fail_missing(word, where, err);
+    return tc_imagestore_load(store, &pcr0, ret_file, err);
+}
+
+tc_status tc_image_choose(const char *option, const struct tc_buildspec *spec,
+                          struct tc_image_choice *ret_choice, struct tc_error *err)
+{
+    const char *word = option        ? option
+                       : spec->image ? spec->image
+                                     : spec->language;
+    const char *where = option        ? "--image"
+                        : spec->image ? "\"image\" of the build file"
+                                      : "\"language\" of the build file, which names no \"image\"";
+    struct tc_image_choice choice = TC_IMAGE_CHOICE_NONE;
+    /* A language of that name is no wish for an unmeasured toolchain. */
+    choice.host = (option || spec->image) && strcmp(word, "host") == 0;
+    if (!choice.host && option && is_path(option))
+        TC_TRY(tc_imagefile_open(option, &choice.file, err));
+    else if (!choice.host)
+        TC_TRY(open_stored(word, where, &choice.file, err));
+    *ret_choice = choice;
+    return TC_OK;
+}

@@ -1,0 +1,28 @@
+/* Which image a build uses: --image, else build.json's "image", else its "language". */
+#ifndef TC_CMD_IMAGE_CHOICE_H
+#define TC_CMD_IMAGE_CHOICE_H
+
+#include "core/buildspec.h"
+#include "host/imagefile.h"
+
+struct tc_image_choice {
+    bool host;                 /* the machine's own toolchain; else: */
+    struct tc_imagefile file;  /* read whole and compared */
+};
+#define TC_IMAGE_CHOICE_NONE                                                                       \
+    (struct tc_image_choice)                                                                       \
+    {                                                                                              \
+        .file = {.eif_fd = -1, .root_fd = -1 }                                                     \
+    }
+void tc_image_choice_done(struct tc_image_choice *choice);
+
+/* option: "host", a name or a PCR0 of the store, or the path of an .eif (a word with a
+ * slash, or with that ending); NULL: as spec says, which names no paths. TC_UNAVAILABLE
+ * for an image that is not there: the message has the commands that make or fetch it. */
+tc_status tc_image_choose(const char *option, const struct tc_buildspec *spec,
+                          struct tc_image_choice *ret_choice, struct tc_error *err) TC_MUST_USE;
+
+/* "host", or the name that the image has for itself. */
+const char *tc_image_choice_name(const struct tc_image_choice *choice);
+
+#endif
