@@ -233,7 +233,10 @@ _Noreturn static void await_worker(pid_t worker, pid_t fuse)
     for (;;) {
         int status;
         pid_t ended = waitpid(-1, &status, 0);
-        if (ended == worker) _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+        if (ended == worker) {
+            if (fuse > 0 && kill(fuse, SIGKILL) == 0) (void)waitpid(fuse, NULL, 0);
+            _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+        }
         if ((ended < 0 && errno != EINTR) || (fuse > 0 && ended == fuse)) _exit(EXIT_FAILURE);
     }
 }

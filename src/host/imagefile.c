@@ -163,7 +163,9 @@ static tc_status read_image(int fd, const char *what, struct tc_imagefile *image
     TC_TRY(file_size(fd, what, &size, err));
     if (lseek(image->eif_fd, 0, SEEK_SET) != 0)
         return tc_fail_errno(err, TC_SYSTEM, errno, "cannot read %s", what);
-    TC_TRY(tc_image_read(image->eif_fd, what, false, &facts, err));
+    tc_status status = tc_image_read(image->eif_fd, what, false, &facts, err);
+    if (status == TC_MALFORMED) return tc_wrap(err, "%s", what);
+    TC_TRY(status);
     if (tc_image_check(&facts, err) != TC_OK) return tc_wrap(err, "%s", what);
     if (facts.header.aarch64)
         return tc_fail(err, TC_REFUSED, "%s is an image for aarch64; expected x86_64", what);

@@ -220,6 +220,9 @@ tc_status tc_local_image_serve(const struct tc_local_image *mounted, int out_fd,
     struct stat covered;
     if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
         return tc_fail_errno(err, TC_SYSTEM, errno, "cannot leave the machine's mounts alone");
+    /* libfuse 2 wants an empty folder. */
+    if (mount("tmpfs", TC_LOCAL_IMAGE_FUSE_AT, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=64k") != 0)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot make a place for the image");
     TC_AUTO_CLOSE int table = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
     if (table < 0 || stat(TC_LOCAL_IMAGE_FUSE_AT, &covered) != 0)
         return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot watch the table of mounts");

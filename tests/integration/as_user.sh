@@ -1,14 +1,18 @@
 #!/bin/bash
 # The command line as an ordinary user with subordinate ids: as root, makes such a
-# user for the test, gives it control groups, runs some of test_cli.py as that
-# user, and takes everything away again.
+# user for the test, gives it control groups, runs some of test_cli.py or all of
+# test_image_store.py as that user, and takes everything away again. erofsfuse of
+# TC_EROFSFUSE (a folder) is used where the machine has none.
 #
-# usage: as_user.sh TEE_COMPILE WORKER TEST_CLI
+# usage: as_user.sh TEE_COMPILE WORKER TESTS
 set -euo pipefail
 
 tool=$1 worker=$2 tests=$3
-names=(plain_folder git_commit_is_proven world_of_the_build failing_command full_disk fork_bomb
-    timeout interrupt_leaves_nothing outputs_shipped)
+names=()
+if [[ $tests == *test_cli.py ]]; then
+    names=(plain_folder git_commit_is_proven world_of_the_build failing_command full_disk fork_bomb
+        timeout interrupt_leaves_nothing outputs_shipped)
+fi
 
 if [[ $EUID -ne 0 ]]; then
     echo 'already an ordinary user: the other test has shown it'
@@ -18,17 +22,25 @@ fi
 user=tc-test-$$
 home=$(mktemp -d /var/tmp/tee-compile-user-XXXXXX)
 groups=()
+fuse_mode=
 cleanup() {
     for group in "${groups[@]}"; do rmdir "$group"/* "$group" 2>/dev/null || true; done
     userdel "$user" 2>/dev/null || true
     rm -rf "$home"
+    if [[ -n $fuse_mode ]]; then chmod "$fuse_mode" /dev/fuse; fi
 }
 trap cleanup EXIT
 
 useradd --home-dir "$home" --no-create-home --shell /bin/bash "$user"
 grep -q "^$user:" /etc/subuid || usermod --add-subuids 2000000-2065535 --add-subgids 2000000-2065535 "$user"
 install -m 755 "$tool" "$worker" "$home"
-install -m 644 "$tests" "$home/test_cli.py"
+install -m 644 "$tests" "$(dirname "$tests")/image_lab.py" "$home"
+if [[ -x ${TC_EROFSFUSE:-/nonexistent}/erofsfuse ]]; then install -m 755 "$TC_EROFSFUSE/erofsfuse" "$home"; fi
+# As udev has it wherever it runs.
+if [[ $tests == *test_image_store.py && -c /dev/fuse ]]; then
+    fuse_mode=$(stat -c %a /dev/fuse)
+    chmod 666 /dev/fuse
+fi
 chown -R "$user" "$home"
 
 # Version 1 controllers: what an administrator would do once. With version 2 the
@@ -45,7 +57,7 @@ if [[ -d /sys/fs/cgroup/memory && -d /sys/fs/cgroup/pids ]]; then
         chown "$user" "/sys/fs/cgroup/$controller/tee-compile"{,/cgroup.procs}
     done
     status=0
-    su "$user" -c "cd '$home' && unset XDG_DATA_HOME && python3 test_cli.py ./tee-compile ${names[*]}" ||
+    su "$user" -c "cd '$home' && unset XDG_DATA_HOME && PATH=\$PATH:$home python3 $(basename "$tests") ./tee-compile ${names[*]}" ||
         status=$?
     for controller in memory pids; do
         chown "$previous" "/sys/fs/cgroup/$controller/tee-compile"{,/cgroup.procs} 2>/dev/null || true
