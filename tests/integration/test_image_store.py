@@ -534,11 +534,17 @@ def test_signed_image(lab):
 
 
 def descendants(pid):
-    try:
-        children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except FileNotFoundError:
-        return []
-    return sum(([int(child), *descendants(int(child))] for child in children), [])
+    out = subprocess.run(["ps", "-eo", "pid,ppid"], capture_output=True, text=True).stdout
+    parents = {}
+    for line in out.splitlines()[1:]:
+        child, parent = map(int, line.split())
+        parents.setdefault(parent, []).append(child)
+    found, todo = [], [pid]
+    while todo:
+        below = parents.get(todo.pop(), [])
+        found += below
+        todo += below
+    return found
 
 
 def walk(value, name=""):
