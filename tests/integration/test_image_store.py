@@ -4,6 +4,7 @@ and what a host or a thief of the disk could try. The images are image_lab.py's.
 
 usage: test_image_store.py TEE_COMPILE [NAME...]"""
 import fcntl
+import hashlib
 import json
 import os
 import pathlib
@@ -452,6 +453,13 @@ def test_build(lab):
     lines = lab.output().splitlines()
     assert lines[:2] == ["marker of the image", "denied"] and lines[-1] == "read-only", lines
     assert lines[2:-1] == sorted([*image_lab.PROGRAMS, "sh"]), lines
+    report = lab.run("report", lab.out)
+    for word in (pcrs[0], pcrs[1], pcrs[2], "mini", hashlib.sha256(b"mini").hexdigest()):
+        assert word in report, report
+    with tarfile.open(lab.out) as tar:
+        statement = tar.extractfile("attestation/statement.json").read().decode()
+    for i in range(3):
+        assert f"pkg:deb/debian/package-{i:04}@1.{i}-1?arch=amd64" in statement, statement
     asked = lab.verify(*sum((["--pcr", f"{i}={pcrs[i]}"] for i in range(3)), []))
     assert asked["verdict"] == "development" and asked["hardware"] is False
     checks = {c["name"]: c["result"] for c in asked["checks"]}
