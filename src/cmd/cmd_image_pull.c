@@ -33,7 +33,7 @@ static const char usage[] =
     "               your own word names (tee-compile image trust)\n";
 
 enum {
-    PIECE = 1 << 20,
+    PIECE = 1 << 16,
     SBOM_MAX = 64 << 20,
 };
 static const uint64_t eif_max = UINT64_C(16) << 30;
@@ -110,15 +110,14 @@ static tc_status on_progress(void *context, uint64_t done, uint64_t total, struc
 
 static tc_status copy_file(const char *path, uint64_t max, int to, struct tc_error *err)
 {
-    TC_AUTO_FREE uint8_t *piece = malloc(PIECE);
+    uint8_t piece[PIECE];
     TC_AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     struct stat info;
-    if (!piece) return tc_fail(err, TC_SYSTEM, "out of memory to copy %s", path);
     if (fd < 0 || fstat(fd, &info) != 0)
         return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot open %s", path);
     if (!S_ISREG(info.st_mode)) return tc_fail(err, TC_USAGE, "%s is no regular file", path);
     for (uint64_t done = 0;;) {
-        ssize_t got = read(fd, piece, PIECE);
+        ssize_t got = read(fd, piece, sizeof piece);
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot read %s", path);
         if (got == 0) return TC_OK;

@@ -62,26 +62,21 @@ static tc_status file_size(int fd, const char *what, uint64_t *ret_size, struct 
 /* The sections in the order in which image_read has found them. */
 struct places {
     const struct tc_image_section *kernel, *ramdisks[RAMDISKS];
+    size_t ramdisks_count;
 };
 
-static tc_status find_places(const struct tc_image_facts *facts, const char *what,
-                             struct places *places, struct tc_error *err)
+static bool find_places(const struct tc_image_facts *facts, struct places *places)
 {
-    size_t ramdisks = 0;
     *places = (struct places){0};
     for (size_t i = 0; i < facts->sections_count; i++) {
         const struct tc_image_section *section = &facts->sections[i];
         if (section->place.kind == TC_EIF_KERNEL) places->kernel = section;
         if (section->place.kind != TC_EIF_RAMDISK) continue;
-        if (ramdisks < RAMDISKS) places->ramdisks[ramdisks] = section;
-        ramdisks++;
+        if (places->ramdisks_count < RAMDISKS) places->ramdisks[places->ramdisks_count] = section;
+        places->ramdisks_count++;
     }
-    if (!places->kernel || ramdisks != RAMDISKS)
-        return tc_fail(err, TC_REFUSED,
-                       "%s is no image of tee-compile: expected %d ramdisks (the worker's and the "
-                       "toolchain's), saw %zu",
-                       what, RAMDISKS, ramdisks);
-    return TC_OK;
+    return places->kernel && places->ramdisks[0] && places->ramdisks[1] &&
+           places->ramdisks_count == RAMDISKS;
 }
 
 static tc_status read_content(int fd, const struct tc_image_section *section, const char *what,
@@ -169,7 +164,11 @@ static tc_status read_image(int fd, const char *what, struct tc_imagefile *image
     if (tc_image_check(&facts, err) != TC_OK) return tc_wrap(err, "%s", what);
     if (facts.header.aarch64)
         return tc_fail(err, TC_REFUSED, "%s is an image for aarch64; expected x86_64", what);
-    TC_TRY(find_places(&facts, what, &places, err));
+    if (!find_places(&facts, &places))
+        return tc_fail(err, TC_REFUSED,
+                       "%s is no image of tee-compile: expected %d ramdisks (the worker's and the "
+                       "toolchain's), saw %zu",
+                       what, RAMDISKS, places.ramdisks_count);
     const struct tc_image_section *second = places.ramdisks[1];
     TC_TRY(read_content(fd, second, what, &image->content, err));
     TC_TRY(check_boundaries(&facts, &places, &image->content.text, what, err));

@@ -43,20 +43,28 @@ tc_status tc_imagestore_check(int fd, const char *path, struct tc_error *err)
     return TC_OK;
 }
 
-tc_status tc_imagestore_open(const char *folder, struct tc_imagestore **ret_store,
-                             struct tc_error *err)
+static tc_status open_folder(struct tc_imagestore *store, const char *folder, struct tc_error *err)
 {
-    TC_AUTO_IMAGESTORE struct tc_imagestore *store = calloc(1, sizeof *store);
-    if (!store) return tc_fail(err, TC_SYSTEM, "out of memory for the image store");
-    store->fd = -1;
     store->folder = strdup(folder);
     if (!store->folder) return tc_fail(err, TC_SYSTEM, "out of memory for the image store");
     store->fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (store->fd < 0 && errno != ENOENT)
         return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot open the image store %s", folder);
-    if (store->fd >= 0) TC_TRY(tc_imagestore_check(store->fd, folder, err));
-    *ret_store = TC_TAKE(store);
-    return TC_OK;
+    return store->fd < 0 ? TC_OK : tc_imagestore_check(store->fd, folder, err);
+}
+
+tc_status tc_imagestore_open(const char *folder, struct tc_imagestore **ret_store,
+                             struct tc_error *err)
+{
+    struct tc_imagestore *store = calloc(1, sizeof *store);
+    if (!store) return tc_fail(err, TC_SYSTEM, "out of memory for the image store");
+    store->fd = -1;
+    tc_status status = open_folder(store, folder, err);
+    if (status == TC_OK)
+        *ret_store = store;
+    else
+        tc_imagestore_free(store);
+    return status;
 }
 
 void tc_imagestore_free(struct tc_imagestore *store)

@@ -23,7 +23,7 @@
 #include "os/files.h"
 #include "os/process.h"
 
-enum { LOOP_TRIES = 64, PIECE = 1 << 20 };
+enum { LOOP_TRIES = 64, PIECE = 1 << 16 };
 
 void tc_local_image_done(struct tc_local_image *mounted)
 {
@@ -111,9 +111,8 @@ static char *find_program(const char *name)
  * wants a file. One without a name, gone with the last descriptor. */
 static tc_status copy_out(const struct tc_imagefile *image, int *ret_fd, struct tc_error *err)
 {
-    TC_AUTO_FREE uint8_t *piece = malloc(PIECE);
+    uint8_t piece[PIECE];
     TC_AUTO_CLOSE int fd = open("/var/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    if (!piece) return tc_fail(err, TC_SYSTEM, "out of memory to copy the image's file system");
     if (fd < 0)
         return tc_fail_errno(err, TC_UNAVAILABLE, errno,
                              "cannot copy the image's file system to /var/tmp");
