@@ -190,6 +190,26 @@ def test_pull_by_a_list(lab):
     lab.refuse(lab.image, "leaked a key")  # also with --pcr0
 
 
+def certificate_of(lab):
+    key, certificate = lab.base / "signer.key", lab.base / "signer.crt"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:secp384r1",
+                    "-nodes", "-keyout", key, "-out", certificate, "-days", "30", "-subj", "/CN=t"],
+                   check=True, capture_output=True)
+    return key, certificate
+
+
+def test_pull_by_a_certificate(lab):
+    """Such a list speaks of images that were signed with the certificate, and of no others."""
+    key, certificate = certificate_of(lab)
+    lab.run("image", "trust", "add", "--key", certificate)
+    signed_list(lab, 1, key)
+    assert "no list that you trust" in lab.run("image", "pull", lab.image.eif, expect=1)
+    signed = lab.source / "signed.eif"
+    lab.run("image", "sign", lab.image.eif, "--key", key, "--cert", certificate, "-o", signed)
+    shutil.copy(lab.image.erofs, lab.source / "signed.erofs")
+    assert "by the list of" in lab.run("image", "pull", signed)
+
+
 # --- attacks on what is taken in ---
 
 def test_damaged_files(lab):
@@ -523,10 +543,7 @@ def test_self_contained(lab):
 
 
 def test_signed_image(lab):
-    key, certificate = lab.base / "key.pem", lab.base / "cert.pem"
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:secp384r1",
-                    "-nodes", "-keyout", key, "-out", certificate, "-days", "30", "-subj", "/CN=t"],
-                   check=True, capture_output=True)
+    key, certificate = certificate_of(lab)
     signed = lab.source / "signed.eif"
     lab.run("image", "sign", lab.image.eif, "--key", key, "--cert", certificate, "-o", signed)
     shutil.copy(lab.image.erofs, lab.source / "signed.erofs")
