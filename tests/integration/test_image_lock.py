@@ -85,8 +85,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def lock(*args, expect=0, env=None, user=None):
-    result = subprocess.run([TOOL, 'image', 'lock', *map(str, args)], capture_output=True, text=True,
+def lock(*args, expect=0, env=None, user=None, tool=TOOL):
+    result = subprocess.run([tool, 'image', 'lock', *map(str, args)], capture_output=True, text=True,
                             timeout=300, env=env, user=user, group=user,
                             extra_groups=None if user is None else [])
     assert result.returncode == expect, (
@@ -143,14 +143,14 @@ def test_changes(folder, mirror, packages):
     assert f'~ bash 0.1 -> {version}' in told, told
     assert check_text(path) == packages
     path.write_text('{}')
-    user = None
+    user, tool = None, TOOL
     if os.geteuid() == 0:
-        # An ordinary user locks as well, where he can write.
-        user = NOBODY
+        # An ordinary user locks as well, where he can write. He may not reach the tool.
+        user, tool = NOBODY, shutil.copy(TOOL, folder.parent / 'tool')
         for place in (folder, path):
             os.chown(place, user, user)
         folder.parent.chmod(0o711)
-    lock(folder, '--mirror', mirror.url, '--no-security', user=user)
+    lock(folder, '--mirror', mirror.url, '--no-security', user=user, tool=tool)
     assert check_text(path).keys() == packages.keys()
 
 
