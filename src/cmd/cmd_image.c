@@ -10,13 +10,14 @@ static const struct tc_command commands[] = {
     {"measure", tc_cmd_image_measure, "print PCR0, 1, 2 and 8"},
     {"sign", tc_cmd_image_sign, "sign an image, for PCR8"},
     {"assemble", tc_cmd_image_assemble, "make an image from kernel and ramdisks"},
+    {"lock", tc_cmd_image_lock, "write down which packages a recipe comes to"},
     {"list", tc_cmd_image_list, "show the images that are on this machine"},
     {"pull", tc_cmd_image_pull, "take an image in, from a URL or a file"},
     {"remove", tc_cmd_image_remove, "take an image off this machine"},
     {NULL, NULL, NULL},
 };
 
-static const char *const later[] = {"lock", "build", NULL};
+static const char *const later[] = {"build", NULL};
 
 int tc_cmd_image(int argc, char **argv)
 {
