@@ -10,7 +10,12 @@ _tee_compile() {
             mapfile -t COMPREPLY < <(compgen -f -- "$word")
             return
             ;;
-        --image) mapfile -t COMPREPLY < <(compgen -W host -- "$word"); return ;;
+        --image)
+            local images=${XDG_DATA_HOME:-$HOME/.local/share}/tee-compile/images/names
+            mapfile -t COMPREPLY < <(compgen -W "host $(ls "$images" 2>/dev/null)" -- "$word"
+                compgen -f -X '!*.eif' -- "$word")
+            return
+            ;;
         --backend) mapfile -t COMPREPLY < <(compgen -W 'auto local' -- "$word"); return ;;
     esac
     local words
@@ -31,10 +36,12 @@ _tee_compile() {
                 measure:*) words='--cert --json --help' ;;
                 sign:*) words='--key --cert --output --replace --json --help' ;;
                 assemble:*) words='--kernel --cmdline --ramdisk --metadata --output --json --help' ;;
+                list:* | remove:*) words='--json --help' ;;
+                pull:*) words='--pcr0 --json --help' ;;
                 lock:*) words='--mirror --no-security --json --help' ;;
-                *) words='trust inspect measure sign assemble lock --help' ;;
+                *) words='trust inspect measure sign assemble lock list pull remove --help' ;;
             esac
-            if [[ $COMP_CWORD -eq 2 ]]; then words='trust inspect measure sign assemble lock --help'; fi ;;
+            if [[ $COMP_CWORD -eq 2 ]]; then words='trust inspect measure sign assemble lock list pull remove --help'; fi ;;
         report) words='--json --markdown --help' ;;
         attestation)
             case $COMP_CWORD:${COMP_WORDS[2]} in
