@@ -278,6 +278,11 @@ def test_lies_about_itself(lab):
         image.second = image.ramdisk(**changes)
         image.write()
         lab.refuse(image, word)
+    image.second = image.ramdisk()
+    third = b"a third ramdisk could replace /init " * 32
+    image.write(image.eif, ramdisks=[image.first, image.second, third])
+    boot = [image.kernel, image.cmdline.encode(), image.first, image.second, third]
+    lab.refuse(image, "expected 2 ramdisks", pcr0=image_lab.measure(boot))
     image.second = image.ramdisk()[:-512]
     image.write()
     lab.refuse(image, "no image")
