@@ -645,8 +645,9 @@ def test_erofsfuse_dies(lab):
              if pathlib.Path(f"/proc/{pid}/comm").read_text() == "erofsfuse\n"]
     assert len(below) == 1, below
     os.kill(below[0], signal.SIGKILL)
-    process.communicate(timeout=60)
-    assert process.returncode != 0 and not lab.out.exists()
+    said = process.communicate(timeout=60)[1]
+    # 2, the worker's end, and not 1, the command's.
+    assert process.returncode == 2 and not lab.out.exists(), said
 
 
 def main():
