@@ -79,7 +79,7 @@ def cpio(members):
     return out + bytes(-len(out) % 512)
 
 
-def write_eif(path, sections):
+def write_eif(path, sections, flags=0):
     offsets, sizes, body, at = [], [], b"", 548
     for kind, data in sections:
         offsets.append(at)
@@ -87,7 +87,7 @@ def write_eif(path, sections):
         body += struct.pack(">HHQ", kind, 0, len(data)) + data
         at += 12 + len(data)
     pad = [0] * (32 - len(sections))
-    head = struct.pack(">4sHHQQHH32Q32QI", b".eif", 4, 0, 512 << 20, 2, 0, len(sections),
+    head = struct.pack(">4sHHQQHH32Q32QI", b".eif", 4, flags, 512 << 20, 2, 0, len(sections),
                        *offsets, *pad, *sizes, *pad, 0)
     crc = zlib.crc32(body, zlib.crc32(head))
     path.write_bytes(head + struct.pack(">I", crc) + body)
@@ -137,11 +137,11 @@ class Image:
                      ("toolchain/" + what[0], 0o100644, what[1]),
                      ("toolchain/complete", 0o100644, MARK)])
 
-    def write(self, path=None, kernel=None, cmdline=None, ramdisks=None, metadata=b"{}"):
+    def write(self, path=None, kernel=None, cmdline=None, ramdisks=None, metadata=b"{}", flags=0):
         """The files, or an EIF of other sections at path."""
         write_eif(path or self.eif, [(KERNEL, kernel or self.kernel), (CMDLINE, (cmdline or self.cmdline).encode()),
                                      (METADATA, metadata),
-                                     *((RAMDISK, one) for one in ramdisks or (self.first, self.second))])
+                                     *((RAMDISK, one) for one in ramdisks or (self.first, self.second))], flags)
         if path is None and not self.self_contained:
             self.erofs.write_bytes(self.data + self.tree)
 

@@ -266,6 +266,8 @@ def test_moved_bounds(lab):
         measured = lab.run("image", "measure", "--json", image.eif)
         assert pcr0 in measured, "the attack is none"
         lab.refuse(image, word)
+    image.write(image.eif, flags=1)  # neither is the architecture
+    lab.refuse(image, "aarch64")
     image.write(image.eif, metadata=b'{"x": 1}')  # not measured, and nothing reads it
     lab.pull(image)
 
@@ -511,6 +513,8 @@ def test_build_by_every_word(lab):
     lab.image.write()
     flip(lab.image.erofs, 5000)
     assert "root hash" in lab.build("--image", lab.image.eif, expect=1)
+    lab.image.erofs.write_bytes(lab.image.data + lab.image.tree + bytes(4096))
+    assert "bytes, saw" in lab.build("--image", lab.image.eif, expect=1)
     lab.image.write()
     lab.pull(lab.image)
     lab.build()                                    # "image"
