@@ -91,9 +91,9 @@ static sigset_t interrupts(void)
 static tc_status go_on(struct tc_error *err)
 {
     sigset_t pending;
-    if (sigpending(&pending) == 0 && (sigismember(&pending, SIGINT) == 1 ||
-                                      sigismember(&pending, SIGTERM) == 1 ||
-                                      sigismember(&pending, SIGHUP) == 1))
+    if (sigpending(&pending) == 0 &&
+        (sigismember(&pending, SIGINT) == 1 || sigismember(&pending, SIGTERM) == 1 ||
+         sigismember(&pending, SIGHUP) == 1))
         return tc_fail(err, TC_INTERRUPTED, "interrupted");
     return TC_OK;
 }
@@ -159,13 +159,13 @@ static tc_status check_pcr0(struct pull *pull, const struct tc_imagefile *image,
     enum tc_trust_answer answer =
         tc_trust_ask(&trust, image->pcr, image->is_signed ? &image->pcr8 : NULL,
                      (int64_t)time(NULL), pull->said, sizeof pull->said);
-    if (answer == TC_TRUST_AGAINST)
-        return tc_fail(err, TC_REFUSED, "PCR0 %s: %s", hex, pull->said);
+    if (answer == TC_TRUST_AGAINST) return tc_fail(err, TC_REFUSED, "PCR0 %s: %s", hex, pull->said);
     if (answer == TC_TRUST_UNKNOWN && !pull->pcr0)
-        return tc_fail(err, TC_REFUSED,
-                       "PCR0 %s: %s. Compare it with the one that the recipe gives you, or that you were "
-                       "told by another way; then: --pcr0 %s",
-                       hex, pull->said, hex);
+        return tc_fail(
+            err, TC_REFUSED,
+            "PCR0 %s: %s. Compare it with the one that the recipe gives you, or that you were "
+            "told by another way; then: --pcr0 %s",
+            hex, pull->said, hex);
     if (answer == TC_TRUST_UNKNOWN)
         (void)snprintf(pull->said, sizeof pull->said, "the PCR0 given with --pcr0");
     return TC_OK;

@@ -12,9 +12,8 @@
 static const char list_usage[] =
     "usage: tee-compile image list [--json]\n"
     "  the images that builds can name: measured now, their file systems not yet read\n";
-static const char remove_usage[] =
-    "usage: tee-compile image remove PCR0|NAME [--json]\n"
-    "  a name stands for the newest image that has it\n";
+static const char remove_usage[] = "usage: tee-compile image remove PCR0|NAME [--json]\n"
+                                   "  a name stands for the newest image that has it\n";
 
 enum option_code { OPTION_JSON = 1, OPTION_HELP };
 
@@ -153,7 +152,8 @@ static tc_status take_off(const struct request *request, struct tc_error *err)
     TC_TRY(open_store(&store, err));
     TC_TRY(tc_imagestore_find(store, request->word, &found, &pcr0, err));
     if (!found)
-        return tc_fail(err, TC_UNAVAILABLE, "image %s is not on this machine: tee-compile image list",
+        return tc_fail(err, TC_UNAVAILABLE,
+                       "image %s is not on this machine: tee-compile image list",
                        tc_printable(tc_span_of_text(request->word), shown, sizeof shown));
     TC_TRY(tc_imagestore_remove(store, &pcr0, err));
     tc_hex((struct tc_span){pcr0.bytes, sizeof pcr0.bytes}, hex);

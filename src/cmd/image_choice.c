@@ -34,19 +34,20 @@ static tc_status fail_missing(const char *word, const char *where, struct tc_err
 {
     char shown[128];
     if (is_pcr0(word))
-        return tc_fail(err, TC_UNAVAILABLE,
-                       "image %s (%s) is not on this machine; those that are: tee-compile image list; "
-                       "fetch it: tee-compile image pull URL --pcr0 %s",
-                       word, where, word);
+        return tc_fail(
+            err, TC_UNAVAILABLE,
+            "image %s (%s) is not on this machine; those that are: tee-compile image list; "
+            "fetch it: tee-compile image pull URL --pcr0 %s",
+            word, where, word);
     bool good = tc_image_text_name_is_good(word);
     const char *name = good ? word : "NAME";
-    return tc_fail(err, TC_UNAVAILABLE,
-                   "image %s (%s) is not on this machine. Make it: tee-compile image build images/%s "
-                   "-o %s.eif, then: tee-compile image pull %s.eif --pcr0 PCR0; or fetch it: tee-compile "
-                   "image pull https://.../%s.eif; or --image host builds with this machine's own "
-                   "toolchain, which the report will call unmeasured",
-                   tc_printable(tc_span_of_text(word), shown, sizeof shown), where, name, name, name,
-                   name);
+    return tc_fail(
+        err, TC_UNAVAILABLE,
+        "image %s (%s) is not on this machine. Make it: tee-compile image build images/%s "
+        "-o %s.eif, then: tee-compile image pull %s.eif --pcr0 PCR0; or fetch it: tee-compile "
+        "image pull https://.../%s.eif; or --image host builds with this machine's own "
+        "toolchain, which the report will call unmeasured",
+        tc_printable(tc_span_of_text(word), shown, sizeof shown), where, name, name, name, name);
 }
 
 static tc_status open_stored(const char *word, const char *where, struct tc_imagefile *ret_file,
@@ -67,9 +68,7 @@ static tc_status open_stored(const char *word, const char *where, struct tc_imag
 tc_status tc_image_choose(const char *option, const struct tc_buildspec *spec,
                           struct tc_image_choice *ret_choice, struct tc_error *err)
 {
-    const char *word = option        ? option
-                       : spec->image ? spec->image
-                                     : spec->language;
+    const char *word = option ? option : spec->image ? spec->image : spec->language;
     const char *where = option        ? "--image"
                         : spec->image ? "\"image\" of the build file"
                                       : "\"language\" of the build file, which names no \"image\"";

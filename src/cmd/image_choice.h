@@ -6,8 +6,8 @@
 #include "host/imagefile.h"
 
 struct tc_image_choice {
-    bool host;                 /* the machine's own toolchain; else: */
-    struct tc_imagefile file;  /* read whole and compared */
+    bool host;                /* the machine's own toolchain; else: */
+    struct tc_imagefile file; /* read whole and compared */
 };
 #define TC_IMAGE_CHOICE_NONE                                                                       \
     (struct tc_image_choice)                                                                       \

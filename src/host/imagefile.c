@@ -49,7 +49,8 @@ static tc_status read_at(int fd, void *out, size_t size, uint64_t offset, const 
 static tc_status file_size(int fd, const char *what, uint64_t *ret_size, struct tc_error *err)
 {
     struct stat info;
-    if (fstat(fd, &info) != 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot look at %s", what);
+    if (fstat(fd, &info) != 0)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot look at %s", what);
     if (!S_ISREG(info.st_mode)) return tc_fail(err, TC_USAGE, "%s is no regular file", what);
     if ((uint64_t)info.st_size > TC_IMAGEFILE_SIZE_MAX)
         return tc_fail(err, TC_LIMIT, "%s is larger than 1 TiB", what);
@@ -139,12 +140,12 @@ static tc_status check_boundaries(const struct tc_image_facts *facts, const stru
                            (unsigned long long)sizes[i].seen);
     if (!tc_span_equal(tc_buf_span(&facts->cmdline), tc_span_of_text(text->cmdline))) {
         char expected[256], seen[256];
-        return tc_fail(err, TC_REFUSED,
-                       "%s is not the image that was made: expected the command line \"%s\", as its "
-                       "measured text says, saw \"%s\"",
-                       what,
-                       tc_printable(tc_span_of_text(text->cmdline), expected, sizeof expected),
-                       tc_printable(tc_buf_span(&facts->cmdline), seen, sizeof seen));
+        return tc_fail(
+            err, TC_REFUSED,
+            "%s is not the image that was made: expected the command line \"%s\", as its "
+            "measured text says, saw \"%s\"",
+            what, tc_printable(tc_span_of_text(text->cmdline), expected, sizeof expected),
+            tc_printable(tc_buf_span(&facts->cmdline), seen, sizeof seen));
     }
     return TC_OK;
 }
@@ -269,10 +270,11 @@ static tc_status check_root(const struct tc_verity *verity, int fd, const char *
         char wanted[TC_SHA256_HEX], seen[TC_SHA256_HEX];
         tc_hex((struct tc_span){verity->root.bytes, sizeof verity->root.bytes}, wanted);
         tc_hex((struct tc_span){root.bytes, sizeof root.bytes}, seen);
-        return tc_fail(err, TC_REFUSED,
-                       "%s does not belong to this image, or is damaged: expected the root hash %s, "
-                       "saw %s",
-                       what, wanted, seen);
+        return tc_fail(
+            err, TC_REFUSED,
+            "%s does not belong to this image, or is damaged: expected the root hash %s, "
+            "saw %s",
+            what, wanted, seen);
     }
     if (check.differs)
         return tc_fail(err, TC_REFUSED,

@@ -36,8 +36,8 @@ tc_status tc_imagestore_check(int fd, const char *path, struct tc_error *err)
     if (fstat(fd, &info) != 0)
         return tc_fail_errno(err, TC_SYSTEM, errno, "cannot look at %s", path);
     if (info.st_uid != geteuid() && info.st_uid != 0)
-        return tc_fail(err, TC_UNAVAILABLE, "%s belongs to user %u; it must be yours or root's", path,
-                       (unsigned)info.st_uid);
+        return tc_fail(err, TC_UNAVAILABLE, "%s belongs to user %u; it must be yours or root's",
+                       path, (unsigned)info.st_uid);
     if (info.st_mode & (S_IWGRP | S_IWOTH))
         return tc_fail(err, TC_UNAVAILABLE, "others can write to %s: chmod go-w it", path);
     return TC_OK;
@@ -94,8 +94,8 @@ tc_status tc_imagestore_subfolder(const struct tc_imagestore *store, const char 
         return TC_OK;
     }
     if (fd < 0 && (errno == ENOTDIR || errno == ELOOP))
-        return tc_fail(err, TC_REFUSED, "%s is no folder: symlinks are not followed here; take it away",
-                       path);
+        return tc_fail(err, TC_REFUSED,
+                       "%s is no folder: symlinks are not followed here; take it away", path);
     if (fd < 0) return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot open %s", path);
     TC_TRY(tc_imagestore_check(fd, path, err));
     *ret_fd = TC_TAKE_FD(fd);
@@ -121,7 +121,8 @@ tc_status tc_imagestore_read_name(const struct tc_imagestore *store, const char 
     bool good = text.size == TC_SHA384_HEX && text.data[PCR0_DIGITS] == '\n';
     if (good) memcpy(hex, text.data, PCR0_DIGITS);
     if (!good || !tc_unhex(hex, ret_pcr0->bytes, sizeof ret_pcr0->bytes))
-        return tc_fail(err, TC_REFUSED, "%s holds no PCR0: delete it and pull the image again", path);
+        return tc_fail(err, TC_REFUSED, "%s holds no PCR0: delete it and pull the image again",
+                       path);
     *ret_found = true;
     return TC_OK;
 }
@@ -135,7 +136,8 @@ static tc_status is_there(const struct tc_imagestore *store, const struct tc_sha
     tc_hex((struct tc_span){pcr0->bytes, sizeof pcr0->bytes}, hex);
     bool found = store->fd >= 0 && fstatat(store->fd, hex, &info, AT_SYMLINK_NOFOLLOW) == 0;
     if (!found && store->fd >= 0 && errno != ENOENT)
-        return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot look at %s/%s", store->folder, hex);
+        return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot look at %s/%s", store->folder,
+                             hex);
     *ret_found = found;
     return TC_OK;
 }
@@ -148,11 +150,12 @@ tc_status tc_imagestore_find(const struct tc_imagestore *store, const char *word
     if (!tc_unhex(word, pcr0.bytes, sizeof pcr0.bytes)) {
         char shown[128];
         if (!tc_image_text_name_is_good(word))
-            return tc_fail(err, TC_USAGE,
-                           "\"%s\" is neither a PCR0 of %d hex digits nor an image's name: expected "
-                           "a letter and then any of a-z 0-9 . -, %d in all",
-                           tc_printable(tc_span_of_text(word), shown, sizeof shown), PCR0_DIGITS,
-                           TC_IMAGE_TEXT_NAME_MAX);
+            return tc_fail(
+                err, TC_USAGE,
+                "\"%s\" is neither a PCR0 of %d hex digits nor an image's name: expected "
+                "a letter and then any of a-z 0-9 . -, %d in all",
+                tc_printable(tc_span_of_text(word), shown, sizeof shown), PCR0_DIGITS,
+                TC_IMAGE_TEXT_NAME_MAX);
         TC_TRY(tc_imagestore_read_name(store, word, &found, &pcr0, err));
     }
     if (found) TC_TRY(is_there(store, &pcr0, &found, err));
@@ -179,8 +182,9 @@ static tc_status open_part(int folder, const char *name, const char *path, int *
 }
 
 /* with_root: the file system too, read whole; else *ret_root_size, 0 without one. */
-static tc_status load(const struct tc_imagestore *store, const struct tc_sha384 *pcr0, bool with_root,
-                      struct tc_imagefile *ret_image, uint64_t *ret_root_size, struct tc_error *err)
+static tc_status load(const struct tc_imagestore *store, const struct tc_sha384 *pcr0,
+                      bool with_root, struct tc_imagefile *ret_image, uint64_t *ret_root_size,
+                      struct tc_error *err)
 {
     char hex[TC_SHA384_HEX], eif_path[PATH_MAX], root_path[PATH_MAX];
     TC_AUTO_CLOSE int folder = -1;
@@ -205,8 +209,9 @@ static tc_status load(const struct tc_imagestore *store, const struct tc_sha384 
         TC_TRY(open_part(folder, TC_STORE_ROOT, root_path, &root, err));
         if (fstat(root, &info) != 0 || info.st_size < 0 ||
             (uint64_t)info.st_size != tc_imagefile_root_file_size(&image))
-            return tc_fail(err, TC_REFUSED, "%s is cut or belongs to another image: expected %llu bytes",
-                           root_path, (unsigned long long)tc_imagefile_root_file_size(&image));
+            return tc_fail(err, TC_REFUSED,
+                           "%s is cut or belongs to another image: expected %llu bytes", root_path,
+                           (unsigned long long)tc_imagefile_root_file_size(&image));
         root_size = (uint64_t)info.st_size;
         if (with_root) TC_TRY(tc_imagefile_add_root(&image, root, root_path, err));
     }
@@ -289,7 +294,8 @@ static tc_status add_entry(const struct tc_imagestore *store, const char *entry,
         !tc_unhex(entry, pcr0.bytes, sizeof pcr0.bytes))
         return TC_OK;
     if (list->count == STORED_MAX)
-        return tc_fail(err, TC_LIMIT, "there are more than %d images in %s", STORED_MAX, store->folder);
+        return tc_fail(err, TC_LIMIT, "there are more than %d images in %s", STORED_MAX,
+                       store->folder);
     struct tc_stored_image *grown =
         reallocarray(list->images, list->count + 1, sizeof *list->images);
     if (!grown) return tc_fail(err, TC_SYSTEM, "out of memory to list images");

@@ -42,8 +42,8 @@ struct tc_stored_image {
     struct tc_sha384 pcr0; /* of its folder */
     bool good;             /* else nothing below but the problem holds */
     char problem[TC_ERROR_MAX];
-    char *name;            /* owned */
-    bool newest;           /* the one that the name stands for */
+    char *name;  /* owned */
+    bool newest; /* the one that the name stands for */
     bool self_contained;
     struct tc_sha384 pcr[3];
     struct tc_sha256 recipe;

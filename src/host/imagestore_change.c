@@ -167,7 +167,8 @@ tc_status tc_imagestage_file(struct tc_imagestage *stage, enum tc_imagestage_par
     int fd = openat(stage->folder, part_names[part],
                     O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
-        return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot write to %s", stage->store->folder);
+        return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot write to %s",
+                             stage->store->folder);
     stage->parts[part] = *ret_fd = fd;
     return TC_OK;
 }
@@ -177,7 +178,8 @@ tc_status tc_imagestage_drop(struct tc_imagestage *stage, enum tc_imagestage_par
 {
     tc_close_ptr(&stage->parts[part]);
     if (unlinkat(stage->folder, part_names[part], 0) != 0 && errno != ENOENT)
-        return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot write to %s", stage->store->folder);
+        return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot write to %s",
+                             stage->store->folder);
     return TC_OK;
 }
 
@@ -221,7 +223,8 @@ static tc_status move_away(const struct tc_imagestore *store, const char *hex, s
     if (renameat(store->fd, hex, store->fd, away) == 0)
         remove_folder(store->fd, away);
     else if (errno != ENOENT)
-        return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot take away %s/%s", store->folder, hex);
+        return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot take away %s/%s", store->folder,
+                             hex);
     return TC_OK;
 }
 

@@ -135,14 +135,16 @@ static tc_status prepare_fuse(const struct tc_imagefile *image, struct tc_local_
 {
     mounted->fuse = find_program("erofsfuse");
     if (!mounted->fuse)
-        return tc_fail(err, TC_UNAVAILABLE,
-                       "an ordinary user needs erofsfuse to use an image, and there is none: apt-get "
-                       "install erofsfuse (Debian 13; Debian 12 has no package of it), or build as "
-                       "root");
+        return tc_fail(
+            err, TC_UNAVAILABLE,
+            "an ordinary user needs erofsfuse to use an image, and there is none: apt-get "
+            "install erofsfuse (Debian 13; Debian 12 has no package of it), or build as "
+            "root");
     if (access("/dev/fuse", R_OK | W_OK) != 0)
-        return tc_fail_errno(err, TC_UNAVAILABLE, errno,
-                             "an ordinary user needs /dev/fuse to use an image (modprobe fuse; chmod "
-                             "666 /dev/fuse), or build as root");
+        return tc_fail_errno(
+            err, TC_UNAVAILABLE, errno,
+            "an ordinary user needs /dev/fuse to use an image (modprobe fuse; chmod "
+            "666 /dev/fuse), or build as root");
     if (image->root_offset > 0) return copy_out(image, &mounted->file_fd, err);
     mounted->file_fd = fcntl(image->root_fd, F_DUPFD_CLOEXEC, 0);
     if (mounted->file_fd < 0)
@@ -150,8 +152,8 @@ static tc_status prepare_fuse(const struct tc_imagefile *image, struct tc_local_
     return TC_OK;
 }
 
-tc_status tc_local_image_prepare(const struct tc_imagefile *image, struct tc_local_image *ret_mounted,
-                                 struct tc_error *err)
+tc_status tc_local_image_prepare(const struct tc_imagefile *image,
+                                 struct tc_local_image *ret_mounted, struct tc_error *err)
 {
     struct tc_local_image mounted = TC_LOCAL_IMAGE_NONE;
     tc_status status = geteuid() == 0 ? mount_kernel(image, &mounted.mount_fd, err)
@@ -193,7 +195,8 @@ static const char *last_words(int fd, char *out, size_t size)
     ssize_t got = end > 0 ? pread(fd, text, sizeof text, from) : 0;
     while (got > 0 && text[got - 1] == '\n')
         got--;
-    return got > 0 ? tc_printable((struct tc_span){text, (size_t)got}, out, size) : "it said nothing";
+    return got > 0 ? tc_printable((struct tc_span){text, (size_t)got}, out, size)
+                   : "it said nothing";
 }
 
 /* No signal says that a mount has appeared; the table of mounts can be polled. */
@@ -220,7 +223,8 @@ tc_status tc_local_image_serve(const struct tc_local_image *mounted, int out_fd,
     if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
         return tc_fail_errno(err, TC_SYSTEM, errno, "cannot leave the machine's mounts alone");
     /* libfuse 2 wants an empty folder. */
-    if (mount("tmpfs", TC_LOCAL_IMAGE_FUSE_AT, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=64k") != 0)
+    if (mount("tmpfs", TC_LOCAL_IMAGE_FUSE_AT, "tmpfs", MS_NOSUID | MS_NODEV,
+              "mode=0755,size=64k") != 0)
         return tc_fail_errno(err, TC_SYSTEM, errno, "cannot make a place for the image");
     TC_AUTO_CLOSE int table = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
     if (table < 0 || stat(TC_LOCAL_IMAGE_FUSE_AT, &covered) != 0)
@@ -229,8 +233,9 @@ tc_status tc_local_image_serve(const struct tc_local_image *mounted, int out_fd,
     if (pid < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot start erofsfuse");
     if (pid == 0) run_fuse(mounted, out_fd, parent);
     TC_AUTO_CLOSE int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-    tc_status status = pidfd < 0 ? tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot watch erofsfuse")
-                                 : await_mount(table, covered.st_dev, pidfd, out_fd, err);
+    tc_status status = pidfd < 0
+                           ? tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot watch erofsfuse")
+                           : await_mount(table, covered.st_dev, pidfd, out_fd, err);
     if (status != TC_OK) {
         (void)kill(pid, SIGKILL);
         while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {

@@ -17,9 +17,9 @@
 #define TC_LOCAL_IMAGE_FUSE_AT "/tmp"
 
 struct tc_local_image {
-    int mount_fd;      /* a detached mount; -1: by erofsfuse, or no image */
-    char *fuse;        /* erofsfuse's path; NULL: not needed; owned */
-    int file_fd;       /* what erofsfuse serves; -1: not needed; owned */
+    int mount_fd; /* a detached mount; -1: by erofsfuse, or no image */
+    char *fuse;   /* erofsfuse's path; NULL: not needed; owned */
+    int file_fd;  /* what erofsfuse serves; -1: not needed; owned */
 };
 #define TC_LOCAL_IMAGE_NONE                                                                        \
     (struct tc_local_image)                                                                        \
@@ -29,8 +29,9 @@ struct tc_local_image {
 void tc_local_image_done(struct tc_local_image *mounted);
 
 /* In the client. TC_UNAVAILABLE names what is missing and the fix. */
-tc_status tc_local_image_prepare(const struct tc_imagefile *image, struct tc_local_image *ret_mounted,
-                                 struct tc_error *err) TC_MUST_USE;
+tc_status tc_local_image_prepare(const struct tc_imagefile *image,
+                                 struct tc_local_image *ret_mounted, struct tc_error *err)
+    TC_MUST_USE;
 
 /* In the launcher, where fuse is set: with capabilities over its new user and mount
  * namespaces, before it makes a pid namespace. Starts erofsfuse, which dies with the

@@ -314,3 +314,42 @@ tc_status tc_local_root_enter(const struct tc_local_root *root, struct tc_error 
     globfree(&etc);
     return status;
 }
+
+/* --- in the client --- */
+
+static bool is_at_or_below(const char *path, const char *folder)
+{
+    size_t size = strlen(folder);
+    return strncmp(path, folder, size) == 0 && (path[size] == '/' || path[size] == '\0');
+}
+
+/* A host tool shows at its own path. Where that would cover a part of the build's
+ * world, or be covered by it, the user should hear about it. */
+tc_status tc_local_root_check_tool(const char *tool, struct tc_error *err)
+{
+    static const char *const taken[] = {"/build", "/home/build", "/tmp", "/proc", "/dev", "/sys"};
+    static const char *const above[] = {"/",    "/usr",  "/etc", "/home",
+                                        "/bin", "/sbin", "/lib", "/lib64"};
+    TC_AUTO_FREE char *real = realpath(tool, NULL);
+    struct stat info;
+    if (!real || stat(real, &info) != 0)
+        return tc_fail_errno(err, TC_USAGE, errno, "cannot find the host tool %s", tool);
+    if (!S_ISDIR(info.st_mode))
+        return tc_fail(err, TC_USAGE, "the host tool %s is no folder: name the folder it is in", tool);
+    if (strcmp(real, tool) != 0)
+        return tc_fail(err, TC_USAGE,
+                       "the host tool %s has to be named by its real and absolute path, which is %s",
+                       tool, real);
+    for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
+        if (is_at_or_below(tool, taken[i]))
+            return tc_fail(
+                err, TC_USAGE,
+                "the host tool %s cannot be shown to the build, which has its own %s: move "
+                "the tool, for example below /opt",
+                tool, taken[i]);
+    for (size_t i = 0; i < sizeof above / sizeof *above; i++)
+        if (strcmp(tool, above[i]) == 0)
+            return tc_fail(err, TC_USAGE, "%s is not a host tool: name the tool's own folder",
+                           tool);
+    return TC_OK;
+}

@@ -4,6 +4,10 @@
 
 #include "base/bytes.h"
 
+/* In the client: can the build be shown this folder at its own path? TC_USAGE says
+ * why not. */
+tc_status tc_local_root_check_tool(const char *tool, struct tc_error *err) TC_MUST_USE;
+
 struct tc_local_root {
     /* An image: its file system as a detached mount (borrowed), or at a path; and what
      * it says of itself. -1 and NULL: the machine's own toolchain. */

@@ -40,8 +40,8 @@ static enum tc_trust_answer ask_list(const struct tc_trusted_list *list, uint64_
         }
     if (now < image->valid_from || now > image->valid_until || list->list.sequence < least)
         return TC_TRUST_UNKNOWN;
-    (void)snprintf(out, size, "%s %s, by the list of %s, sequence %llu", image->name, image->version,
-                   list->signer, (unsigned long long)list->list.sequence);
+    (void)snprintf(out, size, "%s %s, by the list of %s, sequence %llu", image->name,
+                   image->version, list->signer, (unsigned long long)list->list.sequence);
     return TC_TRUST_NAMED;
 }
 
