@@ -174,7 +174,8 @@ static tc_status failed_hop(const struct transfer *t, CURLcode code)
     case CURLE_COULDNT_RESOLVE_HOST:
     case CURLE_COULDNT_RESOLVE_PROXY:
     case CURLE_COULDNT_CONNECT:
-        return tc_fail(t->err, TC_UNAVAILABLE, "cannot reach the server of %s: %s", t->shown, shown);
+        return tc_fail(t->err, TC_UNAVAILABLE, "cannot reach the server of %s: %s", t->shown,
+                       shown);
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_CACERT_BADFILE:
         return tc_fail(t->err, TC_REFUSED,
@@ -183,10 +184,8 @@ static tc_status failed_hop(const struct transfer *t, CURLcode code)
     case CURLE_OUT_OF_MEMORY:
     case CURLE_FAILED_INIT:
         return tc_fail(t->err, TC_SYSTEM, "cannot fetch %s: %s", t->shown, shown);
-    case CURLE_FILESIZE_EXCEEDED:
-        return too_large(t);
-    default:
-        return tc_fail(t->err, TC_PEER, "fetching %s broke off: %s", t->shown, shown);
+    case CURLE_FILESIZE_EXCEEDED: return too_large(t);
+    default: return tc_fail(t->err, TC_PEER, "fetching %s broke off: %s", t->shown, shown);
     }
 }
 
@@ -290,16 +289,12 @@ static tc_status fetch_web(struct transfer *t)
 static tc_status path_of(const struct transfer *t, char **ret_path)
 {
     CURLU *url TC_CLEANUP(url_free) = curl_url();
-    char *host TC_CLEANUP(curl_free_text) = NULL;
     char *path TC_CLEANUP(curl_free_text) = NULL;
     if (!url) return tc_fail(t->err, TC_SYSTEM, "out of memory");
-    /* Without CURLU_URLDECODE on the host: "localhost" needs none. */
+    /* The library takes no host but localhost. */
     if (curl_url_set(url, CURLUPART_URL, t->fetch->url, 0) != CURLUE_OK ||
         curl_url_get(url, CURLUPART_PATH, &path, CURLU_URLDECODE) != CURLUE_OK || path[0] != '/')
         return tc_fail(t->err, TC_USAGE, "%s names no file: expected file:///PATH", t->shown);
-    if (curl_url_get(url, CURLUPART_HOST, &host, 0) == CURLUE_OK && *host &&
-        strcasecmp(host, "localhost") != 0)
-        return tc_fail(t->err, TC_USAGE, "%s names another machine: expected file:///PATH", t->shown);
     *ret_path = strdup(path);
     return *ret_path ? TC_OK : tc_fail(t->err, TC_SYSTEM, "out of memory");
 }

@@ -112,8 +112,8 @@ static tc_status fetch_url(struct got *got, struct tc_fetch fetch, struct tc_err
     return status;
 }
 
-static tc_status fetch_from(struct server *server, const char *const *answers, struct tc_fetch fetch,
-                            struct got *got, struct tc_error *err)
+static tc_status fetch_from(struct server *server, const char *const *answers,
+                            struct tc_fetch fetch, struct got *got, struct tc_error *err)
 {
     start(server, answers);
     (void)snprintf(got->url, sizeof got->url, "http://who:secret@127.0.0.1:%u/a%%20b.deb?x=1",
@@ -129,7 +129,8 @@ static const struct tc_fetch any = {.allow_http = true};
 
 static void test_plain(void **state)
 {
-    static const char *const answers[] = {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", NULL};
+    static const char *const answers[] = {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+                                          NULL};
     struct server server;
     struct got got;
     struct tc_error err = {0};
@@ -173,7 +174,8 @@ static void test_too_large(void **state)
     static const char *const announced[] = {"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhello!",
                                             NULL};
     static const char *const chunked[] = {
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n3\r\nlo!\r\n0\r\n\r\n", NULL};
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n3\r\nlo!\r\n0\r\n\r\n",
+        NULL};
     static const char *const *const all[] = {announced, chunked};
     struct tc_fetch fetch = any;
     (void)state;
@@ -212,8 +214,9 @@ static void test_broken_off(void **state)
 /* Nothing but 200 is the file, and no other answer's body gets into it. */
 static void test_other_answers(void **state)
 {
-    static const char *const codes[] = {"404 Not Found", "410 Gone", "403 Forbidden", "500 Oops",
-                                        "206 Partial Content", "203 Altered", "304 Not Modified"};
+    static const char *const codes[] = {
+        "404 Not Found",       "410 Gone",    "403 Forbidden",   "500 Oops",
+        "206 Partial Content", "203 Altered", "304 Not Modified"};
     (void)state;
     for (size_t i = 0; i < sizeof codes / sizeof *codes; i++) {
         struct server server;
@@ -221,7 +224,8 @@ static void test_other_answers(void **state)
         struct tc_error err = {0};
         char answer[128];
         const char *const answers[] = {answer, NULL};
-        (void)snprintf(answer, sizeof answer, "HTTP/1.1 %s\r\nContent-Length: 4\r\n\r\nbody", codes[i]);
+        (void)snprintf(answer, sizeof answer, "HTTP/1.1 %s\r\nContent-Length: 4\r\n\r\nbody",
+                       codes[i]);
         assert_int_equal(fetch_from(&server, answers, any, &got, &err), TC_UNAVAILABLE);
         assert_string_equal(got.text, "");
         assert_non_null(strstr(err.message, (char[]){codes[i][0], codes[i][1], codes[i][2], '\0'}));
@@ -232,10 +236,10 @@ static void test_redirects(void **state)
 {
 #define TO(place) "HTTP/1.1 302 Found\r\nLocation: " place "\r\nContent-Length: 4\r\n\r\nmove"
 #define ARRIVED "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
-    static const char *const five[] = {TO("/1"), TO("http://127.0.0.1:PORT/2"), TO("3"), TO("/4"),
-                                       TO("/5"), ARRIVED, NULL};
+    static const char *const five[] = {
+        TO("/1"), TO("http://127.0.0.1:PORT/2"), TO("3"), TO("/4"), TO("/5"), ARRIVED, NULL};
     static const char *const six[] = {TO("/1"), TO("/2"), TO("/3"), TO("/4"),
-                                      TO("/5"), TO("/6"), ARRIVED, NULL};
+                                      TO("/5"), TO("/6"), ARRIVED,  NULL};
     static const char *const file[] = {TO("file:///etc/passwd"), NULL};
     static const char *const ftp[] = {TO("ftp://127.0.0.1:PORT/"), NULL};
     struct server server;
@@ -259,8 +263,8 @@ static void test_redirects(void **state)
 static void test_schemes(void **state)
 {
     static const char *const none[] = {NULL};
-    static const char *const bad[] = {"ftp://127.0.0.1/", "gopher://127.0.0.1/", "/etc/passwd",
-                                      "", "scp://127.0.0.1/x", "ldap://127.0.0.1", "httpx://a"};
+    static const char *const bad[] = {"ftp://127.0.0.1/",  "gopher://127.0.0.1/", "/etc/passwd", "",
+                                      "scp://127.0.0.1/x", "ldap://127.0.0.1",    "httpx://a"};
     struct server server;
     struct got got;
     struct tc_error err = {0};
