@@ -159,8 +159,9 @@ static int on_progress(void *context, curl_off_t total, curl_off_t now, curl_off
     (void)up_total;
     (void)up_now;
     if (t->failed != TC_OK) return 1;
-    if (code_of(t->curl) != 200) return 0;
-    t->total = total > 0 ? (uint64_t)total : 0;
+    /* Told before there is an answer too: it is when a server stalls that people
+     * give up. What another answer than 200 announces is no file's size. */
+    t->total = total > 0 && code_of(t->curl) == 200 ? (uint64_t)total : 0;
     t->failed = tell(t);
     return t->failed == TC_OK ? 0 : 1;
 }

@@ -132,7 +132,7 @@ static void test_apt_stanzas(void **state)
     put("apt/sources.list.d/c.save", "deb http://save.example/debian-security trixie main\n");
     expect_mirrors("https://a.example/debian", "file:/srv/debian-security");
     put("apt/sources.list.d/a.sources",
-        "Types: deb\nURIs:\n# a remark\n http://a.example/debian\n");
+        "Types: deb\nURIs:\n# a remark: x\n http://a.example/debian\n");
     expect_mirrors("http://a.example/debian", NULL);
 }
 
