@@ -27,10 +27,10 @@ static bool is_digit(char c)
     return c >= '0' && c <= '9';
 }
 
-bool tc_image_name_is_good(const char *name)
+bool tc_image_text_name_is_good(const char *name)
 {
     size_t size = strlen(name);
-    if (size == 0 || size > TC_IMAGE_NAME_MAX || !is_lower(*name)) return false;
+    if (size == 0 || size > TC_IMAGE_TEXT_NAME_MAX || !is_lower(*name)) return false;
     for (const char *at = name; *at; at++)
         if (!is_lower(*at) && !is_digit(*at) && *at != '-' && *at != '.') return false;
     return true;
@@ -76,7 +76,7 @@ static int compare(const struct tc_image_package *a, const struct tc_image_packa
 /* NULL when it is good, else what is wrong with it. */
 static const char *flaw(const struct tc_image_text *text)
 {
-    if (!tc_image_name_is_good(text->name))
+    if (!tc_image_text_name_is_good(text->name))
         return "the name is not 1 to 64 of a-z, 0-9, '-' and '.', a letter first";
     if (text->kernel_size == 0 || text->kernel_size > size_max || text->ramdisk_size == 0 ||
         text->ramdisk_size > size_max)
@@ -254,7 +254,7 @@ static tc_status read_text(struct tc_span bytes, struct tc_image_text *text, str
     if (!take_line(&rest, FIRST_LINE, &value) || value.size != 0)
         return malformed(err, "the first line is another one");
     if (!take_line(&rest, "name ", &value)) return malformed(err, "expected the name");
-    TC_TRY(copy_text(value, TC_IMAGE_NAME_MAX, "the name is too long", &text->name, err));
+    TC_TRY(copy_text(value, TC_IMAGE_TEXT_NAME_MAX, "the name is too long", &text->name, err));
     if (!take_line(&rest, "recipe ", &value) || !read_digest(value, &text->recipe))
         return malformed(err, "expected the recipe's SHA-256");
     if (!take_line(&rest, "kernel ", &value) || !read_number(value, size_max, &text->kernel_size))

@@ -152,9 +152,9 @@ static void test_text_writer_is_strict(void **state)
     text.cmdline[0] = '\n';
     assert_int_equal(tc_image_text_encode(&text, &buf, &err), TC_USAGE);
     assert_int_equal(buf.size, 0);
-    assert_false(tc_image_name_is_good("a234567890123456789012345678901234567890123456789012345678901"
+    assert_false(tc_image_text_name_is_good("a234567890123456789012345678901234567890123456789012345678901"
                                        "2345"));
-    assert_true(tc_image_name_is_good("rust-1.85"));
+    assert_true(tc_image_text_name_is_good("rust-1.85"));
     tc_buf_free(&buf);
     tc_image_text_free(&text);
 }
