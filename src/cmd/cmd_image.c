@@ -11,10 +11,11 @@ static const struct tc_command commands[] = {
     {"measure", tc_cmd_image_measure, "print PCR0, 1, 2 and 8"},
     {"sign", tc_cmd_image_sign, "sign an image, for PCR8"},
     {"assemble", tc_cmd_image_assemble, "make an image from kernel and ramdisks"},
+    {"lock", tc_cmd_image_lock, "write down which packages a recipe comes to"},
     {NULL, NULL, NULL},
 };
 
-static const char *const later[] = {"lock", "list", "pull", NULL};
+static const char *const later[] = {"list", "pull", NULL};
 
 int tc_cmd_image(int argc, char **argv)
 {

@@ -66,9 +66,11 @@ static tc_status note(struct tc_mirrors *mirrors, const char *word, size_t size,
     TC_AUTO_FREE char *url = trimmed(word, size);
     if (!url) return no_memory(err);
     if (!is_url(url)) return TC_OK;
-    for (int i = 0; i < TC_ARCHIVES; i++)
-        if (!mirrors->archive[i] && ends_in_archive(url, (enum tc_archive)i))
-            mirrors->archive[i] = TC_TAKE(url);
+    for (int i = 0; i < TC_ARCHIVES; i++) {
+        if (mirrors->archive[i] || !ends_in_archive(url, (enum tc_archive)i)) continue;
+        mirrors->archive[i] = TC_TAKE(url);
+        break;
+    }
     return TC_OK;
 }
 
