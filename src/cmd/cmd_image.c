@@ -6,14 +6,16 @@
 
 static const struct tc_command commands[] = {
     {"trust", tc_cmd_image_trust, "say which images you trust, and whose lists"},
+    {"build", tc_cmd_image_build, "make an image from a recipe"},
     {"inspect", tc_cmd_image_inspect, "show what an image consists of"},
     {"measure", tc_cmd_image_measure, "print PCR0, 1, 2 and 8"},
     {"sign", tc_cmd_image_sign, "sign an image, for PCR8"},
     {"assemble", tc_cmd_image_assemble, "make an image from kernel and ramdisks"},
+    {"lock", tc_cmd_image_lock, "write down which packages a recipe comes to"},
     {NULL, NULL, NULL},
 };
 
-static const char *const later[] = {"lock", "build", "list", "pull", NULL};
+static const char *const later[] = {"list", "pull", NULL};
 
 int tc_cmd_image(int argc, char **argv)
 {

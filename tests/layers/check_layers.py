@@ -46,6 +46,7 @@ LIBRARIES = {
     'git2.h': {'source'},
     'git2/': {'source'},
     'seccomp.h': {'worker'},
+    'curl/': {'host'},
     'cbor.h': set(),  # the tests' oracle, never the product
 }
 
