@@ -22,7 +22,7 @@ begin() {
     trap 'rm -rf "$tmp"' EXIT
 }
 
-# Writes one value into the text that it goes to; every reader of it wants this form.
+# The same for every image: what names an image is its root hash.
 uuid=7e3c0de5-0000-4000-8000-000000000001
 # "tee-compile: salt of a toolchain". One salt for all: who guesses a block may
 # know it anyway, since images are public.
@@ -31,43 +31,44 @@ salt=7465652d636f6d70696c653a2073616c74206f66206120746f6f6c636861696e
 # check_tree TREE: what a toolchain must have, and what an image cannot carry.
 check_tree() {
     local tree=$1 odd
-    # In its own root: the tree's links may point anywhere.
-    [[ -n $(chroot_path "$tree" /bin/bash) ]] ||
+    [[ -n $(intree "$tree" /bin/bash) ]] ||
         stop 2 'the root file system has no /bin/bash, by which every command of a build is run'
     odd=$(find "$tree" -xdev \( -type b -o -type c -o -type p -o -type s \) -printf '/%P ' | head -c 400)
     [[ -z $odd ]] || stop 2 "the root file system holds devices, FIFOs or sockets, which an image does not carry: $odd"
 }
 
-# chroot_path TREE PATH: the file that PATH is in TREE, or nothing.
-chroot_path() {
-    python3 - "$1" "$2" <<'PYTHON'
-import os
+# intree TREE PATH: the file that PATH is in TREE, or nothing.
+intree() {
+    python3 -B /source/images/builder/intree.py "$1" "$2"
+}
+
+# sbom ...: see sbom.py.
+sbom() {
+    python3 -B /source/images/builder/sbom.py "$@"
+}
+
+# packages_of FILE...: the packages of the builder root that the files are from, as
+# sbom.py lists them.
+packages_of() {
+    local names file
+    for file in "$@"; do realpath "$file"; done >"$tmp/files"
+    # "NAME:ARCHITECTURE: PATH"; a file in no package ends it.
+    names=$(xargs dpkg-query --search <"$tmp/files" | sed -E 's/:.*//' | LC_ALL=C sort -u)
+    locked /source/images/builder/lock.json >"$tmp/digests"
+    # shellcheck disable=SC2086 # a list of names
+    sbom packages / "$tmp/digests" $names
+}
+
+# locked FILE: "NAME ARCHITECTURE SHA256" a package of a lock; nothing without one.
+locked() {
+    [[ -f $1 ]] || return 0
+    python3 -B -c '
+import json
 import sys
 
-tree, path = sys.argv[1:]
-left, at, steps = path.split('/'), [], 0
-while left:
-    part = left.pop(0)
-    if part in ('', '.'):
-        continue
-    if part == '..':
-        at = at[:-1]
-        continue
-    full = os.path.join(tree, *at, part)
-    if os.path.islink(full):
-        steps += 1
-        if steps > 40:
-            sys.exit(0)
-        target = os.readlink(full)
-        left = target.split('/') + left
-        if target.startswith('/'):
-            at = []
-        continue
-    at.append(part)
-full = os.path.join(tree, *at)
-if os.path.isfile(full):
-    print(full)
-PYTHON
+for package in json.load(open(sys.argv[1], encoding="utf-8"))["packages"]:
+    print(package["name"], package["architecture"], package["sha256"])
+' "$1"
 }
 
 # make_folders TREE: those on which the worker mounts (src/worker/spawner.h).
@@ -87,7 +88,7 @@ make_folders() {
 # extended attributes and special bits are gone afterwards; what is left is names,
 # modes, links and bytes.
 seal() {
-    local tree=$1 blocks total hex
+    local tree=$1 blocks hex
     find "$tree" -xdev ! -type l -perm /7000 -exec chmod ug-s,o-t {} +
     mkfs.erofs --quiet -T "$SOURCE_DATE_EPOCH" --all-root -U "$uuid" -x-1 --workers=1 \
         -zlz4hc,9 -C65536 -Eztailpacking,fragments "$out/root.erofs" "$tree" >&2
@@ -98,7 +99,6 @@ seal() {
         "$out/root.erofs" "$out/root.erofs" | sed -n 's/^Root hash:[[:space:]]*//p')
     [[ $hex =~ ^[0-9a-f]{64}$ ]] || stop 1 "veritysetup printed no root hash but \"$hex\""
     truncate --size=%4096 "$out/root.erofs"
-    total=$(($(stat --format=%s "$out/root.erofs") / 4096))
     printf 'tee-compile/verity/1\ndata %s\ntotal %s\nroot %s\nsalt %s\n' \
-        "$blocks" "$total" "$hex" "$salt" >"$out/root.verity"
+        "$blocks" $(($(stat --format=%s "$out/root.erofs") / 4096)) "$hex" "$salt" >"$out/root.verity"
 }
