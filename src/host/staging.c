@@ -86,6 +86,13 @@ static tc_status copy_entry(struct tc_staging *staging, const char *from, const 
     return copy_any(staging, sub_from, sub_to, sub_name, depth + 1, err);
 }
 
+static bool is_left_out(const char *name)
+{
+    static const char text[] = ".md";
+    size_t size = strlen(name);
+    return *name == '.' || (size >= sizeof text && strcmp(name + size - (sizeof text - 1), text) == 0);
+}
+
 static tc_status copy_folder(struct tc_staging *staging, const char *from, const char *to,
                              const char *name, unsigned depth, struct tc_error *err)
 {
@@ -98,7 +105,7 @@ static tc_status copy_folder(struct tc_staging *staging, const char *from, const
     if (!folder) return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot read the folder %s", from);
     tc_status status = TC_OK;
     for (const struct dirent *entry; status == TC_OK && (entry = readdir(folder));)
-        if (entry->d_name[0] != '.')
+        if (!is_left_out(entry->d_name))
             status = copy_entry(staging, from, to, name, entry->d_name, depth, err);
     (void)closedir(folder);
     return status;

@@ -22,8 +22,8 @@ void tc_staging_free(struct tc_staging *staging);
 
 /* Copies the file `from`, or the folder with all that is below it, to `to`, whose
  * parent exists, and adds its files under `name`. Files are 0644, or 0755 when they
- * begin with "#!"; times are TC_ROOM_EPOCH. Names that begin with a dot are left out;
- * what is neither file nor folder is TC_USAGE, symlinks too. */
+ * begin with "#!"; times are TC_ROOM_EPOCH. Names that begin with a dot or end in .md
+ * are left out; what is neither file nor folder is TC_USAGE, symlinks too. */
 tc_status tc_staging_copy(struct tc_staging *staging, const char *from, const char *to,
                           const char *name, struct tc_error *err) TC_MUST_USE;
 /* A file that stays where it is. */
