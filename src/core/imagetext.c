@@ -73,7 +73,19 @@ static int compare(const struct tc_image_package *a, const struct tc_image_packa
     return order != 0 ? order : strcmp(a->architecture, b->architecture);
 }
 
-/* NULL when it is good, else what is wrong with it. */
+/* NULL when they are good, else what is wrong with them. */
+static const char *packages_flaw(const struct tc_image_package *packages, size_t count)
+{
+    if (count > TC_IMAGE_PACKAGES_MAX) return "there are more than 4096 packages";
+    for (size_t i = 0; i < count; i++) {
+        if (!package_is_good(&packages[i]))
+            return "a package's name, version or architecture is not of Debian's alphabet";
+        if (i > 0 && compare(&packages[i - 1], &packages[i]) >= 0)
+            return "the packages are not sorted by name and architecture, or two are alike";
+    }
+    return NULL;
+}
+
 static const char *flaw(const struct tc_image_text *text)
 {
     if (!tc_image_text_name_is_good(text->name))
@@ -84,25 +96,32 @@ static const char *flaw(const struct tc_image_text *text)
     if (!cmdline_is_good(text->cmdline))
         return "the command line is not 1 to 1024 characters of printable ASCII, with single "
                "spaces between its words";
-    if (text->packages_count > TC_IMAGE_PACKAGES_MAX) return "there are more than 4096 packages";
-    for (size_t i = 0; i < text->packages_count; i++) {
-        if (!package_is_good(&text->packages[i]))
-            return "a package's name, version or architecture is not of Debian's alphabet";
-        if (i > 0 && compare(&text->packages[i - 1], &text->packages[i]) >= 0)
-            return "the packages are not sorted by name and architecture, or two are alike";
-    }
-    return NULL;
+    return packages_flaw(text->packages, text->packages_count);
+}
+
+bool tc_image_packages_are_good(const struct tc_image_package *packages, size_t count)
+{
+    return packages_flaw(packages, count) == NULL;
+}
+
+void tc_image_package_done(struct tc_image_package *package)
+{
+    free(package->name);
+    free(package->version);
+    free(package->architecture);
+}
+
+void tc_image_packages_free(struct tc_image_package *packages, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        tc_image_package_done(&packages[i]);
+    free(packages);
 }
 
 void tc_image_text_free(struct tc_image_text *text)
 {
     if (!text) return;
-    for (size_t i = 0; i < text->packages_count; i++) {
-        free(text->packages[i].name);
-        free(text->packages[i].version);
-        free(text->packages[i].architecture);
-    }
-    free(text->packages);
+    tc_image_packages_free(text->packages, text->packages_count);
     free(text->name);
     free(text->cmdline);
     *text = (struct tc_image_text){0};

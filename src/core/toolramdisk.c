@@ -39,8 +39,8 @@ static void add_header(struct tc_buf *buf, const char *name, unsigned inode, uns
                        uint32_t size)
 {
     unsigned name_size = (unsigned)strlen(name) + 1;
-    tc_buf_add_format(buf, "070701%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X", inode, mode,
-                      0, 0, 1, 0, size, 0, 0, 0, 0, name_size, 0);
+    tc_buf_add_format(buf, "070701%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X", inode,
+                      mode, 0, 0, 1, 0, size, 0, 0, 0, 0, name_size, 0);
     tc_buf_add(buf, name, name_size);
     pad(buf, HEADER_SIZE + name_size, ALIGNMENT);
 }
@@ -53,7 +53,8 @@ static void add_file(struct tc_buf *buf, const char *name, unsigned inode, struc
 }
 
 /* Folder and text. */
-static tc_status add_text(const struct tc_image_text *text, struct tc_buf *buf, struct tc_error *err)
+static tc_status add_text(const struct tc_image_text *text, struct tc_buf *buf,
+                          struct tc_error *err)
 {
     TC_AUTO_BUF struct tc_buf bytes = tc_buf_new(TC_IMAGE_TEXT_MAX);
     TC_TRY(tc_image_text_encode(text, &bytes, err));
@@ -106,8 +107,8 @@ void tc_toolramdisk_free(struct tc_toolramdisk *ramdisk)
 
 static tc_status malformed(struct tc_error *err, const char *what)
 {
-    return tc_fail(err, TC_MALFORMED,
-                   "the second ramdisk is not one that this project writes: %s", what);
+    return tc_fail(err, TC_MALFORMED, "the second ramdisk is not one that this project writes: %s",
+                   what);
 }
 
 static bool skip(struct tc_cursor *cursor, size_t size)
