@@ -5,8 +5,8 @@
  * /etc/apt but for what is needed to reach a mirror at all.
  *
  * The folder is world-readable and below TMPDIR or /tmp: run by root, apt fetches as
- * the user _apt, who has to reach it. Each apt is a process group of its own that ends
- * with this process, whether by a signal, by the caller's wish or by being killed. */
+ * the user _apt, who has to reach it. Between this process and each apt stands a keeper,
+ * which ends apt and removes the folder when this process is gone, even if killed. */
 #include "host/lock_make.h"
 
 #include <errno.h>
@@ -110,13 +110,13 @@ static tc_status read_file(const struct apt *apt, const char *name, struct tc_bu
 
 /* --- running it */
 
-static void become(const struct apt *apt, char *const *arguments, int out_fd, int err_fd,
-                   pid_t parent)
+/* In the end: apt. It is given no signal for its parent's death, which it would lose
+ * when it changes users. */
+static void become(const struct apt *apt, char *const *arguments, int out_fd, int err_fd)
 {
     struct tc_error err = {0};
     char config[4096];
-    (void)setpgid(0, 0);
-    if (tc_process_reset_signals(&err) != TC_OK || tc_process_die_with(parent, &err) != TC_OK ||
+    if (setpgid(0, 0) != 0 || tc_process_reset_signals(&err) != TC_OK ||
         snprintf(config, sizeof config, "%s/apt.conf", apt->folder) >= (int)sizeof config)
         _exit(126);
     /* The machine's own configuration is what apt-config is asked for. */
@@ -129,42 +129,71 @@ static void become(const struct apt *apt, char *const *arguments, int out_fd, in
     _exit(127);
 }
 
-/* True: the child has ended; false: the caller wants to stop. */
-static tc_status wait_for(const struct apt *apt, int pidfd, struct tc_error *err)
+/* What poll says of fds[0], or 1 when fds[1] has something; -1: it failed. */
+static int wait_for_one(int first, int second)
 {
-    struct pollfd fds[2] = {{.fd = pidfd, .events = POLLIN},
-                            {.fd = apt->request->interrupt_fd, .events = POLLIN}};
+    struct pollfd fds[2] = {{.fd = first, .events = POLLIN}, {.fd = second, .events = POLLIN}};
     for (;;) {
         int ready = poll(fds, 2, -1);
-        if (ready < 0 && errno != EINTR)
-            return tc_fail_errno(err, TC_SYSTEM, errno, "cannot wait for apt");
-        if (ready > 0 && fds[1].revents) return tc_fail(err, TC_INTERRUPTED, "interrupted");
-        if (ready > 0 && fds[0].revents) return TC_OK;
+        if (ready < 0 && errno != EINTR) return -1;
+        if (ready > 0 && fds[1].revents) return 1;
+        if (ready > 0 && fds[0].revents) return 0;
     }
 }
 
-/* Output to the files "out" and "err". ret_code: as a shell has it. */
+static int wait_code(pid_t pid)
+{
+    int state;
+    while (waitpid(pid, &state, 0) < 0)
+        if (errno != EINTR) return 126;
+    return WIFEXITED(state) ? WEXITSTATUS(state) : 128 + WTERMSIG(state);
+}
+
+/* Stands between this process and apt: when the other end of the lifeline closes, it
+ * ends apt with all that fetches for it, and takes the folder away. */
+static void keep(const struct apt *apt, char *const *arguments, int out_fd, int err_fd, int lifeline)
+{
+    (void)setpgid(0, 0); /* a terminal's Ctrl-C is not for the keeper */
+    pid_t pid = fork();
+    if (pid == 0) become(apt, arguments, out_fd, err_fd);
+    int pidfd = pid < 0 ? -1 : (int)syscall(SYS_pidfd_open, pid, 0);
+    if (pidfd >= 0 && wait_for_one(pidfd, lifeline) == 0) _exit(wait_code(pid));
+    if (pid > 0) {
+        /* By both names: it may not have got to be a group's first yet. */
+        (void)kill(pid, SIGKILL);
+        (void)kill(-pid, SIGKILL);
+        (void)wait_code(pid);
+    }
+    (void)nftw(apt->folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    _exit(126);
+}
+
+/* Output to the files "out" and "err". ret_code: as a shell has it. After a failure
+ * the folder may be gone. */
 static tc_status run(const struct apt *apt, char *const *arguments, int *ret_code,
                      struct tc_error *err)
 {
     TC_AUTO_CLOSE int out_fd = -1, err_fd = -1, pidfd = -1;
-    int state;
+    int ends[2];
     TC_TRY(open_file(apt, "out", &out_fd, err));
     TC_TRY(open_file(apt, "err", &err_fd, err));
-    pid_t parent = getpid(), pid = fork();
+    if (pipe2(ends, O_CLOEXEC) != 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot make a pipe");
+    TC_AUTO_CLOSE int kept_end = ends[0];
+    TC_AUTO_CLOSE int lifeline = ends[1];
+    pid_t pid = fork();
     if (pid < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot start %s", arguments[0]);
-    if (pid == 0) become(apt, arguments, out_fd, err_fd, parent);
-    (void)setpgid(pid, pid); /* here too: whoever comes first */
+    if (pid == 0) {
+        tc_close_ptr(&lifeline);
+        keep(apt, arguments, out_fd, err_fd, kept_end);
+    }
     pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-    tc_status status =
-        pidfd < 0 ? tc_fail_errno(err, TC_SYSTEM, errno, "cannot watch %s", arguments[0])
-                  : wait_for(apt, pidfd, err);
-    /* What fetches for apt must not go on either. */
-    if (status != TC_OK) (void)kill(-pid, SIGKILL);
-    while (waitpid(pid, &state, 0) < 0)
-        if (errno != EINTR) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot wait for apt");
-    TC_TRY(status);
-    *ret_code = WIFEXITED(state) ? WEXITSTATUS(state) : 128 + WTERMSIG(state);
+    int which = pidfd < 0 ? -1 : wait_for_one(pidfd, apt->request->interrupt_fd);
+    int reason = errno;
+    tc_close_ptr(&lifeline);
+    int code = wait_code(pid);
+    if (which < 0) return tc_fail_errno(err, TC_SYSTEM, reason, "cannot watch %s", arguments[0]);
+    if (which > 0) return tc_fail(err, TC_INTERRUPTED, "interrupted");
+    *ret_code = code;
     return TC_OK;
 }
 

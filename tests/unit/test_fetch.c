@@ -172,13 +172,12 @@ static void test_too_large(void **state)
 {
     static const char *const announced[] = {"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhello!",
                                             NULL};
-    static const char *const silent[] = {"HTTP/1.1 200 OK\r\n\r\nhello!", NULL};
     static const char *const chunked[] = {
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n3\r\nlo!\r\n0\r\n\r\n", NULL};
-    static const char *const *const all[] = {announced, silent, chunked};
+    static const char *const *const all[] = {announced, chunked};
     struct tc_fetch fetch = any;
     (void)state;
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < 2; i++) {
         struct server server;
         struct got got;
         struct tc_error err = {0};
@@ -196,6 +195,8 @@ static void test_broken_off(void **state)
     static const char *const answers[][2] = {
         {"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhello", NULL},
         {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", NULL},
+        {"HTTP/1.1 200 OK\r\n\r\nhello", NULL}, /* whole or not: nobody can tell */
+        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n", NULL},
         {"", NULL},
         {"nonsense", NULL},
     };
