@@ -54,7 +54,7 @@ static tc_status name_files(struct writing *writing, struct tc_error *err)
     if (asprintf(&writing->ramdisk, "%s/ramdisk.out/ramdisk", shop) < 0 ||
         asprintf(&writing->root, "%s/root.out/root.erofs", shop) < 0 ||
         asprintf(&writing->verity_path, "%s/root.out/root.verity", shop) < 0 ||
-        asprintf(&writing->parts, "%s/root.out/root.spdx.json", shop) < 0 ||
+        asprintf(&writing->parts, "%s/spdx.out/image.spdx.json", shop) < 0 ||
         asprintf(&writing->second, "%s/toolchain.cpio", folder) < 0 ||
         asprintf(&writing->metadata, "%s/metadata.json", folder) < 0 ||
         asprintf(&writing->image, "%s/image.eif", folder) < 0)
