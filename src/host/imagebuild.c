@@ -233,11 +233,11 @@ static tc_status make(struct tc_making *making, struct tc_image_built *built, st
 
     const char *const none[] = {NULL};
     const char *const script[] = {"--script", making->recipe.script, NULL};
-    const char *const parts[] = {making->recipe.name, making->wanted->kernel ? NULL : "kernel", NULL};
     TC_TRY(tc_making_script(making, builder, "worker", none, err));
     TC_TRY(tc_making_script(making, builder, "ramdisk", none, err));
     TC_TRY(tc_making_script(making, builder, "root", making->recipe.script ? script : none, err));
-    TC_TRY(tc_making_script(making, builder, "spdx", parts, err));
+    const char *const listed[] = {making->recipe.name, making->wanted->kernel ? NULL : "kernel", NULL};
+    TC_TRY(tc_making_script(making, builder, "spdx", listed, err));
     return tc_making_write(making, built, err);
 }
 

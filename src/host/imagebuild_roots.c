@@ -220,8 +220,7 @@ static tc_status build_kernel(struct tc_making *making, const char *cached, stru
 
 tc_status tc_making_kernel(struct tc_making *making, struct tc_error *err)
 {
-    static const char *const paths[] = {"images/builder/kernel", "images/builder/lib.sh",
-                                        "images/kernel", NULL};
+    static const char *const paths[] = {"images/builder/kernel", "images/kernel", NULL};
     TC_AUTO_FREE char *folder = NULL, *name = NULL, *path = NULL;
     TC_TRY(tc_cache_folder("kernels", &folder, err));
     TC_TRY(cached_name(making, paths, ".bzImage", &name, err));

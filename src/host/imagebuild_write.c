@@ -152,6 +152,7 @@ static tc_status compose_text(struct writing *writing, struct tc_error *err)
     text->packages_count = making->lock.packages_count;
     text->name = making->recipe.name;
     text->recipe = making->digest;
+    text->cmdline = (char *)(uintptr_t)cmdline; /* borrowed, as the rest of it */
     TC_TRY(size_of(making->kernel, &text->kernel_size, err));
     return size_of(writing->ramdisk, &text->ramdisk_size, err);
 }
