@@ -76,16 +76,17 @@ static tc_status take_option(struct request *request, int option, const char *wo
 
 static tc_status parse(int argc, char **argv, struct request *request, struct tc_error *err)
 {
-    static const struct option options[] = {{"output", required_argument, NULL, 'o'},
-                                            {"source", required_argument, NULL, OPTION_SOURCE},
-                                            {"self-contained", no_argument, NULL, OPTION_SELF_CONTAINED},
-                                            {"kernel", required_argument, NULL, OPTION_KERNEL},
-                                            {"jobs", required_argument, NULL, OPTION_JOBS},
-                                            {"mirror", required_argument, NULL, OPTION_MIRROR},
-                                            {"snapshot", required_argument, NULL, OPTION_SNAPSHOT},
-                                            {"json", no_argument, NULL, OPTION_JSON},
-                                            {"help", no_argument, NULL, OPTION_HELP},
-                                            {NULL, 0, NULL, 0}};
+    static const struct option options[] = {
+        {"output", required_argument, NULL, 'o'},
+        {"source", required_argument, NULL, OPTION_SOURCE},
+        {"self-contained", no_argument, NULL, OPTION_SELF_CONTAINED},
+        {"kernel", required_argument, NULL, OPTION_KERNEL},
+        {"jobs", required_argument, NULL, OPTION_JOBS},
+        {"mirror", required_argument, NULL, OPTION_MIRROR},
+        {"snapshot", required_argument, NULL, OPTION_SNAPSHOT},
+        {"json", no_argument, NULL, OPTION_JSON},
+        {"help", no_argument, NULL, OPTION_HELP},
+        {NULL, 0, NULL, 0}};
     int option;
     opterr = 0;
     optind = 0; /* GNU: start anew, whatever main has parsed before */
@@ -108,7 +109,8 @@ static void say(void *context, const char *text)
 {
     char shown[512];
     (void)context;
-    (void)fprintf(stderr, "tee-compile: %s\n", tc_printable(tc_span_of_text(text), shown, sizeof shown));
+    (void)fprintf(stderr, "tee-compile: %s\n",
+                  tc_printable(tc_span_of_text(text), shown, sizeof shown));
 }
 
 static void say_result(const struct request *request, const struct tc_image_built *built)

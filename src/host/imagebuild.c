@@ -35,9 +35,17 @@
 
 /* What the worker and everything around the toolchain is made of, in the project's
  * tree, which is "images/..." and so on in the recipe's digest too. */
-static const char *const project_files[] = {
-    "images/builder", "images/kernel", "meson.build", "meson_options.txt", "src/meson.build",
-    "src/base", "src/core", "src/os", "src/worker", "src/cmd/worker_main.c", NULL};
+static const char *const project_files[] = {"images/builder",
+                                            "images/kernel",
+                                            "meson.build",
+                                            "meson_options.txt",
+                                            "src/meson.build",
+                                            "src/base",
+                                            "src/core",
+                                            "src/os",
+                                            "src/worker",
+                                            "src/cmd/worker_main.c",
+                                            NULL};
 static const char *const project_folders[] = {"src", "src/cmd", "images", NULL};
 
 static void making_done(struct tc_making *making)
@@ -65,8 +73,8 @@ void tc_image_built_free(struct tc_image_built *built)
 void tc_making_say(const struct tc_making *making, const char *format, ...)
 {
     char text[512];
-    va_list arguments;
     if (!making->wanted->say) return;
+    va_list arguments;
     va_start(arguments, format);
     (void)vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
@@ -186,7 +194,8 @@ static tc_status stage(struct tc_making *making, struct tc_error *err)
         return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot read the recipe %s",
                              making->wanted->recipe);
     if (!S_ISDIR(info.st_mode))
-        return tc_fail(err, TC_USAGE, "%s is no folder: expected one with recipe.json and lock.json",
+        return tc_fail(err, TC_USAGE,
+                       "%s is no folder: expected one with recipe.json and lock.json",
                        making->wanted->recipe);
     if (asprintf(&making->recipe_folder, "%s/recipe", making->folder.path) < 0)
         return tc_fail(err, TC_SYSTEM, "out of memory");
@@ -236,7 +245,8 @@ static tc_status make(struct tc_making *making, struct tc_image_built *built, st
     TC_TRY(tc_making_script(making, builder, "worker", none, err));
     TC_TRY(tc_making_script(making, builder, "ramdisk", none, err));
     TC_TRY(tc_making_script(making, builder, "root", making->recipe.script ? script : none, err));
-    const char *const listed[] = {making->recipe.name, making->wanted->kernel ? NULL : "kernel", NULL};
+    const char *const listed[] = {making->recipe.name, making->wanted->kernel ? NULL : "kernel",
+                                  NULL};
     TC_TRY(tc_making_script(making, builder, "spdx", listed, err));
     return tc_making_write(making, built, err);
 }
@@ -254,8 +264,8 @@ static void keep_log(const struct tc_making *making, struct tc_error *err)
         asprintf(&path, "%s.log", stem) < 0 || tc_tempfile_open(path, &file, &ignored) != TC_OK)
         return;
     for (ssize_t got; (got = pread(making->log_fd, piece, sizeof piece, at)) > 0; at += got)
-        if (tc_write_all(file.fd, (struct tc_span){(uint8_t *)piece, (size_t)got}, path, &ignored) !=
-            TC_OK)
+        if (tc_write_all(file.fd, (struct tc_span){(uint8_t *)piece, (size_t)got}, path,
+                         &ignored) != TC_OK)
             return;
     if (at == 0 || tc_tempfile_commit(&file, &ignored) != TC_OK) return;
     size_t used = strlen(err->message);

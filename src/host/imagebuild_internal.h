@@ -14,11 +14,11 @@
 struct tc_making {
     const struct tc_image_build *wanted;
     struct tc_workfolder folder;
-    long owner;            /* of what rooms write */
+    long owner; /* of what rooms write */
     struct tc_staging staging;
     char *recipe_folder, *source; /* the copies */
-    char *packages;        /* the recipe's locked packages */
-    char *shop;            /* /work of the scripts, and what they made */
+    char *packages;               /* the recipe's locked packages */
+    char *shop;                   /* /work of the scripts, and what they made */
     char *log_path;
     int log_fd;
     char *package_cache;
@@ -26,7 +26,7 @@ struct tc_making {
     struct tc_recipe recipe;
     struct tc_lock lock;
     struct tc_sha256 digest; /* of the recipe */
-    char *kernel;          /* a bzImage */
+    char *kernel;            /* a bzImage */
 };
 
 void tc_making_say(const struct tc_making *making, const char *format, ...) TC_PRINTF(2, 3);

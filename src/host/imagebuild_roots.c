@@ -106,9 +106,9 @@ static tc_status bootstrap(struct tc_making *making, const char *what, const str
 {
     TC_AUTO_FREE char *packages = NULL, *work = NULL, *packages_name = NULL, *work_name = NULL;
     if (access("/usr/bin/mmdebstrap", X_OK) != 0)
-        return tc_fail(err, TC_UNAVAILABLE,
-                       "mmdebstrap is missing, which makes the %s's root: apt-get install mmdebstrap",
-                       what);
+        return tc_fail(
+            err, TC_UNAVAILABLE,
+            "mmdebstrap is missing, which makes the %s's root: apt-get install mmdebstrap", what);
     if (asprintf(&packages_name, "%s-packages", what) < 0 ||
         asprintf(&work_name, "%s-tar", what) < 0)
         return tc_fail(err, TC_SYSTEM, "out of memory");
@@ -137,8 +137,10 @@ static tc_status unpack(struct tc_making *making, const char *what, const char *
     struct tc_room room = room_of(making);
     room.packages = folder;
     room.work = root;
-    const char *const command[] = {"tar",    "--extract", "--file",          inside, "--directory",
-                                   "/work", "--numeric-owner", "--preserve-permissions", NULL};
+    const char *const command[] = {
+        "tar",         "--extract", "--file",          inside,
+        "--directory", "/work",     "--numeric-owner", "--preserve-permissions",
+        NULL};
     tc_making_say(making, "%s: unpacking its root", what);
     (void)dprintf(making->log_fd, "--- unpack %s\n", what);
     if (tc_room_run(&room, command, err) != TC_OK)
@@ -148,8 +150,8 @@ static tc_status unpack(struct tc_making *making, const char *what, const char *
 }
 
 /* images/NAME of the project, by its recipe. */
-static tc_status load_lock(const struct tc_making *making, const char *name, struct tc_lock *ret_lock,
-                           struct tc_error *err)
+static tc_status load_lock(const struct tc_making *making, const char *name,
+                           struct tc_lock *ret_lock, struct tc_error *err)
 {
     TC_AUTO_FREE char *folder = NULL;
     TC_AUTO_RECIPE struct tc_recipe recipe = {0};
@@ -168,7 +170,8 @@ static tc_status cached_name(struct tc_making *making, const char *const *paths,
     char hex[TC_SHA256_HEX];
     TC_TRY(tc_staging_digest(&making->staging, paths, &key, err));
     tc_hex((struct tc_span){key.bytes, sizeof key.bytes}, hex);
-    if (asprintf(ret_name, "%s%s", hex, suffix) < 0) return tc_fail(err, TC_SYSTEM, "out of memory");
+    if (asprintf(ret_name, "%s%s", hex, suffix) < 0)
+        return tc_fail(err, TC_SYSTEM, "out of memory");
     return TC_OK;
 }
 
@@ -179,7 +182,8 @@ static tc_status unpack_cached(struct tc_making *making, const char *path, char 
     static const char name[] = "root.tar";
     TC_AUTO_FREE char *folder = NULL, *place = NULL;
     TC_TRY(tc_workfolder_add(&making->folder, "builder-cached", -1, &folder, err));
-    if (asprintf(&place, "%s/%s", folder, name) < 0) return tc_fail(err, TC_SYSTEM, "out of memory");
+    if (asprintf(&place, "%s/%s", folder, name) < 0)
+        return tc_fail(err, TC_SYSTEM, "out of memory");
     if (link(path, place) != 0)
         return tc_fail_errno(err, TC_SYSTEM, errno, "cannot link %s to %s", path, place);
     return unpack(making, "builder", folder, name, ret_root, err);
@@ -187,7 +191,8 @@ static tc_status unpack_cached(struct tc_making *making, const char *path, char 
 
 tc_status tc_making_builder(struct tc_making *making, char **ret_path, struct tc_error *err)
 {
-    static const char *const paths[] = {"images/builder/bootstrap", "images/builder/lock.json", NULL};
+    static const char *const paths[] = {"images/builder/bootstrap", "images/builder/lock.json",
+                                        NULL};
     TC_AUTO_FREE char *folder = NULL, *name = NULL, *path = NULL, *tar = NULL;
     TC_AUTO_LOCK struct tc_lock lock = {0};
     TC_TRY(load_lock(making, "builder", &lock, err));

@@ -32,15 +32,16 @@ struct writing {
     char *ramdisk, *root, *verity_path, *parts; /* of the shop */
     char *second, *metadata, *image;            /* in the work folder */
     struct tc_verity verity;
-    struct tc_image_text text; /* borrows its strings; its list is owned */
+    struct tc_image_text text;   /* borrows its strings; its list is owned */
     struct tc_tempfile files[3]; /* file system, list of parts, image */
 };
 enum { FILE_ROOT, FILE_PARTS, FILE_IMAGE, FILES };
 
 static void writing_done(struct writing *writing)
 {
-    char *const paths[] = {writing->ramdisk, writing->root,     writing->verity_path, writing->parts,
-                           writing->second,  writing->metadata, writing->image};
+    char *const paths[] = {writing->ramdisk, writing->root,   writing->verity_path,
+                           writing->parts,   writing->second, writing->metadata,
+                           writing->image};
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
         free(paths[i]);
     free(writing->text.packages);
@@ -70,8 +71,8 @@ static tc_status open_made(const char *path, int *ret_fd, uint64_t *ret_size, st
     if (fd < 0 || fstat(fd, &info) != 0)
         return tc_fail_errno(err, TC_BUILD, errno, "the builder has not made %s", path);
     if (!S_ISREG(info.st_mode) || info.st_size == 0)
-        return tc_fail(err, TC_BUILD, "the builder has made no regular file, or an empty one, of %s",
-                       path);
+        return tc_fail(err, TC_BUILD,
+                       "the builder has made no regular file, or an empty one, of %s", path);
     *ret_size = (uint64_t)info.st_size;
     *ret_fd = TC_TAKE_FD(fd);
     return TC_OK;

@@ -67,7 +67,8 @@ static tc_status run_command(const struct entry *entry, int keeper_fd, int *ret_
     struct pollfd keeper = {.fd = keeper_fd, .events = POLLIN};
     char jobs[32];
     TC_TRY(tc_process_die_with(0, err));
-    if (poll(&keeper, 1, 0) != 0) return tc_fail(err, TC_INTERRUPTED, "the room's keeper has ended");
+    if (poll(&keeper, 1, 0) != 0)
+        return tc_fail(err, TC_INTERRUPTED, "the room's keeper has ended");
     if (!entry->ids->root) TC_TRY(tc_room_trees_clone(entry->room, entry->trees, err));
     TC_TRY(tc_room_root_enter(entry->room, entry->trees, err));
     if (sethostname("builder", strlen("builder")) != 0)
@@ -82,7 +83,8 @@ static tc_status run_command(const struct entry *entry, int keeper_fd, int *ret_
          epoch[] = "SOURCE_DATE_EPOCH=" TEXT_OF(TC_ROOM_EPOCH);
     char *environment[] = {path, locale, zone, home, epoch, jobs, NULL};
     (void)execvpe(entry->command[0], (char *const *)(uintptr_t)entry->command, environment);
-    return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot run %s in the room", entry->command[0]);
+    return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot run %s in the room",
+                         entry->command[0]);
 }
 
 _Noreturn static void become_command(const struct entry *entry, int keeper_fd)
@@ -246,12 +248,12 @@ static tc_status await_end(const struct tc_room *room, struct keeper *keeper, in
 static tc_status judge(const char *name, int status, struct tc_error *err)
 {
     if (!WIFEXITED(status))
-        return tc_fail(err, TC_BUILD, "the room's keeper was killed by signal %d", WTERMSIG(status));
+        return tc_fail(err, TC_BUILD, "the room's keeper was killed by signal %d",
+                       WTERMSIG(status));
     int code = WEXITSTATUS(status);
     if (code > KILLED)
         return tc_fail(err, TC_BUILD, "%s was killed by signal %d", name, code - KILLED);
-    if (code != 0)
-        return tc_fail(err, TC_BUILD, "%s ended with status %d; expected 0", name, code);
+    if (code != 0) return tc_fail(err, TC_BUILD, "%s ended with status %d; expected 0", name, code);
     return TC_OK;
 }
 

@@ -24,7 +24,8 @@
 enum tree_kind { TREE_READ_ONLY, TREE_WRITABLE, TREE_DEVICE };
 
 /* Where the machine has them merged into /usr they are symlinks, which are copied. */
-static const char *const system_folders[] = {"/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"};
+static const char *const system_folders[] = {"/bin",   "/sbin",  "/lib",
+                                             "/lib32", "/lib64", "/libx32"};
 static const char *const devices[] = {"/dev/null",   "/dev/zero",    "/dev/full",
                                       "/dev/random", "/dev/urandom", "/dev/tty"};
 
@@ -33,7 +34,8 @@ static tc_status clone_tree(struct tc_room_trees *trees, const char *source, con
                             enum tree_kind kind, struct tc_error *err)
 {
     struct stat info;
-    if (trees->count == TC_ROOM_TREES_MAX) return tc_fail(err, TC_LIMIT, "too many folders to bind");
+    if (trees->count == TC_ROOM_TREES_MAX)
+        return tc_fail(err, TC_LIMIT, "too many folders to bind");
     TC_AUTO_CLOSE int fd = (int)syscall(SYS_open_tree, AT_FDCWD, source,
                                         OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
     if (fd < 0 || fstat(fd, &info) != 0)
@@ -44,10 +46,8 @@ static tc_status clone_tree(struct tc_room_trees *trees, const char *source, con
     if (syscall(SYS_mount_setattr, fd, "", AT_EMPTY_PATH | AT_RECURSIVE, &attributes,
                 sizeof attributes) != 0)
         return tc_fail_errno(err, TC_SYSTEM, errno, "cannot set how %s is mounted", source);
-    trees->list[trees->count++] = (struct tc_room_tree){.source = source,
-                                                        .target = target,
-                                                        .folder = S_ISDIR(info.st_mode),
-                                                        .fd = TC_TAKE_FD(fd)};
+    trees->list[trees->count++] = (struct tc_room_tree){
+        .source = source, .target = target, .folder = S_ISDIR(info.st_mode), .fd = TC_TAKE_FD(fd)};
     return TC_OK;
 }
 
@@ -115,7 +115,8 @@ static tc_status attach(const struct tc_room_tree *tree, struct tc_error *err)
         TC_TRY(make_folder(target, err));
     } else {
         TC_AUTO_CLOSE int fd = open(target, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
-        if (fd < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot make the room's %s", target);
+        if (fd < 0)
+            return tc_fail_errno(err, TC_SYSTEM, errno, "cannot make the room's %s", target);
     }
     if (syscall(SYS_move_mount, tree->fd, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH) != 0)
         return tc_fail_errno(err, TC_SYSTEM, errno, "cannot put %s into the room", tree->source);
@@ -158,9 +159,10 @@ static tc_status furnish(struct tc_error *err)
     TC_TRY(mount_memory(NEW "/dev/shm", "mode=1777", err));
     TC_TRY(make_folder(NEW "/proc", err));
     if (mount("proc", NEW "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) != 0)
-        return tc_fail_errno(err, TC_UNAVAILABLE, errno,
-                             "cannot mount a new /proc (inside a container that covers parts of its "
-                             "/proc this is forbidden)");
+        return tc_fail_errno(
+            err, TC_UNAVAILABLE, errno,
+            "cannot mount a new /proc (inside a container that covers parts of its "
+            "/proc this is forbidden)");
     return TC_OK;
 }
 

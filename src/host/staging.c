@@ -40,9 +40,10 @@ tc_status tc_staging_add(struct tc_staging *staging, const char *name,
         reallocarray(staging->files, staging->count + 1, sizeof *staging->files);
     if (!files) return tc_fail(err, TC_SYSTEM, "out of memory");
     staging->files = files;
-    char *path = strdup(name);
-    if (!path) return tc_fail(err, TC_SYSTEM, "out of memory");
-    files[staging->count++] = (struct tc_staged){path, *digest};
+    files += staging->count;
+    *files = (struct tc_staged){strdup(name), *digest};
+    if (!files->path) return tc_fail(err, TC_SYSTEM, "out of memory");
+    staging->count++;
     return TC_OK;
 }
 
@@ -80,8 +81,8 @@ static tc_status copy_entry(struct tc_staging *staging, const char *from, const 
                             struct tc_error *err)
 {
     TC_AUTO_FREE char *sub_from = NULL, *sub_to = NULL, *sub_name = NULL;
-    if (asprintf(&sub_from, "%s/%s", from, entry) < 0 || asprintf(&sub_to, "%s/%s", to, entry) < 0 ||
-        asprintf(&sub_name, "%s/%s", name, entry) < 0)
+    if (asprintf(&sub_from, "%s/%s", from, entry) < 0 ||
+        asprintf(&sub_to, "%s/%s", to, entry) < 0 || asprintf(&sub_name, "%s/%s", name, entry) < 0)
         return tc_fail(err, TC_SYSTEM, "out of memory");
     return copy_any(staging, sub_from, sub_to, sub_name, depth + 1, err);
 }
@@ -90,7 +91,8 @@ static bool is_left_out(const char *name)
 {
     static const char text[] = ".md";
     size_t size = strlen(name);
-    return *name == '.' || (size >= sizeof text && strcmp(name + size - (sizeof text - 1), text) == 0);
+    return *name == '.' ||
+           (size >= sizeof text && strcmp(name + size - (sizeof text - 1), text) == 0);
 }
 
 static tc_status copy_folder(struct tc_staging *staging, const char *from, const char *to,
@@ -102,7 +104,8 @@ static tc_status copy_folder(struct tc_staging *staging, const char *from, const
     if (mkdir(to, 0755) != 0 || chmod(to, 0755) != 0)
         return tc_fail_errno(err, TC_SYSTEM, errno, "cannot make %s", to);
     DIR *folder = opendir(from);
-    if (!folder) return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot read the folder %s", from);
+    if (!folder)
+        return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot read the folder %s", from);
     tc_status status = TC_OK;
     for (const struct dirent *entry; status == TC_OK && (entry = readdir(folder));)
         if (!is_left_out(entry->d_name))
@@ -119,7 +122,8 @@ static tc_status copy_any(struct tc_staging *staging, const char *from, const ch
         return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot read %s", from);
     if (S_ISREG(info.st_mode)) return copy_file(staging, from, to, name, err);
     if (S_ISDIR(info.st_mode)) return copy_folder(staging, from, to, name, depth, err);
-    return tc_fail(err, TC_USAGE, "%s is neither a file nor a folder: a recipe has nothing else", from);
+    return tc_fail(err, TC_USAGE, "%s is neither a file nor a folder: a recipe has nothing else",
+                   from);
 }
 
 tc_status tc_staging_copy(struct tc_staging *staging, const char *from, const char *to,

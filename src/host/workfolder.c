@@ -89,8 +89,8 @@ tc_status tc_workfolder_make(const char *parent, struct tc_workfolder *ret_folde
         *ret_folder = (struct tc_workfolder){.path = TC_TAKE(path), .fd = fd};
         return TC_OK;
     }
-    return tc_fail(err, TC_UNAVAILABLE, "cannot keep a folder in %s to work in: other runs take it away",
-                   parent);
+    return tc_fail(err, TC_UNAVAILABLE,
+                   "cannot keep a folder in %s to work in: other runs take it away", parent);
 }
 
 tc_status tc_workfolder_add(const struct tc_workfolder *folder, const char *name, long owner,

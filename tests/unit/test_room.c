@@ -143,10 +143,11 @@ static void test_own_root(void **state)
     (void)snprintf(root, sizeof root, "%s/root", lab->work);
     struct tc_room room = lab->room;
     room.root = root;
-    const char *const command[] = {"bash", "-euc",
-                                   "[[ $(ls /) = $'bin\\ndev\\nlib\\nlib64\\npackages\\nproc\\nsys\\n"
-                                   "tmp\\nusr\\nwork' ]]; echo >/mine; [[ -r /proc/self/stat ]]",
-                                   NULL};
+    const char *const command[] = {
+        "bash", "-euc",
+        "[[ $(ls /) = $'bin\\ndev\\nlib\\nlib64\\npackages\\nproc\\nsys\\n"
+        "tmp\\nusr\\nwork' ]]; echo >/mine; [[ -r /proc/self/stat ]]",
+        NULL};
     if (tc_room_run(&room, command, &err) != TC_OK) fail_msg("%s", err.message);
 }
 
@@ -176,8 +177,8 @@ static void test_everything_dies(void **state)
         _exit(again >= 0 && read(again, bytes, 1) == 1 && write(ends[1], "i", 1) == 1 ? 0 : 1);
     }
     lab->room.interrupt_fd = ends[0];
-    tc_status status = run(lab, "exec 5>/work/fifo; echo x >&5; tail -f /dev/null & tail -f /dev/null",
-                           &err);
+    tc_status status =
+        run(lab, "exec 5>/work/fifo; echo x >&5; tail -f /dev/null & tail -f /dev/null", &err);
     lab->room.interrupt_fd = -1;
     assert_int_equal(status, TC_INTERRUPTED);
     int result;
