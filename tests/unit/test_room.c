@@ -1,5 +1,6 @@
 /* The closed room: what a command in it sees, and that nothing of it stays. */
 #include <fcntl.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -8,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -42,7 +44,8 @@ static int set_up(void **state)
         (void)fprintf(stderr, "%s\n", err.message);
         return -1;
     }
-    if (chown(lab->work, owner, (gid_t)-1) != 0) return -1;
+    if (chown(lab->work, owner, (gid_t)-1) != 0 || chown(lab->packages, owner, (gid_t)-1) != 0)
+        return -1;
     lab->room = (struct tc_room){.packages = lab->packages,
                                  .work = lab->work,
                                  .jobs = 3,
@@ -106,11 +109,17 @@ static void test_what_is_writable(void **state)
     expect_ok(lab, "if { echo no >/etc/file; } 2>/dev/null; then exit 1; fi");
 }
 
-/* What is mounted inside is not mounted outside. */
+/* What is mounted inside is not mounted outside, also where the machine's mounts are
+ * shared, as systemd has them: here those of this process and its children. */
 static void test_mounts_stay_inside(void **state)
 {
     const struct lab *lab = *state;
     char path[96];
+    if (geteuid() == 0) {
+        assert_int_equal(unshare(CLONE_NEWNS), 0);
+        assert_int_equal(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+        assert_int_equal(mount(NULL, "/", NULL, MS_REC | MS_SHARED, NULL), 0);
+    }
     expect_ok(lab, "mkdir /work/m && mount -t tmpfs none /work/m && touch /work/m/seen");
     (void)snprintf(path, sizeof path, "%s/m/seen", lab->work);
     assert_int_not_equal(access(path, F_OK), 0);
