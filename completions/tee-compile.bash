@@ -31,10 +31,11 @@ _tee_compile() {
                 measure:*) words='--cert --json --help' ;;
                 sign:*) words='--key --cert --output --replace --json --help' ;;
                 assemble:*) words='--kernel --cmdline --ramdisk --metadata --output --json --help' ;;
+                build:*) words='--output --self-contained --kernel --source --mirror --snapshot --jobs --json --help' ;;
                 lock:*) words='--mirror --no-security --json --help' ;;
-                *) words='trust inspect measure sign assemble lock --help' ;;
+                *) words='trust build inspect measure sign assemble lock --help' ;;
             esac
-            if [[ $COMP_CWORD -eq 2 ]]; then words='trust inspect measure sign assemble lock --help'; fi ;;
+            if [[ $COMP_CWORD -eq 2 ]]; then words='trust build inspect measure sign assemble lock --help'; fi ;;
         report) words='--json --markdown --help' ;;
         attestation)
             case $COMP_CWORD:${COMP_WORDS[2]} in
