@@ -36,12 +36,13 @@ _tee_compile() {
                 measure:*) words='--cert --json --help' ;;
                 sign:*) words='--key --cert --output --replace --json --help' ;;
                 assemble:*) words='--kernel --cmdline --ramdisk --metadata --output --json --help' ;;
+                build:*) words='--output --self-contained --kernel --source --mirror --snapshot --jobs --json --help' ;;
                 list:* | remove:*) words='--json --help' ;;
                 pull:*) words='--pcr0 --json --help' ;;
                 lock:*) words='--mirror --no-security --json --help' ;;
-                *) words='trust inspect measure sign assemble lock list pull remove --help' ;;
+                *) words='trust build inspect measure sign assemble lock list pull remove --help' ;;
             esac
-            if [[ $COMP_CWORD -eq 2 ]]; then words='trust inspect measure sign assemble lock list pull remove --help'; fi ;;
+            if [[ $COMP_CWORD -eq 2 ]]; then words='trust build inspect measure sign assemble lock list pull remove --help'; fi ;;
         report) words='--json --markdown --help' ;;
         attestation)
             case $COMP_CWORD:${COMP_WORDS[2]} in

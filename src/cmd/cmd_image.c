@@ -6,6 +6,7 @@
 
 static const struct tc_command commands[] = {
     {"trust", tc_cmd_image_trust, "say which images you trust, and whose lists"},
+    {"build", tc_cmd_image_build, "make an image from a recipe"},
     {"inspect", tc_cmd_image_inspect, "show what an image consists of"},
     {"measure", tc_cmd_image_measure, "print PCR0, 1, 2 and 8"},
     {"sign", tc_cmd_image_sign, "sign an image, for PCR8"},
@@ -17,7 +18,7 @@ static const struct tc_command commands[] = {
     {NULL, NULL, NULL},
 };
 
-static const char *const later[] = {"build", NULL};
+static const char *const later[] = {NULL};
 
 int tc_cmd_image(int argc, char **argv)
 {

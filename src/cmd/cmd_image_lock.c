@@ -49,18 +49,10 @@ static tc_status parse(int argc, char **argv, struct arguments *arguments, struc
     optind = 0; /* GNU: start anew, whatever main has parsed before */
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
         switch (option) {
-        case OPTION_MIRROR:
-            arguments->mirror = optarg;
-            break;
-        case OPTION_NO_SECURITY:
-            arguments->no_security = true;
-            break;
-        case OPTION_JSON:
-            arguments->json = true;
-            break;
-        case OPTION_HELP:
-            arguments->help = true;
-            return TC_OK;
+        case OPTION_MIRROR: arguments->mirror = optarg; break;
+        case OPTION_NO_SECURITY: arguments->no_security = true; break;
+        case OPTION_JSON: arguments->json = true; break;
+        case OPTION_HELP: arguments->help = true; return TC_OK;
         default:
             return tc_fail(err, TC_USAGE, "%s is unknown, ambiguous or lacks its value",
                            argv[optind - 1]);
@@ -112,7 +104,8 @@ static tc_status lock_it(const struct arguments *arguments, struct outcome *outc
     struct tc_error ignored = {0};
     TC_TRY(tc_recipe_load(arguments->folder, &recipe, err));
     TC_TRY(tc_mirrors_find(arguments->mirror, NULL, &mirrors, err));
-    if (arguments->no_security) tc_free_ptr(&mirrors.archive[TC_ARCHIVE_SECURITY]);
+    if (arguments->no_security)
+        tc_free_ptr(&mirrors.archive[TC_ARCHIVE_SECURITY]);
     else if (!mirrors.archive[TC_ARCHIVE_SECURITY])
         (void)fputs("no mirror of the security archive is known (.../debian-security in /etc/apt): "
                     "locking without it\n",
@@ -150,8 +143,10 @@ static void print_changes(const struct tc_lock *before, const struct tc_lock *af
         int order = i == before->packages_count  ? 1
                     : j == after->packages_count ? -1
                                                  : strcmp(old->name, new->name);
-        if (order < 0) (void)printf("  - %s %s\n", old->name, old->version);
-        else if (order > 0) (void)printf("  + %s %s\n", new->name, new->version);
+        if (order < 0)
+            (void)printf("  - %s %s\n", old->name, old->version);
+        else if (order > 0)
+            (void)printf("  + %s %s\n", new->name, new->version);
         else if (!is_same(old, new))
             (void)printf("  ~ %s %s -> %s\n", old->name, old->version, new->version);
         i += order <= 0;
@@ -165,10 +160,11 @@ static void print_text(const struct arguments *arguments, const struct outcome *
     uint64_t bytes;
     size_t security;
     totals(&outcome->lock, &bytes, &security);
-    (void)printf("%s/lock.json: %s: %zu packages of %s, %s, %zu of them from the security archive\n",
-                 tc_printable(tc_span_of_text(arguments->folder), shown, sizeof shown),
-                 outcome->kept ? "nothing has changed" : "written", outcome->lock.packages_count,
-                 outcome->lock.suite, tc_human_size(bytes, size), security);
+    (void)printf(
+        "%s/lock.json: %s: %zu packages of %s, %s, %zu of them from the security archive\n",
+        tc_printable(tc_span_of_text(arguments->folder), shown, sizeof shown),
+        outcome->kept ? "nothing has changed" : "written", outcome->lock.packages_count,
+        outcome->lock.suite, tc_human_size(bytes, size), security);
     if (outcome->before.packages_count > 0) print_changes(&outcome->before, &outcome->lock);
 }
 
@@ -216,8 +212,10 @@ int tc_cmd_image_lock(int argc, char **argv)
     if (arguments.help) return tc_print_usage(stdout, usage) ? TC_EXIT_YES : TC_EXIT_UNDECIDED;
     tc_status status = lock_it(&arguments, &outcome, &err);
     if (status == TC_OK) {
-        if (arguments.json) status = print_json(&outcome, &err);
-        else print_text(&arguments, &outcome);
+        if (arguments.json)
+            status = print_json(&outcome, &err);
+        else
+            print_text(&arguments, &outcome);
     }
     if (status == TC_OK) status = tc_print_flush(stdout, &err);
     tc_lock_free(&outcome.lock);

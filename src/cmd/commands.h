@@ -16,6 +16,7 @@ int tc_cmd_image_inspect(int argc, char **argv);
 int tc_cmd_image_measure(int argc, char **argv);
 int tc_cmd_image_sign(int argc, char **argv);
 int tc_cmd_image_assemble(int argc, char **argv);
+int tc_cmd_image_build(int argc, char **argv);
 int tc_cmd_image_lock(int argc, char **argv);
 int tc_cmd_image_trust(int argc, char **argv);
 int tc_cmd_image_list(int argc, char **argv);

@@ -54,8 +54,8 @@ bool tc_snapshot_parse(const char *text, int64_t *ret_seconds)
     char spread[TC_TIME_TEXT_SIZE], again[TC_SNAPSHOT_TEXT_SIZE];
     int64_t seconds;
     if (strlen(text) != TC_SNAPSHOT_TEXT_SIZE - 1 || text[8] != 'T') return false;
-    (void)snprintf(spread, sizeof spread, "%.4s-%.2s-%.2sT%.2s:%.2s:%.2sZ", text, text + 4, text + 6,
-                   text + 9, text + 11, text + 13);
+    (void)snprintf(spread, sizeof spread, "%.4s-%.2s-%.2sT%.2s:%.2s:%.2sZ", text, text + 4,
+                   text + 6, text + 9, text + 11, text + 13);
     if (!tc_parse_time(spread, &seconds)) return false;
     tc_snapshot_text(seconds, again);
     if (strcmp(text, again) != 0) return false;
@@ -240,8 +240,8 @@ tc_status tc_lock_write(const struct tc_lock *lock, struct tc_buf *buf, struct t
     for (size_t i = 0; i < lock->packages_count; i++) {
         const struct tc_lock_package *p = &lock->packages[i];
         tc_hex((struct tc_span){p->digest.bytes, sizeof p->digest.bytes}, hex);
-        tc_buf_add_format(buf, "{\"name\":\"%s\",\"version\":\"%s\",\"architecture\":\"%s\",", p->name,
-                          p->version, p->architecture);
+        tc_buf_add_format(buf, "{\"name\":\"%s\",\"version\":\"%s\",\"architecture\":\"%s\",",
+                          p->name, p->version, p->architecture);
         tc_buf_add_format(buf, "\"sha256\":\"%s\",\"size\":%" PRIu64 ",\"archive\":\"%s\",", hex,
                           p->size, archive_names[p->archive]);
         tc_buf_add_format(buf, "\"path\":\"%s\"}%s\n", p->path,
@@ -271,8 +271,10 @@ const struct tc_lock_package *tc_lock_find(const struct tc_lock *lock, const cha
         size_t middle = from + (to - from) / 2;
         int order = strcmp(lock->packages[middle].name, name);
         if (order == 0) return &lock->packages[middle];
-        if (order < 0) from = middle + 1;
-        else to = middle;
+        if (order < 0)
+            from = middle + 1;
+        else
+            to = middle;
     }
     return NULL;
 }

@@ -64,8 +64,9 @@ static void apt_done(struct apt *apt)
 
 static tc_status open_work(struct apt *apt, struct tc_error *err)
 {
-    static const char *const folders[] = {"state", "state/lists", "state/lists/partial", "cache",
-                                          "cache/archives", "cache/archives/partial", NULL};
+    static const char *const folders[] = {"state", "state/lists",    "state/lists/partial",
+                                          "cache", "cache/archives", "cache/archives/partial",
+                                          NULL};
     const char *place = getenv("TMPDIR");
     char *path;
     if (!place || place[0] != '/') place = "/tmp";
@@ -88,7 +89,8 @@ static tc_status open_file(const struct apt *apt, const char *name, int *ret_fd,
                            struct tc_error *err)
 {
     int fd = openat(apt->fd, name, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    if (fd < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot write %s/%s", apt->folder, name);
+    if (fd < 0)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot write %s/%s", apt->folder, name);
     *ret_fd = fd;
     return TC_OK;
 }
@@ -151,7 +153,8 @@ static int wait_code(pid_t pid)
 
 /* Stands between this process and apt: when the other end of the lifeline closes, it
  * ends apt with all that fetches for it, and takes the folder away. */
-static void keep(const struct apt *apt, char *const *arguments, int out_fd, int err_fd, int lifeline)
+static void keep(const struct apt *apt, char *const *arguments, int out_fd, int err_fd,
+                 int lifeline)
 {
     (void)setpgid(0, 0); /* a terminal's Ctrl-C is not for the keeper */
     pid_t pid = fork();
@@ -177,7 +180,8 @@ static tc_status run(const struct apt *apt, char *const *arguments, int *ret_cod
     int ends[2];
     TC_TRY(open_file(apt, "out", &out_fd, err));
     TC_TRY(open_file(apt, "err", &err_fd, err));
-    if (pipe2(ends, O_CLOEXEC) != 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot make a pipe");
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot make a pipe");
     TC_AUTO_CLOSE int kept_end = ends[0];
     TC_AUTO_CLOSE int lifeline = ends[1];
     pid_t pid = fork();
@@ -235,7 +239,7 @@ static tc_status run_apt(const struct apt *apt, char *const *arguments, const ch
 /* Settings of the machine that say how a mirror is reached. */
 static bool is_kept(const char *line)
 {
-    static const char *const kept[] = {"Acquire::http::", "Acquire::https::", "Acquire::Check-",
+    static const char *const kept[] = {"Acquire::http::",   "Acquire::https::",  "Acquire::Check-",
                                        "Acquire::Retries ", "Acquire::ForceIPv", NULL};
     for (size_t i = 0; kept[i]; i++)
         if (strncasecmp(line, kept[i], strlen(kept[i])) == 0) return true;
@@ -249,7 +253,8 @@ static bool is_setting(const char *line)
     size_t size = strlen(line);
     if (!value || size < 4 || strcmp(line + size - 2, "\";") != 0) return false;
     const char *quote = strchr(value + 2, '"');
-    return quote == line + size - 2 && !strpbrk(value, "\\\r\t") && tc_is_printable(tc_span_of_text(line));
+    return quote == line + size - 2 && !strpbrk(value, "\\\r\t") &&
+           tc_is_printable(tc_span_of_text(line));
 }
 
 static tc_status add_of_machine(const struct apt *apt, struct tc_buf *conf, struct tc_error *err)
@@ -347,10 +352,9 @@ static tc_status write_sources(const struct apt *apt, struct tc_error *err)
 static tc_status resolve(const struct apt *apt, struct tc_error *err)
 {
     const struct tc_recipe *recipe = apt->request->recipe;
-    TC_AUTO_FREE char **arguments =
-        calloc(recipe->packages_count + ARGUMENTS, sizeof *arguments);
-    static char fixed[][24] = {"apt-get", "--quiet=2", "--yes", "--no-install-recommends",
-                               "--print-uris", "install", "?essential"};
+    TC_AUTO_FREE char **arguments = calloc(recipe->packages_count + ARGUMENTS, sizeof *arguments);
+    static char fixed[][24] = {"apt-get",      "--quiet=2", "--yes",     "--no-install-recommends",
+                               "--print-uris", "install",   "?essential"};
     size_t count = 0;
     if (!arguments) return tc_fail(err, TC_SYSTEM, "out of memory");
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
@@ -366,10 +370,11 @@ static tc_status check_names(const struct tc_lock *lock, const struct tc_recipe 
 {
     for (size_t i = 0; i < recipe->packages_count; i++)
         if (!tc_lock_find(lock, recipe->packages[i]))
-            return tc_fail(err, TC_UNAVAILABLE,
-                           "\"%s\" is no package of %s itself, but what others provide: name the one "
-                           "that is meant",
-                           recipe->packages[i], recipe->suite);
+            return tc_fail(
+                err, TC_UNAVAILABLE,
+                "\"%s\" is no package of %s itself, but what others provide: name the one "
+                "that is meant",
+                recipe->packages[i], recipe->suite);
     return TC_OK;
 }
 
@@ -393,9 +398,10 @@ tc_status tc_lock_make(const struct tc_lock_request *request, struct tc_lock *re
     TC_AUTO_LOCK struct tc_lock lock = {0};
     char *const update[] = {(char[]){"apt-get"}, (char[]){"--quiet=2"}, (char[]){"update"}, NULL};
     if (!request->mirrors->archive[TC_ARCHIVE_MAIN])
-        return tc_fail(err, TC_UNAVAILABLE,
-                       "no mirror of Debian is known: expected a line for .../debian in /etc/apt, or "
-                       "--mirror URL");
+        return tc_fail(
+            err, TC_UNAVAILABLE,
+            "no mirror of Debian is known: expected a line for .../debian in /etc/apt, or "
+            "--mirror URL");
     TC_TRY(open_work(&apt, err));
     TC_TRY(write_conf(&apt, err));
     TC_TRY(write_sources(&apt, err));

@@ -1,6 +1,7 @@
 /* The lines of apt-get --print-uris:
  *
- *   'http://HOST/debian/pool/main/b/bash/bash_5.2-1%2bb1_amd64.deb' bash_5.2-1+b1_amd64.deb 1500792 SHA256:HEX
+ *   'http://HOST/debian/pool/main/b/bash/bash_5.2-1%2bb1_amd64.deb' bash_5.2-1+b1_amd64.deb 1500792
+ * SHA256:HEX
  *
  * The second word is NAME_VERSION_ARCHITECTURE.deb, which says what the path in the
  * pool need not say (its version lacks the epoch). Both are percent-encoded. apt has
@@ -80,7 +81,8 @@ static bool set_names(char *file, struct tc_lock_package *package)
 }
 
 /* line begins behind the first quote. */
-static bool parse_line(char *line, const struct tc_mirrors *mirrors, struct tc_lock_package *package)
+static bool parse_line(char *line, const struct tc_mirrors *mirrors,
+                       struct tc_lock_package *package)
 {
     static const char kind[] = "SHA256:";
     char *at = line, *end;
@@ -88,7 +90,8 @@ static bool parse_line(char *line, const struct tc_mirrors *mirrors, struct tc_l
     if (!url || *at++ != ' ') return false;
     char *file = take_word(&at, ' '), *size = take_word(&at, ' ');
     if (!file || !size || strncmp(at, kind, sizeof kind - 1) != 0) return false;
-    if (!tc_unhex(at + sizeof kind - 1, package->digest.bytes, sizeof package->digest.bytes)) return false;
+    if (!tc_unhex(at + sizeof kind - 1, package->digest.bytes, sizeof package->digest.bytes))
+        return false;
     errno = 0;
     package->size = strtoull(size, &end, 10);
     if (errno || *end || end == size || *size < '0' || *size > '9') return false;

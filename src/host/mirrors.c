@@ -35,7 +35,8 @@ static bool begins(const char *text, const char *with)
 /* Nothing that could end a line or a word in apt's files, or be an option there. */
 static bool is_url(const char *text)
 {
-    if (!begins(text, "http://") && !begins(text, "https://") && !begins(text, "file:/")) return false;
+    if (!begins(text, "http://") && !begins(text, "https://") && !begins(text, "file:/"))
+        return false;
     for (const char *c = text; *c; c++)
         if (*c <= ' ' || *c > '~' || strchr("\"'\\[]#", *c)) return false;
     return strlen(text) <= URL_MAX;
@@ -178,9 +179,12 @@ static tc_status read_lines(struct tc_mirrors *mirrors, char *text, bool deb822,
         while (size > 0 && strchr(" \t\r", line[size - 1]))
             line[--size] = '\0';
         if (*line == '#') continue;
-        if (!deb822) TC_TRY(read_one_line(mirrors, line, err));
-        else if (size == 0) TC_TRY(end_stanza(mirrors, &stanza, err));
-        else read_field(&stanza, line);
+        if (!deb822)
+            TC_TRY(read_one_line(mirrors, line, err));
+        else if (size == 0)
+            TC_TRY(end_stanza(mirrors, &stanza, err));
+        else
+            read_field(&stanza, line);
     }
     return end_stanza(mirrors, &stanza, err);
 }

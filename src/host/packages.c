@@ -37,10 +37,11 @@ static tc_status make_folders(char *path, struct tc_error *err)
         if (slash) *slash = '\0';
         if (mkdir(path, 0700) != 0 && errno != EEXIST) {
             char shown[400];
-            return tc_fail_errno(err, TC_UNAVAILABLE, errno,
-                                 "cannot make the folder %s; set XDG_CACHE_HOME to a place that can "
-                                 "be written",
-                                 tc_printable(tc_span_of_text(path), shown, sizeof shown));
+            return tc_fail_errno(
+                err, TC_UNAVAILABLE, errno,
+                "cannot make the folder %s; set XDG_CACHE_HOME to a place that can "
+                "be written",
+                tc_printable(tc_span_of_text(path), shown, sizeof shown));
         }
         if (!slash) return TC_OK;
         *slash = '/';
@@ -53,8 +54,10 @@ tc_status tc_cache_folder(const char *name, char **ret_path, struct tc_error *er
     TC_AUTO_FREE char *path = NULL;
     int size;
     /* The XDG rule: a path that is not absolute counts as not set. */
-    if (cache && cache[0] == '/') size = asprintf(&path, "%s/tee-compile/%s", cache, name);
-    else if (home && home[0] == '/') size = asprintf(&path, "%s/.cache/tee-compile/%s", home, name);
+    if (cache && cache[0] == '/')
+        size = asprintf(&path, "%s/tee-compile/%s", cache, name);
+    else if (home && home[0] == '/')
+        size = asprintf(&path, "%s/.cache/tee-compile/%s", home, name);
     else
         return tc_fail(err, TC_UNAVAILABLE,
                        "no place for the cache: set HOME or XDG_CACHE_HOME to an absolute path");
@@ -141,8 +144,10 @@ static char *url_of(const char *base, const char *path)
     TC_AUTO_BUF struct tc_buf url = tc_buf_new(4096);
     tc_buf_add_format(&url, "%s/", base);
     for (; *path; path++)
-        if (*path == '+') tc_buf_add_text(&url, "%2B");
-        else tc_buf_add_u8(&url, (uint8_t)*path);
+        if (*path == '+')
+            tc_buf_add_text(&url, "%2B");
+        else
+            tc_buf_add_u8(&url, (uint8_t)*path);
     return tc_buf_take_text(&url);
 }
 
@@ -198,7 +203,8 @@ static size_t places_of(const struct work *work, char *places[PLACES_MAX])
     return count;
 }
 
-static tc_status nowhere(const struct work *work, const struct tc_buf *reasons, struct tc_error *err)
+static tc_status nowhere(const struct work *work, const struct tc_buf *reasons,
+                         struct tc_error *err)
 {
     const struct tc_mirrors *mirrors = work->packages->mirrors;
     const struct tc_lock_package *package = work->package;
@@ -251,7 +257,8 @@ static tc_status find_missing(struct work *work, bool *missing, struct tc_error 
         if (!missing[i]) continue;
         /* A damaged entry, or a symlink in its place: it is in the way. */
         if (unlink(path) != 0 && errno != ENOENT)
-            return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot take away the damaged %s", path);
+            return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot take away the damaged %s",
+                                 path);
         work->total += package->size;
     }
     return TC_OK;
@@ -300,8 +307,8 @@ static tc_status place_one(const char *cache, const struct tc_lock_package *pack
     TC_TRY(entry_path(folder, package, &target, err));
     TC_TRY(open_entry(path, package, &fd, err));
     if (fd < 0)
-        return tc_fail(err, TC_UNAVAILABLE, "the package %s %s is not in the cache %s", package->name,
-                       package->version, cache);
+        return tc_fail(err, TC_UNAVAILABLE, "the package %s %s is not in the cache %s",
+                       package->name, package->version, cache);
     /* The descriptor that was checked, not the name. */
     (void)snprintf(proc, sizeof proc, "/proc/self/fd/%d", fd);
     if (linkat(AT_FDCWD, proc, AT_FDCWD, target, AT_SYMLINK_FOLLOW) == 0) return TC_OK;

@@ -19,7 +19,8 @@ static tc_status open_folder(const char *folder, const char *shown, int *ret_fd,
     int fd = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return tc_fail_errno(err, TC_UNAVAILABLE, errno,
-                             "cannot open %s: expected a recipe's folder, as images/c is one", shown);
+                             "cannot open %s: expected a recipe's folder, as images/c is one",
+                             shown);
     *ret_fd = fd;
     return TC_OK;
 }

@@ -38,8 +38,10 @@ static void read_lock(struct tc_span bytes)
 {
     struct tc_error err = {0};
     struct tc_lock lock = {0};
-    if (tc_lock_read(bytes, "lock.json", &lock, &err) == TC_OK) check_again(&lock, bytes);
-    else FUZZ_CHECK(err.message[0] != '\0' && !lock.packages);
+    if (tc_lock_read(bytes, "lock.json", &lock, &err) == TC_OK)
+        check_again(&lock, bytes);
+    else
+        FUZZ_CHECK(err.message[0] != '\0' && !lock.packages);
     tc_lock_free(&lock);
 }
 
@@ -51,7 +53,8 @@ static void read_uris(struct tc_span bytes)
     struct tc_lock lock = {.snapshot = 1};
     char *text = bytes.size > 0 ? strndup((const char *)bytes.data, bytes.size) : strdup("");
     FUZZ_CHECK(text != NULL && (lock.suite = strdup(suite)) != NULL);
-    if (tc_lock_parse_uris(text, &mirrors, &lock, &err) == TC_OK && tc_lock_check(&lock, &err) == TC_OK)
+    if (tc_lock_parse_uris(text, &mirrors, &lock, &err) == TC_OK &&
+        tc_lock_check(&lock, &err) == TC_OK)
         check_again(&lock, (struct tc_span){NULL, 0});
     tc_lock_free(&lock);
     free(text);

@@ -25,6 +25,7 @@ import urllib.request
 TOOL = os.path.abspath(sys.argv[1])
 RECIPE = pathlib.Path(sys.argv[2]).resolve()
 NOBODY = 65534
+DROP = object()
 LINE = re.compile(r'\{"name":"([^"]+)","version":"([^"]+)","architecture":"(amd64|all)",'
                   r'"sha256":"([0-9a-f]{64})","size":([0-9]+),"archive":"(debian|debian-security)",'
                   r'"path":"(pool/[^"]+\.deb)"\},?')
@@ -47,7 +48,7 @@ def machine_mirror():
 
 class Mirror(http.server.ThreadingHTTPServer):
     """Hands on what the machine's mirror has; change(path, bytes) may answer other
-    bytes, None for 404, or wait."""
+    bytes, None for 404, DROP for the end of the connection, or wait."""
     daemon_threads = True
 
     def __init__(self, upstream):
@@ -73,6 +74,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.server.asked.set()
         data = self.server.change(self.path, self.server.fetch(self.path))
+        if data is DROP:
+            self.close_connection = True
+            return
         self.send_response(404 if data is None else 200)
         self.send_header('Content-Length', str(len(data or b'')))
         self.end_headers()
@@ -188,6 +192,13 @@ def test_hostile_mirrors(folder, mirror):
     def no_security(path, data):
         return None if path.startswith('/debian-security/') else data
 
+    def lost_index(path, data):
+        return None if 'security' in path and 'Release' not in path else data
+
+    def dropped_index(path, data):
+        # By default a warning for apt, which then goes on without it.
+        return DROP if 'security' in path and 'Release' not in path else data
+
     def nothing(path, data):
         return None
 
@@ -202,6 +213,8 @@ def test_hostile_mirrors(folder, mirror):
     refuse(folder, mirror, altered_index, 'Hash Sum mismatch', 'unexpected size')
     refuse(folder, mirror, replaced_index, 'Hash Sum mismatch', 'unexpected size')
     refuse(folder, mirror, no_security, 'does not have a Release file')
+    refuse(folder, mirror, lost_index, '404')
+    refuse(folder, mirror, dropped_index, 'trixie-security')
     refuse(folder, mirror, nothing, 'does not have a Release file')
     refuse(folder, mirror, foreign, 'onflicting distribution', 'Hash Sum', 'not signed', '404',
            'NO_PUBKEY')

@@ -36,6 +36,8 @@ struct server {
     pthread_t thread;
 };
 
+#define STALL "no answer until the other side gives up"
+
 static void answer_one(struct server *server, int fd, const char *answer)
 {
     char *head = server->seen[server->seen_count++], text[4096];
@@ -50,8 +52,10 @@ static void answer_one(struct server *server, int fd, const char *answer)
     int size = mark ? snprintf(text, sizeof text, "%.*s%u%s", (int)(mark - answer), answer,
                                server->port, mark + 4)
                     : snprintf(text, sizeof text, "%s", answer);
-    (void)send(fd, text, (size_t)size, MSG_NOSIGNAL);
-    (void)shutdown(fd, SHUT_WR);
+    if (strcmp(answer, STALL) != 0) {
+        (void)send(fd, text, (size_t)size, MSG_NOSIGNAL);
+        (void)shutdown(fd, SHUT_WR);
+    }
     while (read(fd, text, sizeof text) > 0) {
     }
 }
@@ -112,8 +116,8 @@ static tc_status fetch_url(struct got *got, struct tc_fetch fetch, struct tc_err
     return status;
 }
 
-static tc_status fetch_from(struct server *server, const char *const *answers, struct tc_fetch fetch,
-                            struct got *got, struct tc_error *err)
+static tc_status fetch_from(struct server *server, const char *const *answers,
+                            struct tc_fetch fetch, struct got *got, struct tc_error *err)
 {
     start(server, answers);
     (void)snprintf(got->url, sizeof got->url, "http://who:secret@127.0.0.1:%u/a%%20b.deb?x=1",
@@ -129,7 +133,8 @@ static const struct tc_fetch any = {.allow_http = true};
 
 static void test_plain(void **state)
 {
-    static const char *const answers[] = {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", NULL};
+    static const char *const answers[] = {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+                                          NULL};
     struct server server;
     struct got got;
     struct tc_error err = {0};
@@ -172,13 +177,13 @@ static void test_too_large(void **state)
 {
     static const char *const announced[] = {"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhello!",
                                             NULL};
-    static const char *const silent[] = {"HTTP/1.1 200 OK\r\n\r\nhello!", NULL};
     static const char *const chunked[] = {
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n3\r\nlo!\r\n0\r\n\r\n", NULL};
-    static const char *const *const all[] = {announced, silent, chunked};
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n3\r\nlo!\r\n0\r\n\r\n",
+        NULL};
+    static const char *const *const all[] = {announced, chunked};
     struct tc_fetch fetch = any;
     (void)state;
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < 2; i++) {
         struct server server;
         struct got got;
         struct tc_error err = {0};
@@ -196,6 +201,8 @@ static void test_broken_off(void **state)
     static const char *const answers[][2] = {
         {"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhello", NULL},
         {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", NULL},
+        {"HTTP/1.1 200 OK\r\n\r\nhello", NULL}, /* whole or not: nobody can tell */
+        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n", NULL},
         {"", NULL},
         {"nonsense", NULL},
     };
@@ -211,8 +218,9 @@ static void test_broken_off(void **state)
 /* Nothing but 200 is the file, and no other answer's body gets into it. */
 static void test_other_answers(void **state)
 {
-    static const char *const codes[] = {"404 Not Found", "410 Gone", "403 Forbidden", "500 Oops",
-                                        "206 Partial Content", "203 Altered", "304 Not Modified"};
+    static const char *const codes[] = {
+        "404 Not Found",       "410 Gone",    "403 Forbidden",   "500 Oops",
+        "206 Partial Content", "203 Altered", "304 Not Modified"};
     (void)state;
     for (size_t i = 0; i < sizeof codes / sizeof *codes; i++) {
         struct server server;
@@ -220,7 +228,8 @@ static void test_other_answers(void **state)
         struct tc_error err = {0};
         char answer[128];
         const char *const answers[] = {answer, NULL};
-        (void)snprintf(answer, sizeof answer, "HTTP/1.1 %s\r\nContent-Length: 4\r\n\r\nbody", codes[i]);
+        (void)snprintf(answer, sizeof answer, "HTTP/1.1 %s\r\nContent-Length: 4\r\n\r\nbody",
+                       codes[i]);
         assert_int_equal(fetch_from(&server, answers, any, &got, &err), TC_UNAVAILABLE);
         assert_string_equal(got.text, "");
         assert_non_null(strstr(err.message, (char[]){codes[i][0], codes[i][1], codes[i][2], '\0'}));
@@ -231,10 +240,10 @@ static void test_redirects(void **state)
 {
 #define TO(place) "HTTP/1.1 302 Found\r\nLocation: " place "\r\nContent-Length: 4\r\n\r\nmove"
 #define ARRIVED "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
-    static const char *const five[] = {TO("/1"), TO("http://127.0.0.1:PORT/2"), TO("3"), TO("/4"),
-                                       TO("/5"), ARRIVED, NULL};
+    static const char *const five[] = {
+        TO("/1"), TO("http://127.0.0.1:PORT/2"), TO("3"), TO("/4"), TO("/5"), ARRIVED, NULL};
     static const char *const six[] = {TO("/1"), TO("/2"), TO("/3"), TO("/4"),
-                                      TO("/5"), TO("/6"), ARRIVED, NULL};
+                                      TO("/5"), TO("/6"), ARRIVED,  NULL};
     static const char *const file[] = {TO("file:///etc/passwd"), NULL};
     static const char *const ftp[] = {TO("ftp://127.0.0.1:PORT/"), NULL};
     struct server server;
@@ -258,8 +267,8 @@ static void test_redirects(void **state)
 static void test_schemes(void **state)
 {
     static const char *const none[] = {NULL};
-    static const char *const bad[] = {"ftp://127.0.0.1/", "gopher://127.0.0.1/", "/etc/passwd",
-                                      "", "scp://127.0.0.1/x", "ldap://127.0.0.1", "httpx://a"};
+    static const char *const bad[] = {"ftp://127.0.0.1/",  "gopher://127.0.0.1/", "/etc/passwd", "",
+                                      "scp://127.0.0.1/x", "ldap://127.0.0.1",    "httpx://a"};
     struct server server;
     struct got got;
     struct tc_error err = {0};
@@ -297,6 +306,7 @@ static tc_status count(void *context, uint64_t done, uint64_t total, struct tc_e
 static void test_progress(void **state)
 {
     static const char *const answers[] = {ARRIVED, NULL};
+    static const char *const stalled[] = {STALL, NULL};
     struct server server;
     struct got got;
     struct tc_error err = {0};
@@ -306,6 +316,7 @@ static void test_progress(void **state)
     fetch.on_progress = end_at_once;
     assert_int_equal(fetch_from(&server, answers, fetch, &got, &err), TC_INTERRUPTED);
     assert_string_equal(err.message, "enough");
+    assert_int_equal(fetch_from(&server, stalled, fetch, &got, &err), TC_INTERRUPTED);
     fetch.on_progress = count;
     fetch.context = &last;
     assert_ok(fetch_from(&server, answers, fetch, &got, &err));
@@ -326,6 +337,8 @@ static void test_files(void **state)
     (void)snprintf(url, sizeof url, "file://%s/a%%20b", folder);
     assert_ok(fetch_url(&got, (struct tc_fetch){.url = url}, &err));
     assert_string_equal(got.text, "hello");
+    (void)snprintf(url, sizeof url, "file:%s/a%%20b", folder);
+    assert_ok(fetch_url(&got, (struct tc_fetch){.url = url}, &err));
     (void)snprintf(url, sizeof url, "file://localhost%s/a%%20b", folder);
     assert_ok(fetch_url(&got, (struct tc_fetch){.url = url}, &err));
     assert_int_equal(fetch_url(&got, (struct tc_fetch){.url = url, .max_size = 4}, &err), TC_LIMIT);

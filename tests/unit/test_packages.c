@@ -94,8 +94,10 @@ static void expect_mirrors(const char *main_url, const char *security)
     assert_ok(tc_mirrors_of_apt(in_lab("apt"), &mirrors, &err));
     const char *expected[] = {main_url, security};
     for (int i = 0; i < TC_ARCHIVES; i++) {
-        if (!expected[i]) assert_null(mirrors.archive[i]);
-        else assert_non_null(mirrors.archive[i]);
+        if (!expected[i])
+            assert_null(mirrors.archive[i]);
+        else
+            assert_non_null(mirrors.archive[i]);
         if (expected[i]) assert_string_equal(mirrors.archive[i], expected[i]);
     }
 }
@@ -117,18 +119,20 @@ static void test_apt_stanzas(void **state)
 {
     (void)state;
     put("apt/sources.list", "");
-    put("apt/sources.list.d/a.sources", "Types: deb\nURIs: http://off.example/debian\nEnabled: no\n\n"
-                                        "Types: deb-src\nURIs: http://src.example/debian\n\n"
-                                        "# a remark\n"
-                                        "Types: deb deb-src\n"
-                                        "uris: http://x.example/other\n"
-                                        "  https://a.example/debian/\n"
-                                        "Suites: trixie\n\n"
-                                        "Types: deb\nURIs: file:/srv/debian-security\n");
+    put("apt/sources.list.d/a.sources",
+        "Types: deb\nURIs: http://off.example/debian\nEnabled: no\n\n"
+        "Types: deb-src\nURIs: http://src.example/debian\n\n"
+        "# a remark\n"
+        "Types: deb deb-src\n"
+        "uris: http://x.example/other\n"
+        "  https://a.example/debian/\n"
+        "Suites: trixie\n\n"
+        "Types: deb\nURIs: file:/srv/debian-security\n");
     put("apt/sources.list.d/b.list", "deb http://later.example/debian trixie main\n");
     put("apt/sources.list.d/c.save", "deb http://save.example/debian-security trixie main\n");
     expect_mirrors("https://a.example/debian", "file:/srv/debian-security");
-    put("apt/sources.list.d/a.sources", "Types: deb\nURIs:\n http://a.example/debian\n");
+    put("apt/sources.list.d/a.sources",
+        "Types: deb\nURIs:\n# a remark: x\n http://a.example/debian\n");
     expect_mirrors("http://a.example/debian", NULL);
 }
 
@@ -141,8 +145,8 @@ static void test_apt_mirror_lists(void **state)
     put("apt/sources.list.d/b.list", "");
     put("apt/mirrors/debian.list", "# remark\n\nhttps://cloud.example/debian priority:1\n"
                                    "https://second.example/debian\n");
-    (void)snprintf(stanza, sizeof stanza, "Types: deb\nURIs: mirror+file://%s/apt/mirrors/debian.list\n",
-                   lab);
+    (void)snprintf(stanza, sizeof stanza,
+                   "Types: deb\nURIs: mirror+file://%s/apt/mirrors/debian.list\n", lab);
     put("apt/sources.list.d/a.sources", stanza);
     expect_mirrors("https://cloud.example/debian", NULL);
     put("apt/sources.list.d/a.sources", "Types: deb\nURIs: mirror+file:/nonexistent/debian.list\n");
@@ -154,7 +158,8 @@ static void test_named_mirrors(void **state)
     struct tc_error err = {0};
     TC_AUTO_MIRRORS struct tc_mirrors mirrors = {0};
     (void)state;
-    assert_ok(tc_mirrors_find("http://a.example/debian/", "https://s.example/archive", &mirrors, &err));
+    assert_ok(
+        tc_mirrors_find("http://a.example/debian/", "https://s.example/archive", &mirrors, &err));
     assert_string_equal(mirrors.archive[TC_ARCHIVE_MAIN], "http://a.example/debian");
     assert_string_equal(mirrors.archive[TC_ARCHIVE_SECURITY], "http://a.example/debian-security");
     assert_string_equal(mirrors.snapshot, "https://s.example/archive");
@@ -165,9 +170,15 @@ static void test_named_mirrors(void **state)
     tc_mirrors_free(&mirrors);
     assert_int_equal(unsetenv("TEE_COMPILE_SNAPSHOT"), 0);
     /* Each would be another line, word or option in apt's files. */
-    static const char *const bad[] = {"", "a.example/debian", "ftp://a/debian", "http://a/ debian",
-                                      "http://a/debian\nTrusted: yes", "[trusted=yes]http://a/debian",
-                                      "http://a/[x]", "http://a/\"", "http://a/#x"};
+    static const char *const bad[] = {"",
+                                      "a.example/debian",
+                                      "ftp://a/debian",
+                                      "http://a/ debian",
+                                      "http://a/debian\nTrusted: yes",
+                                      "[trusted=yes]http://a/debian",
+                                      "http://a/[x]",
+                                      "http://a/\"",
+                                      "http://a/#x"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         assert_int_equal(tc_mirrors_find(bad[i], NULL, &mirrors, &err), TC_USAGE);
         assert_int_equal(tc_mirrors_find(NULL, bad[i], &mirrors, &err), TC_USAGE);
@@ -192,12 +203,12 @@ static void test_uris(void **state)
     struct tc_error err = {0};
     TC_AUTO_LOCK struct tc_lock lock = {0};
     (void)state;
-    assert_ok(parse_uris("Reading package lists...\n"
-                         "'copy:/m/debian-security/pool/u/zz_1.deb' zz_1%3a2~3-4_all.deb 5 SHA256:" HEX64
-                         "\n"
-                         "'http://u:p@m.example/debian/pool/a/g%2b%2b_1%7e2.deb' g++_1_amd64.deb 77 "
-                         "SHA256:" HEX64 "\n",
-                         &lock, &err));
+    assert_ok(parse_uris(
+        "Reading package lists...\n"
+        "'copy:/m/debian-security/pool/u/zz_1.deb' zz_1%3a2~3-4_all.deb 5 SHA256:" HEX64 "\n"
+        "'http://u:p@m.example/debian/pool/a/g%2b%2b_1%7e2.deb' g++_1_amd64.deb 77 "
+        "SHA256:" HEX64 "\n",
+        &lock, &err));
     assert_int_equal(lock.packages_count, 2);
     assert_string_equal(lock.packages[0].name, "g++");
     assert_string_equal(lock.packages[0].path, "pool/a/g++_1~2.deb");
@@ -232,8 +243,7 @@ static void test_uris_faults(void **state)
     for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
         struct tc_error err = {0};
         TC_AUTO_LOCK struct tc_lock lock = {0};
-        if (parse_uris(faults[i], &lock, &err) != TC_MALFORMED)
-            fail_msg("taken: %s", faults[i]);
+        if (parse_uris(faults[i], &lock, &err) != TC_MALFORMED) fail_msg("taken: %s", faults[i]);
     }
 }
 
@@ -266,10 +276,17 @@ static void open_shop(struct shop *shop)
     static char one_path[] = "pool/o/one+_1.deb", two_path[] = "pool/t/two_1.deb";
     struct tc_error err = {0};
     *shop = (struct shop){0};
-    shop->list[0] = (struct tc_lock_package){.name = one, .version = version, .architecture = all,
-                                             .size = 4, .archive = TC_ARCHIVE_MAIN, .path = one_path};
-    shop->list[1] = (struct tc_lock_package){.name = two, .version = version, .architecture = all,
-                                             .size = 4, .archive = TC_ARCHIVE_SECURITY,
+    shop->list[0] = (struct tc_lock_package){.name = one,
+                                             .version = version,
+                                             .architecture = all,
+                                             .size = 4,
+                                             .archive = TC_ARCHIVE_MAIN,
+                                             .path = one_path};
+    shop->list[1] = (struct tc_lock_package){.name = two,
+                                             .version = version,
+                                             .architecture = all,
+                                             .size = 4,
+                                             .archive = TC_ARCHIVE_SECURITY,
                                              .path = two_path};
     assert_ok(tc_sha256_of(tc_span_of_text("one\n"), &shop->list[0].digest, &err));
     assert_ok(tc_sha256_of(tc_span_of_text("two\n"), &shop->list[1].digest, &err));
@@ -278,14 +295,17 @@ static void open_shop(struct shop *shop)
         tc_hex((struct tc_span){shop->list[i].digest.bytes, TC_SHA256_SIZE}, hex);
         (void)snprintf(shop->names[i], sizeof shop->names[i], "cache/%s.deb", hex);
     }
-    shop->lock = (struct tc_lock){.snapshot = 1767323045, .packages = shop->list, .packages_count = 2};
+    shop->lock =
+        (struct tc_lock){.snapshot = 1767323045, .packages = shop->list, .packages_count = 2};
     (void)snprintf(shop->urls[0], sizeof shop->urls[0], "file://%s/m/debian", lab);
     (void)snprintf(shop->urls[1], sizeof shop->urls[1], "file://%s/m/debian-security", lab);
     (void)snprintf(shop->urls[2], sizeof shop->urls[2], "file://%s/snapshot", lab);
     (void)snprintf(shop->cache, sizeof shop->cache, "%s/cache", lab);
     shop->mirrors = (struct tc_mirrors){.archive = {shop->urls[0], shop->urls[1]}};
-    shop->packages = (struct tc_packages){.cache = shop->cache, .mirrors = &shop->mirrors,
-                                          .context = shop, .on_progress = on_progress};
+    shop->packages = (struct tc_packages){.cache = shop->cache,
+                                          .mirrors = &shop->mirrors,
+                                          .context = shop,
+                                          .on_progress = on_progress};
     (void)mkdir(shop->cache, 0755);
     put("m/debian/pool/o/one+_1.deb", "one\n");
     put("m/debian-security/pool/t/two_1.deb", "two\n");
@@ -321,8 +341,11 @@ static void test_damaged_cache(void **state)
     open_shop(&shop);
     for (size_t i = 0; i < sizeof damages / sizeof *damages; i++) {
         (void)unlink(in_lab(shop.names[0]));
-        if (damages[i]) put(shop.names[0], damages[i]);
-        else assert_int_equal(symlink(in_lab("m/debian/pool/o/one+_1.deb"), in_lab(shop.names[0])), 0);
+        if (damages[i])
+            put(shop.names[0], damages[i]);
+        else
+            assert_int_equal(symlink(in_lab("m/debian/pool/o/one+_1.deb"), in_lab(shop.names[0])),
+                             0);
         assert_ok(fetch(&shop, &err));
         assert_true(has(shop.names[0], "one\n"));
         struct stat info;
@@ -350,6 +373,21 @@ static void test_lying_mirror(void **state)
         shop.mirrors.snapshot = shop.urls[2];
         assert_ok(fetch(&shop, &err));
         assert_true(has(shop.names[0], "one\n"));
+    }
+}
+
+/* The right digest and another size: the lock contradicts itself, and nothing is kept. */
+static void test_wrong_size(void **state)
+{
+    struct shop shop;
+    struct tc_error err = {0};
+    (void)state;
+    open_shop(&shop);
+    (void)unlink(in_lab(shop.names[0]));
+    for (uint64_t size = 3; size <= 5; size += 2) {
+        shop.list[0].size = size;
+        assert_int_equal(fetch(&shop, &err), TC_UNAVAILABLE);
+        assert_int_not_equal(access(in_lab(shop.names[0]), F_OK), 0);
     }
 }
 
@@ -403,7 +441,8 @@ static void test_place(void **state)
         (void)snprintf(name, sizeof name, "placed/%s", shop.names[i] + strlen("cache/"));
         assert_true(has(name, i == 0 ? "one\n" : "two\n"));
     }
-    assert_int_equal(tc_packages_place(&shop.packages, &shop.lock, in_lab("placed"), &err), TC_USAGE);
+    assert_int_equal(tc_packages_place(&shop.packages, &shop.lock, in_lab("placed"), &err),
+                     TC_USAGE);
     assert_int_equal(mkdir(in_lab("other"), 0755), 0);
     (void)unlink(in_lab(shop.names[1]));
     put(shop.names[1], "TWO\n");
@@ -428,6 +467,10 @@ static void test_recipe_files(void **state)
                          "\"script\":\"customize\"}");
     assert_int_equal(tc_recipe_load(in_lab("r"), &recipe, &err), TC_UNAVAILABLE);
     assert_non_null(strstr(err.message, "customize"));
+    assert_int_equal(symlink("recipe.json", in_lab("r/customize")), 0);
+    assert_int_equal(tc_recipe_load(in_lab("r"), &recipe, &err), TC_UNAVAILABLE);
+    assert_non_null(strstr(err.message, "no regular file"));
+    assert_int_equal(unlink(in_lab("r/customize")), 0);
     put("r/customize", "");
     assert_ok(tc_recipe_load(in_lab("r"), &recipe, &err));
     assert_int_equal(tc_lock_load(in_lab("r"), &recipe, &lock, &err), TC_UNAVAILABLE);
@@ -448,12 +491,19 @@ static void test_recipe_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_apt_lines),         cmocka_unit_test(test_apt_stanzas),
-        cmocka_unit_test(test_apt_mirror_lists),  cmocka_unit_test(test_named_mirrors),
-        cmocka_unit_test(test_uris),              cmocka_unit_test(test_uris_faults),
-        cmocka_unit_test(test_mirror_then_cache), cmocka_unit_test(test_damaged_cache),
-        cmocka_unit_test(test_lying_mirror),      cmocka_unit_test(test_snapshot_archive),
-        cmocka_unit_test(test_place),             cmocka_unit_test(test_recipe_files),
+        cmocka_unit_test(test_apt_lines),
+        cmocka_unit_test(test_apt_stanzas),
+        cmocka_unit_test(test_apt_mirror_lists),
+        cmocka_unit_test(test_named_mirrors),
+        cmocka_unit_test(test_uris),
+        cmocka_unit_test(test_uris_faults),
+        cmocka_unit_test(test_mirror_then_cache),
+        cmocka_unit_test(test_damaged_cache),
+        cmocka_unit_test(test_lying_mirror),
+        cmocka_unit_test(test_wrong_size),
+        cmocka_unit_test(test_snapshot_archive),
+        cmocka_unit_test(test_place),
+        cmocka_unit_test(test_recipe_files),
     };
     return cmocka_run_group_tests(tests, make_lab, remove_lab);
 }

@@ -26,7 +26,8 @@ struct fault {
 
 static void test_recipe(void **state)
 {
-    static const char text[] = RECIPE("\"rustc\",\"g++\",\"libc6-dev\"", ",\"script\":\"customize\"");
+    static const char text[] =
+        RECIPE("\"rustc\",\"g++\",\"libc6-dev\"", ",\"script\":\"customize\"");
     struct tc_error err = {0};
     TC_AUTO_RECIPE struct tc_recipe recipe = {0};
     (void)state;
@@ -82,10 +83,11 @@ static void test_recipe_faults(void **state)
 
 #define HEX64 "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 #define HEAD                                                                                       \
-    "{\"lock\":1,\"suite\":\"trixie\",\"architecture\":\"amd64\",\"snapshot\":\"20260102T030405Z\","   \
+    "{\"lock\":1,\"suite\":\"trixie\",\"architecture\":\"amd64\",\"snapshot\":"                    \
+    "\"20260102T030405Z\","                                                                        \
     "\"packages\":[\n"
 #define PACKAGE(name, version, architecture, size, archive, path)                                  \
-    "{\"name\":\"" name "\",\"version\":\"" version "\",\"architecture\":\"" architecture           \
+    "{\"name\":\"" name "\",\"version\":\"" version "\",\"architecture\":\"" architecture          \
     "\",\"sha256\":\"" HEX64 "\",\"size\":" size ",\"archive\":\"" archive "\",\"path\":\"" path   \
     "\"}"
 #define BASH PACKAGE("bash", "5.2.37-2+b1", "amd64", "1500792", "debian", "pool/main/b/bash_1.deb")
@@ -157,7 +159,8 @@ static void test_lock_is_one_text(void **state)
 static void test_lock_faults(void **state)
 {
 #define ONE(name, version, architecture, size, archive, path)                                      \
-    HEAD PACKAGE(name, version, architecture, size, archive, path) TAIL
+    HEAD PACKAGE(name, version, architecture, size, archive, path)                                 \
+    TAIL
     static const struct fault faults[] = {
         {HEAD TAIL, "packages: expected 1 to"},
         {HEAD TZDATA ",\n" BASH TAIL, "packages[1]: bash is not in ascending order"},
@@ -178,8 +181,10 @@ static void test_lock_faults(void **state)
         {ONE("bash", "1", "all", "1", "debian", "pool/a.deb?x"), "packages[0].path"},
         {ONE("bash", "1", "all", "1", "debian", "dists/a.deb"), "packages[0].path"},
         {"{\"lock\":2}", "lock: must be 1"},
-        {"{\"lock\":1,\"suite\":\"sid\",\"architecture\":\"arm64\"}", "architecture: must be amd64"},
-        {"{\"lock\":1,\"suite\":\"sid\",\"architecture\":\"amd64\",\"snapshot\":\"20261302T030405Z\"}",
+        {"{\"lock\":1,\"suite\":\"sid\",\"architecture\":\"arm64\"}",
+         "architecture: must be amd64"},
+        {"{\"lock\":1,\"suite\":\"sid\",\"architecture\":\"amd64\",\"snapshot\":"
+         "\"20261302T030405Z\"}",
          "snapshot: must be a time like"},
     };
     (void)state;
@@ -250,10 +255,10 @@ static void test_snapshot(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_recipe),        cmocka_unit_test(test_recipe_faults),
-        cmocka_unit_test(test_lock),          cmocka_unit_test(test_lock_is_one_text),
-        cmocka_unit_test(test_lock_faults),   cmocka_unit_test(test_writer_checks),
-        cmocka_unit_test(test_fits),          cmocka_unit_test(test_snapshot),
+        cmocka_unit_test(test_recipe),      cmocka_unit_test(test_recipe_faults),
+        cmocka_unit_test(test_lock),        cmocka_unit_test(test_lock_is_one_text),
+        cmocka_unit_test(test_lock_faults), cmocka_unit_test(test_writer_checks),
+        cmocka_unit_test(test_fits),        cmocka_unit_test(test_snapshot),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -177,6 +177,7 @@ static void test_cmdline(void **state)
         "console=ttyS0",
         "console=ttyS0 panic=-",
         "console=ttyS0 panic=-10",
+        "console=ttyS0 panic=-1reboot=t",
         "console=ttyS0  panic=-1",
         " console=ttyS0 panic=-1",
         "reboot=t console=ttyS0 panic=-1",

@@ -1,0 +1,104 @@
+# shellcheck shell=bash
+# Sourced by the scripts beside it.
+
+name=$(basename "$0")
+umask 022
+
+stop() {
+    echo "$name: $2" >&2
+    exit "$1"
+}
+
+# begin: empties the script's two folders, $out for what it makes and $tmp for what
+# it needs on the way, which is gone when it ends.
+begin() {
+    [[ -n ${SOURCE_DATE_EPOCH:-} && -n ${JOBS:-} ]] ||
+        stop 2 'SOURCE_DATE_EPOCH and JOBS are not set: this script is run by "tee-compile image build"'
+    [[ -d /work && -d /source/images/builder ]] ||
+        stop 2 'expected /source and /work: this script is run by "tee-compile image build"'
+    out=/work/$name.out tmp=/work/$name.tmp
+    rm -rf "$out" "$tmp"
+    mkdir "$out" "$tmp"
+    trap 'rm -rf "$tmp"' EXIT
+}
+
+# The same for every image: what names an image is its root hash.
+uuid=7e3c0de5-0000-4000-8000-000000000001
+# "tee-compile: salt of a toolchain". One salt for all: who guesses a block may
+# know it anyway, since images are public.
+salt=7465652d636f6d70696c653a2073616c74206f66206120746f6f6c636861696e
+
+# check_tree TREE: what a toolchain must have, and what an image cannot carry.
+check_tree() {
+    local tree=$1 odd
+    [[ -n $(intree "$tree" /bin/bash) ]] ||
+        stop 2 'the root file system has no /bin/bash, by which every command of a build is run'
+    odd=$(find "$tree" -xdev \( -type b -o -type c -o -type p -o -type s \) -printf '/%P ' | head -c 400)
+    [[ -z $odd ]] || stop 2 "the root file system holds devices, FIFOs or sockets, which an image does not carry: $odd"
+}
+
+# intree TREE PATH: the file that PATH is in TREE, or nothing.
+intree() {
+    python3 -B /source/images/builder/intree.py "$1" "$2"
+}
+
+# sbom ...: see sbom.py.
+sbom() {
+    python3 -B /source/images/builder/sbom.py "$@"
+}
+
+# packages_of FILE...: the packages of the builder root that the files are from, as
+# sbom.py lists them.
+packages_of() {
+    local names file
+    for file in "$@"; do realpath "$file"; done >"$tmp/files"
+    # "NAME:ARCHITECTURE: PATH"; a file in no package ends it.
+    names=$(xargs dpkg-query --search <"$tmp/files" | sed -E 's/:.*//' | LC_ALL=C sort -u)
+    locked /source/images/builder/lock.json >"$tmp/digests"
+    # shellcheck disable=SC2086 # a list of names
+    sbom packages / "$tmp/digests" $names
+}
+
+# locked FILE: "NAME ARCHITECTURE SHA256" a package of a lock; nothing without one.
+locked() {
+    [[ -f $1 ]] || return 0
+    python3 -B -c '
+import json
+import sys
+
+for package in json.load(open(sys.argv[1], encoding="utf-8"))["packages"]:
+    print(package["name"], package["architecture"], package["sha256"])
+' "$1"
+}
+
+# make_folders TREE: those on which the worker mounts (src/worker/spawner.h).
+make_folders() {
+    local tree=$1 folder
+    for folder in build home/build tmp proc dev; do
+        [[ ! -L $tree/$folder && ! -L $tree/${folder%%/*} ]] ||
+            stop 2 "/$folder of the root file system is a link: a build's folders are mounted there"
+        # Not over the bounds of a file system: none is mounted in the tree.
+        rm -rf --one-file-system "${tree:?}/$folder"
+        mkdir -p "$tree/$folder"
+        chmod 0755 "$tree/$folder"
+    done
+}
+
+# seal TREE: $out/root.erofs with its hash tree, and $out/root.verity. Owner, times,
+# extended attributes and special bits are gone afterwards; what is left is names,
+# modes, links and bytes.
+seal() {
+    local tree=$1 blocks hex
+    find "$tree" -xdev ! -type l -perm /7000 -exec chmod ug-s,o-t {} +
+    mkfs.erofs --quiet -T "$SOURCE_DATE_EPOCH" --all-root -U "$uuid" -x-1 --workers=1 \
+        -zlz4hc,9 -C65536 -Eztailpacking,fragments "$out/root.erofs" "$tree" >&2
+    truncate --size=%4096 "$out/root.erofs"
+    blocks=$(($(stat --format=%s "$out/root.erofs") / 4096))
+    hex=$(veritysetup format --hash=sha256 --salt="$salt" --no-superblock --data-block-size=4096 \
+        --hash-block-size=4096 --data-blocks="$blocks" --hash-offset=$((blocks * 4096)) \
+        "$out/root.erofs" "$out/root.erofs" | sed -n 's/^Root hash:[[:space:]]*//p')
+    [[ $hex =~ ^[0-9a-f]{64}$ ]] || stop 1 "veritysetup printed no root hash but \"$hex\""
+    truncate --size=%4096 "$out/root.erofs"
+    printf 'tee-compile/verity/1\ndata %s\ntotal %s\nroot %s\nsalt %s\n' \
+        "$blocks" $(($(stat --format=%s "$out/root.erofs") / 4096)) "$hex" "$salt" >"$out/root.verity"
+}

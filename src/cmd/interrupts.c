@@ -1,0 +1,40 @@
+#include "cmd/interrupts.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+
+static sigset_t interrupts(void)
+{
+    sigset_t set;
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGINT);
+    (void)sigaddset(&set, SIGTERM);
+    (void)sigaddset(&set, SIGHUP);
+    return set;
+}
+
+tc_status tc_interrupts_catch(int *ret_fd, struct tc_error *err)
+{
+    sigset_t set = interrupts();
+    if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot block signals");
+    int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (fd < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot wait for signals");
+    *ret_fd = fd;
+    return TC_OK;
+}
+
+void tc_interrupts_release(int *fd)
+{
+    struct signalfd_siginfo info;
+    if (*fd < 0) return;
+    while (read(*fd, &info, sizeof info) > 0) {
+    }
+    tc_close_ptr(fd);
+    sigset_t set = interrupts();
+    (void)sigprocmask(SIG_UNBLOCK, &set, NULL);
+}

@@ -1,0 +1,289 @@
+/* How an image is made, and from what:
+ *
+ *   recipe's folder, images/builder, images/kernel, the worker's source
+ *     -- copied aside; the recipe's digest is taken over the copies
+ *   lock.json of each -- packages by their digests, from the cache or a mirror
+ *     -- the builder's root, by the machine's mmdebstrap from packages alone
+ *   inside the builder's root: worker, first ramdisk, toolchain's file system
+ *   inside the kernel's root: the kernel, unless it is in the cache
+ *     -- second ramdisk, image, and beside it the file system and its list of parts
+ *
+ * Nothing of the machine is in the result but what these roots were unpacked with.
+ * Everything is made in a folder below the cache, which goes when this returns; the
+ * results get their names at the very end. */
+#include "host/imagebuild.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/text.h"
+#include "host/imagebuild_internal.h"
+#include "host/recipe_files.h"
+#include "host/room.h"
+#include "os/files.h"
+#include "os/readfile.h"
+#include "os/tempfile.h"
+
+/* What the worker and everything around the toolchain is made of, in the project's
+ * tree, which is "images/..." and so on in the recipe's digest too. */
+static const char *const project_files[] = {"images/builder",
+                                            "images/kernel",
+                                            "meson.build",
+                                            "meson_options.txt",
+                                            "src/meson.build",
+                                            "src/base",
+                                            "src/core",
+                                            "src/os",
+                                            "src/worker",
+                                            "src/cmd/worker_main.c",
+                                            NULL};
+static const char *const project_folders[] = {"src", "src/cmd", "images", NULL};
+
+static void making_done(struct tc_making *making)
+{
+    tc_workfolder_remove(&making->folder);
+    tc_staging_free(&making->staging);
+    tc_mirrors_free(&making->mirrors);
+    tc_recipe_free(&making->recipe);
+    tc_lock_free(&making->lock);
+    tc_close_ptr(&making->log_fd);
+    free(making->recipe_folder);
+    free(making->source);
+    free(making->packages);
+    free(making->shop);
+    free(making->log_path);
+    free(making->package_cache);
+    free(making->kernel);
+}
+
+void tc_image_built_free(struct tc_image_built *built)
+{
+    tc_image_facts_free(&built->facts);
+}
+
+void tc_making_say(const struct tc_making *making, const char *format, ...)
+{
+    char text[512];
+    if (!making->wanted->say) return;
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    making->wanted->say(making->wanted->context, text);
+}
+
+tc_status tc_making_check_interrupt(const struct tc_making *making, struct tc_error *err)
+{
+    struct pollfd event = {.fd = making->wanted->interrupt_fd, .events = POLLIN};
+    return poll(&event, 1, 0) > 0 ? tc_fail(err, TC_INTERRUPTED, "interrupted") : TC_OK;
+}
+
+tc_status tc_making_stem(const char *output, char **ret_stem, struct tc_error *err)
+{
+    static const char suffix[] = ".eif";
+    size_t size = strlen(output);
+    if (size <= sizeof suffix - 1 || strcmp(output + size - (sizeof suffix - 1), suffix) != 0 ||
+        output[size - sizeof suffix] == '/')
+        return tc_fail(err, TC_USAGE,
+                       "the output is %s: expected NAME.eif, beside which NAME.erofs and "
+                       "NAME.spdx.json are put",
+                       output);
+    *ret_stem = strndup(output, size - (sizeof suffix - 1));
+    return *ret_stem ? TC_OK : tc_fail(err, TC_SYSTEM, "out of memory");
+}
+
+/* --- the project's tree --- */
+
+static bool is_project(const char *folder)
+{
+    char path[PATH_MAX];
+    int size = snprintf(path, sizeof path, "%s/images/builder/bootstrap", folder);
+    return size > 0 && size < (int)sizeof path && access(path, R_OK) == 0;
+}
+
+static tc_status find_project(const struct tc_image_build *wanted, char **ret_folder,
+                              struct tc_error *err)
+{
+    TC_AUTO_FREE char *folder = realpath(wanted->source ? wanted->source : wanted->recipe, NULL);
+    if (!folder)
+        return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot find %s",
+                             wanted->source ? wanted->source : wanted->recipe);
+    for (char *slash = folder; slash && !wanted->source && !is_project(folder);) {
+        slash = strrchr(folder, '/');
+        if (slash) *slash = '\0';
+    }
+    if (!is_project(folder))
+        return tc_fail(err, TC_UNAVAILABLE,
+                       "%s is not tee-compile's source, from which the worker is built: expected "
+                       "images/builder/bootstrap %s; say where it is with --source FOLDER",
+                       wanted->source ? wanted->source : wanted->recipe,
+                       wanted->source ? "in it" : "in a folder above it");
+    *ret_folder = TC_TAKE(folder);
+    return TC_OK;
+}
+
+static tc_status stage_project(struct tc_making *making, struct tc_error *err)
+{
+    TC_AUTO_FREE char *project = NULL;
+    TC_TRY(find_project(making->wanted, &project, err));
+    TC_TRY(tc_workfolder_add(&making->folder, "source", -1, &making->source, err));
+    for (const char *const *name = project_folders; *name; name++) {
+        TC_AUTO_FREE char *path = NULL;
+        if (asprintf(&path, "%s/%s", making->source, *name) < 0)
+            return tc_fail(err, TC_SYSTEM, "out of memory");
+        if (mkdir(path, 0755) != 0 || chmod(path, 0755) != 0)
+            return tc_fail_errno(err, TC_SYSTEM, errno, "cannot make %s", path);
+    }
+    for (const char *const *name = project_files; *name; name++) {
+        TC_AUTO_FREE char *from = NULL, *to = NULL;
+        if (asprintf(&from, "%s/%s", project, *name) < 0 ||
+            asprintf(&to, "%s/%s", making->source, *name) < 0)
+            return tc_fail(err, TC_SYSTEM, "out of memory");
+        TC_TRY(tc_staging_copy(&making->staging, from, to, *name, err));
+    }
+    return TC_OK;
+}
+
+/* A kernel that somebody gave stands in the digest for what the project's own is made
+ * of, which is not looked at then. */
+static tc_status stage_kernel(struct tc_making *making, struct tc_staging *recipe,
+                              struct tc_error *err)
+{
+    enum { KERNEL_MAX = 64 << 20 };
+    TC_AUTO_BUF struct tc_buf content = tc_buf_new(KERNEL_MAX);
+    struct tc_sha256 digest;
+    TC_TRY(tc_readfile_at(AT_FDCWD, making->wanted->kernel, true, making->wanted->kernel, &content,
+                          err));
+    TC_TRY(tc_sha256_of(tc_buf_span(&content), &digest, err));
+    if (asprintf(&making->kernel, "%s/bzImage", making->folder.path) < 0)
+        return tc_fail(err, TC_SYSTEM, "out of memory");
+    TC_AUTO_CLOSE int fd = open(making->kernel, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    if (fd < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot write %s", making->kernel);
+    TC_TRY(tc_write_all(fd, tc_buf_span(&content), making->kernel, err));
+    return tc_staging_add(recipe, "bzImage", &digest, err);
+}
+
+static tc_status take_digest(struct tc_making *making, struct tc_error *err)
+{
+    TC_AUTO_STAGING struct tc_staging recipe = {0};
+    static const char kernel[] = "images/kernel/";
+    if (!making->wanted->kernel)
+        return tc_staging_digest(&making->staging, NULL, &making->digest, err);
+    TC_TRY(stage_kernel(making, &recipe, err));
+    for (size_t i = 0; i < making->staging.count; i++) {
+        const struct tc_staged *file = &making->staging.files[i];
+        if (strncmp(file->path, kernel, sizeof kernel - 1) != 0)
+            TC_TRY(tc_staging_add(&recipe, file->path, &file->digest, err));
+    }
+    return tc_staging_digest(&recipe, NULL, &making->digest, err);
+}
+
+static tc_status stage(struct tc_making *making, struct tc_error *err)
+{
+    struct stat info;
+    if (stat(making->wanted->recipe, &info) != 0)
+        return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot read the recipe %s",
+                             making->wanted->recipe);
+    if (!S_ISDIR(info.st_mode))
+        return tc_fail(err, TC_USAGE,
+                       "%s is no folder: expected one with recipe.json and lock.json",
+                       making->wanted->recipe);
+    if (asprintf(&making->recipe_folder, "%s/recipe", making->folder.path) < 0)
+        return tc_fail(err, TC_SYSTEM, "out of memory");
+    TC_AUTO_FREE char *real = realpath(making->wanted->recipe, NULL);
+    if (!real)
+        return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot find %s", making->wanted->recipe);
+    TC_TRY(tc_staging_copy(&making->staging, real, making->recipe_folder, "recipe", err));
+    TC_TRY(stage_project(making, err));
+    return take_digest(making, err);
+}
+
+/* --- the steps --- */
+
+static tc_status prepare(struct tc_making *making, struct tc_error *err)
+{
+    TC_AUTO_FREE char *work = NULL;
+    uid_t owner;
+    TC_TRY(tc_room_owner(&owner, err));
+    making->owner = (long)owner;
+    TC_TRY(tc_cache_folder("packages", &making->package_cache, err));
+    TC_TRY(tc_cache_folder("work", &work, err));
+    TC_TRY(tc_workfolder_make(work, &making->folder, err));
+    TC_TRY(tc_workfolder_add(&making->folder, "shop", making->owner, &making->shop, err));
+    if (asprintf(&making->log_path, "%s/log", making->folder.path) < 0)
+        return tc_fail(err, TC_SYSTEM, "out of memory");
+    making->log_fd = open(making->log_path, O_RDWR | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0644);
+    if (making->log_fd < 0)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot write %s", making->log_path);
+    return tc_mirrors_find(making->wanted->mirror, making->wanted->snapshot, &making->mirrors, err);
+}
+
+static tc_status make(struct tc_making *making, struct tc_image_built *built, struct tc_error *err)
+{
+    TC_AUTO_FREE char *builder = NULL;
+    TC_TRY(prepare(making, err));
+    TC_TRY(stage(making, err));
+    if (tc_recipe_load(making->recipe_folder, &making->recipe, err) != TC_OK ||
+        tc_lock_load(making->recipe_folder, &making->recipe, &making->lock, err) != TC_OK)
+        return tc_wrap(err, "%s", making->wanted->recipe);
+    TC_TRY(tc_making_fetch(making, &making->lock, making->recipe.name, "packages",
+                           &making->packages, err));
+    if (!making->kernel) TC_TRY(tc_making_kernel(making, err));
+    TC_TRY(tc_making_builder(making, &builder, err));
+
+    const char *const none[] = {NULL};
+    const char *const script[] = {"--script", making->recipe.script, NULL};
+    TC_TRY(tc_making_script(making, builder, "worker", none, err));
+    TC_TRY(tc_making_script(making, builder, "ramdisk", none, err));
+    TC_TRY(tc_making_script(making, builder, "root", making->recipe.script ? script : none, err));
+    const char *const listed[] = {making->recipe.name, making->wanted->kernel ? NULL : "kernel",
+                                  NULL};
+    TC_TRY(tc_making_script(making, builder, "spdx", listed, err));
+    return tc_making_write(making, built, err);
+}
+
+/* A log that says something outlives a failed step, under a name that the message
+ * gives. */
+static void keep_log(const struct tc_making *making, struct tc_error *err)
+{
+    TC_AUTO_FREE char *stem = NULL, *path = NULL;
+    TC_AUTO_TEMPFILE struct tc_tempfile file = TC_TEMPFILE_NONE;
+    struct tc_error ignored = {0};
+    char piece[16384];
+    off_t at = 0;
+    if (making->log_fd < 0 || tc_making_stem(making->wanted->output, &stem, &ignored) != TC_OK ||
+        asprintf(&path, "%s.log", stem) < 0 || tc_tempfile_open(path, &file, &ignored) != TC_OK)
+        return;
+    for (ssize_t got; (got = pread(making->log_fd, piece, sizeof piece, at)) > 0; at += got)
+        if (tc_write_all(file.fd, (struct tc_span){(uint8_t *)piece, (size_t)got}, path,
+                         &ignored) != TC_OK)
+            return;
+    if (at == 0 || tc_tempfile_commit(&file, &ignored) != TC_OK) return;
+    size_t used = strlen(err->message);
+    (void)snprintf(err->message + used, sizeof err->message - used, "; its log is %s", path);
+}
+
+tc_status tc_image_build(const struct tc_image_build *wanted, struct tc_image_built *ret_built,
+                         struct tc_error *err)
+{
+    struct tc_making making TC_CLEANUP(making_done) = {
+        .wanted = wanted, .folder = TC_WORKFOLDER_NONE, .log_fd = -1};
+    TC_AUTO_IMAGE_BUILT struct tc_image_built built = {0};
+    TC_AUTO_FREE char *stem = NULL;
+    TC_TRY(tc_making_stem(wanted->output, &stem, err));
+    tc_status status = make(&making, &built, err);
+    if (status == TC_BUILD) keep_log(&making, err);
+    if (status != TC_OK) return status;
+    *ret_built = built;
+    built = (struct tc_image_built){0};
+    return TC_OK;
+}

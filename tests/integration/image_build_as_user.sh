@@ -1,0 +1,28 @@
+#!/bin/bash
+# test_image_build.py as an ordinary user with subordinate ids: as root, makes such a
+# user for the test and takes it away again.
+#
+# usage: image_build_as_user.sh TEE_COMPILE TEST
+set -euo pipefail
+
+if [[ $EUID -ne 0 ]]; then
+    echo 'already an ordinary user: the other test has shown it'
+    exit 77
+fi
+
+user=tc-image-$$
+home=$(mktemp -d /var/tmp/tee-compile-user-XXXXXX)
+cleanup() {
+    userdel "$user" 2>/dev/null || true
+    rm -rf "$home"
+}
+trap cleanup EXIT
+
+useradd --home-dir "$home" --no-create-home --shell /bin/bash "$user"
+grep -q "^$user:" /etc/subuid || usermod --add-subuids 2100000-2165535 --add-subgids 2100000-2165535 "$user"
+install -m 755 "$1" "$home/tee-compile"
+install -m 644 "$2" "$home/test_image_build.py"
+chown -R "$user" "$home"
+# A home that is the user's alone: the rooms need no more.
+chmod 0700 "$home"
+su "$user" -c "cd '$home' && unset XDG_CACHE_HOME && mkdir '$home/t' && TC_TEST_FOLDER='$home/t' python3 test_image_build.py ./tee-compile"

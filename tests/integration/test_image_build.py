@@ -1,0 +1,397 @@
+#!/usr/bin/env python3
+"""tee-compile image build: its steps, with a builder that is a few files and takes no
+time. What the real one makes is tests/extra's and the image suite's business; here it
+is what goes in, what comes out, and what is left when something fails.
+
+usage: test_image_build.py TEE_COMPILE"""
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+
+TOOL = os.path.abspath(sys.argv[1])
+BLOCK = 4096
+SALT = bytes(range(32))
+PACKAGE = b'the one package that the locks of this test name'
+
+# Their own shell, so that the room has something to run.
+BOOTSTRAP = r'''#!/bin/bash
+set -euo pipefail
+echo "bootstrap ran" >&2
+[[ $(sha256sum </packages/*.deb) == "$(basename /packages/*.deb .deb)  -" ]]
+mkdir /work/root
+for program in bash cat cp env grep ls mkdir rm sha256sum sleep sort find touch mkfifo; do
+    file=$(type -P "$program")
+    cp --parents "$file" $(ldd "$file" | grep -o '/[^ :]*' | sort -u) /work/root
+done
+mkdir -p /work/root/tmp
+tar -C /work/root -cf /work/root.tar .
+rm -rf /work/root
+'''
+STEP = '''#!/bin/bash
+set -euo pipefail
+name=${0##*/}
+mkdir /work/$name.out
+'''
+SCRIPTS = {
+    'bootstrap': BOOTSTRAP,
+    'kernel': STEP + 'echo "the kernel" >/work/kernel.out/bzImage\n',
+    'worker': STEP + '''
+(cd /source && find . -type f | sort) >/work/worker.out/source
+[[ $(env | sort | grep -vE '^(_|PWD|SHLVL)=') == "HOME=/root
+JOBS=${JOBS}
+LC_ALL=C.UTF-8
+PATH=/usr/sbin:/usr/bin:/sbin:/bin
+SOURCE_DATE_EPOCH=315532800
+TZ=UTC0" ]]
+[[ -f /packages/''' + hashlib.sha256(PACKAGE).hexdigest() + '''.deb && -f /recipe/recipe.json ]]
+[[ ! -e /etc/passwd && $(ls -A /sys) == "" ]]
+''',
+    'ramdisk': STEP + '[[ -d /work/worker.out ]]; printf "0707abcd" >/work/ramdisk.out/ramdisk\n',
+    'root': STEP + 'cp /recipe/root.* /work/root.out/; printf "%s\\n" "$*" >/work/root.out/arguments\n'
+    '[[ "$*" == "--script customize" ]]\n',
+    'spdx': STEP + 'echo "{\\"of\\": \\"$*\\"}" >/work/spdx.out/image.spdx.json\n',
+}
+
+
+def write(path, content, mode=0o644):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    path.chmod(mode)
+
+
+def lock():
+    digest = hashlib.sha256(PACKAGE).hexdigest()
+    return ('{"lock":1,"suite":"trixie","architecture":"amd64","snapshot":"20260102T030405Z","packages":[\n'
+            f'{{"name":"hello","version":"1.0-1","architecture":"amd64","sha256":"{digest}",'
+            f'"size":{len(PACKAGE)},"archive":"debian","path":"pool/main/h/hello/hello_1.0-1_amd64.deb"}}\n'
+            ']}\n')
+
+
+def recipe(name, **more):
+    return json.dumps({'recipe': 1, 'name': name, 'suite': 'trixie', 'packages': ['hello'], **more})
+
+
+def toolchain():
+    """Two blocks, their hash tree, and what describes both."""
+    data = [bytes([i]) * BLOCK for i in (1, 2)]
+    leaf = b''.join(hashlib.sha256(SALT + block).digest() for block in data).ljust(BLOCK, b'\0')
+    root = hashlib.sha256(SALT + leaf).hexdigest()
+    return (b''.join(data) + leaf, f'tee-compile/verity/1\ndata 2\ntotal 3\nroot {root}\n'
+            f'salt {SALT.hex()}\n')
+
+
+class Lab:
+    """A project with such a builder, a recipe in it, a mirror and a cache."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.project, self.recipe = folder / 'project', folder / 'project/images/small'
+        self.cache, self.out = folder / 'cache', folder / 'out'
+        self.mirror = folder / 'debian'
+        for name in ('meson.build', 'meson_options.txt', 'src/meson.build', 'src/base/a.c',
+                     'src/core/b.c', 'src/os/c.c', 'src/worker/d.c', 'src/cmd/worker_main.c'):
+            write(self.project / name, f'/* {name} */\n')
+        for name in ('src/host/e.c', 'src/cmd/main.c', 'src/base/.hidden', 'README.md'):
+            write(self.project / name, 'of no concern\n')
+        for name, text in SCRIPTS.items():
+            write(self.project / 'images/builder' / name, text)
+        for name in ('builder', 'kernel'):
+            write(self.project / 'images' / name / 'recipe.json', recipe(name))
+            write(self.project / 'images' / name / 'lock.json', lock())
+        write(self.recipe / 'recipe.json', recipe('small', script='customize'))
+        write(self.recipe / 'customize', 'true\n')
+        write(self.recipe / 'lock.json', lock())
+        data, text = toolchain()
+        write(self.recipe / 'root.erofs', data)
+        write(self.recipe / 'root.verity', text)
+        write(self.mirror / 'pool/main/h/hello/hello_1.0-1_amd64.deb', PACKAGE)
+        self.out.mkdir()
+
+    def script(self, name, text):
+        write(self.project / 'images/builder' / name, SCRIPTS[name] + text)
+
+    def command(self, *more, recipe=None, output='x.eif'):
+        return [TOOL, 'image', 'build', str(recipe or self.recipe), '-o', str(self.out / output),
+                '--mirror', self.mirror.as_uri(), *map(str, more)]
+
+    def environment(self):
+        return {**os.environ, 'XDG_CACHE_HOME': str(self.cache)}
+
+    def build(self, *more, expect=0, says='', **where):
+        result = subprocess.run(self.command(*more, **where), capture_output=True, text=True,
+                                env=self.environment(), timeout=300)
+        assert result.returncode == expect, (
+            f'exit {result.returncode}, expected {expect}\n{result.stdout}\n{result.stderr}')
+        assert says in result.stderr, f'{says!r} is not in {result.stderr}'
+        self.nothing_left()
+        return result
+
+    def nothing_left(self):
+        work = self.cache / 'tee-compile/work'
+        left = list(work.iterdir()) if work.exists() else []
+        assert not left, left
+
+    def files(self):
+        return sorted(path.name for path in self.out.iterdir())
+
+    def digest(self, kernel=None):
+        """By sha256sum's lines, as docs/formats.md has it."""
+        lines = {}
+        for name in ('images/builder', 'images/kernel', 'src/base', 'src/core', 'src/os', 'src/worker',
+                     'meson.build', 'meson_options.txt', 'src/meson.build', 'src/cmd/worker_main.c'):
+            top = self.project / name
+            for path in [top] if top.is_file() else top.rglob('*'):
+                lines[str(path.relative_to(self.project))] = path
+        lines = {name: path for name, path in lines.items() if path.is_file()
+                 and not any(part.startswith('.') for part in pathlib.Path(name).parts)
+                 and not name.endswith('.md')}
+        for path in self.recipe.iterdir():
+            lines['recipe/' + path.name] = path
+        if kernel:
+            lines = {name: path for name, path in lines.items() if not name.startswith('images/kernel/')}
+            lines['bzImage'] = kernel
+        text = ''.join(f'{hashlib.sha256(lines[name].read_bytes()).hexdigest()}  {name}\n'
+                       for name in sorted(lines))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def cpio_members(data):
+    at, members = 0, {}
+    while True:
+        assert data[at:at + 6] == b'070701', data[at:at + 6]
+        fields = [int(data[at + 6 + 8 * i:at + 14 + 8 * i], 16) for i in range(13)]
+        size, name_size = fields[6], fields[11]
+        name = data[at + 110:at + 110 + name_size - 1].decode()
+        start = (at + 110 + name_size + 3) & ~3
+        if name == 'TRAILER!!!':
+            return members
+        members[name] = data[start:start + size]
+        at = (start + size + 3) & ~3
+
+
+def sections(path):
+    data, at, found = path.read_bytes(), 548, []
+    while at < len(data):
+        kind, _, size = struct.unpack('>HHQ', data[at:at + 12])
+        found.append((kind, data[at + 12:at + 12 + size]))
+        at += 12 + size
+    return found
+
+
+def test_everything_in_its_place(lab):
+    lab.build('--jobs', 3)
+    assert lab.files() == ['x.eif', 'x.erofs', 'x.spdx.json'], lab.files()
+    data, verity = toolchain()
+    assert (lab.out / 'x.erofs').read_bytes() == data
+    assert json.loads((lab.out / 'x.spdx.json').read_text()) == {'of': 'small kernel'}
+    (kernel, cmdline, metadata, first, second) = [bytes for _, bytes in sections(lab.out / 'x.eif')]
+    assert kernel == b'the kernel\n' and first == b'0707abcd'
+    for word in (b'panic=-1', b'reboot=k', b'random.trust_cpu=off'):
+        assert word in cmdline.split()
+    members = cpio_members(second)
+    assert members['toolchain/root.verity'].decode() == verity
+    text = members['toolchain/image'].decode()
+    digest = hashlib.sha256(PACKAGE).hexdigest()
+    assert text == (f'tee-compile/image/1\nname small\nrecipe {lab.digest()}\nkernel {len(kernel)}\n'
+                    f'ramdisk {len(first)}\ncmdline {cmdline.decode()}\npackages 1\n'
+                    f'hello 1.0-1 amd64 {digest}\n'), text
+    metadata = json.loads(metadata)
+    assert metadata['CustomMetadata'] == {'Recipe': lab.digest(), 'Packages': [
+        {'Name': 'hello', 'Version': '1.0-1', 'Architecture': 'amd64', 'SHA256': digest}]}
+    assert metadata['ImageName'] == 'small' and metadata['BuildMetadata']['BuildTime'] == ''
+    measured = json.loads(subprocess.run([TOOL, 'image', 'measure', lab.out / 'x.eif', '--json'],
+                                         capture_output=True, check=True).stdout)
+    assert measured['verdict'] == 'good', measured
+
+
+def test_same_bytes_again(lab):
+    """Another folder, another day, another count of jobs; no mirror any more."""
+    lab.build('--jobs', 1)
+    first = {name: (lab.out / name).read_bytes() for name in lab.files()}
+    lab.project.rename(lab.folder / 'elsewhere')
+    lab.project, lab.recipe = lab.folder / 'elsewhere', lab.folder / 'another-name'
+    (lab.project / 'images/small').rename(lab.recipe)
+    shutil.rmtree(lab.mirror)
+    for path in lab.project.rglob('*'):
+        os.utime(path, (1, 1))
+    lab.build('--jobs', 2, '--source', lab.project, output='y.eif')
+    for name, content in first.items():
+        assert (lab.out / ('y' + name[1:])).read_bytes() == content, name
+
+
+def test_builder_sees_what_is_digested(lab):
+    """... and of the project nothing else."""
+    lab.script('spdx', 'cp /work/worker.out/source /work/spdx.out/image.spdx.json\n')
+    lab.build()
+    seen = (lab.out / 'x.spdx.json').read_text().split()
+    assert './src/worker/d.c' in seen and './images/kernel/lock.json' in seen
+    for name in ('./src/host/e.c', './src/cmd/main.c', './src/base/.hidden', './README.md'):
+        assert name not in seen, name
+
+
+def test_self_contained(lab):
+    lab.build('--self-contained')
+    assert lab.files() == ['x.eif', 'x.spdx.json'], lab.files()
+    members = cpio_members(sections(lab.out / 'x.eif')[-1][1])
+    assert members['toolchain/root.erofs'] == toolchain()[0][:2 * BLOCK]
+    assert 'toolchain/root.verity' not in members and 'toolchain/complete' in members
+
+
+def test_given_kernel(lab):
+    kernel = lab.folder / 'bzImage'
+    kernel.write_bytes(b'another kernel')
+    (lab.project / 'images/builder/kernel').write_text('exit 1\n')
+    lab.build('--kernel', kernel)
+    assert sections(lab.out / 'x.eif')[0][1] == b'another kernel'
+    assert json.loads((lab.out / 'x.spdx.json').read_text()) == {'of': 'small'}
+    members = cpio_members(sections(lab.out / 'x.eif')[-1][1])
+    assert f'recipe {lab.digest(kernel)}\n' in members['toolchain/image'].decode()
+
+
+def test_caches(lab):
+    """The roots and the kernel are made once; a changed lock makes them anew."""
+    lab.build()
+    for name in ('bootstrap', 'kernel'):
+        lab.build(says='running spdx')
+    assert 'making its root' not in lab.build().stderr
+    write(lab.project / 'images/kernel/enclave.config', 'CONFIG_A=y\n')
+    assert 'running kernel' in lab.build().stderr
+    assert 'running kernel' not in lab.build().stderr
+
+
+def test_failing_step(lab):
+    lab.script('ramdisk', 'echo "this went wrong" >&2; exit 3\n')
+    lab.build(expect=1, says=f'its log is {lab.out}/x.log')
+    assert lab.files() == ['x.log'], lab.files()
+    assert 'this went wrong' in (lab.out / 'x.log').read_text()
+
+
+def test_old_results_survive_a_failure(lab):
+    lab.build()
+    before = (lab.out / 'x.eif').read_bytes()
+    lab.script('spdx', 'exit 1\n')
+    lab.build(expect=1)
+    assert (lab.out / 'x.eif').read_bytes() == before
+
+
+def test_result_that_is_not_what_it_says(lab):
+    data, _ = toolchain()
+    write(lab.recipe / 'root.erofs', data[:BLOCK] + bytes(BLOCK) + data[2 * BLOCK:])
+    lab.build(expect=1, says='another root hash')
+    write(lab.recipe / 'root.erofs', data + bytes(BLOCK))
+    lab.build(expect=1, says='another size')
+    lab.script('root', 'rm -f /work/root.out/root.erofs 2>/dev/null || cp /dev/null /work/root.out/root.erofs\n')
+    lab.build(expect=1, says='root.erofs')
+    assert lab.files() == ['x.log'], lab.files()
+
+
+def test_refused(lab):
+    lab.build(expect=2, says='.eif', output='x.img')
+    lab.build('--jobs', '0', expect=2, says='--jobs')
+    lab.build(expect=2, says='no such', recipe=lab.folder / 'no such')
+    (lab.recipe / 'link').symlink_to('/etc/passwd')
+    lab.build(expect=2, says='link')
+    (lab.recipe / 'link').unlink()
+    (lab.recipe / 'new\nline').write_text('')
+    lab.build(expect=2, says='rename it')
+    (lab.recipe / 'new\nline').unlink()
+    (lab.recipe / 'lock.json').unlink()
+    lab.build(expect=2, says='image lock')
+    alone = lab.folder / 'alone'
+    shutil.copytree(lab.project / 'images/builder', alone)
+    lab.build(expect=2, says='--source', recipe=alone)
+    assert lab.files() == []
+
+
+def test_package_is_gone(lab):
+    shutil.rmtree(lab.mirror / 'pool')
+    lab.build(expect=2, says='hello')
+    assert lab.files() == []
+
+
+def test_json_failure(lab):
+    result = lab.build('--json', expect=2, recipe=lab.folder / 'no such')
+    answer = json.loads(result.stdout)
+    assert answer['verdict'] == 'undecided' and answer['checks'] == []
+
+
+def start_and_wait(lab):
+    """Runs until the step "ramdisk" says that it runs; with it a process that would
+    outlive it if it could."""
+    lab.script('ramdisk', 'bash -c "exec -a outlives-$$ sleep 1000" & echo "here I am" >&2; sleep 1000\n')
+    process = subprocess.Popen(lab.command(), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
+                               text=True, env=lab.environment(), start_new_session=True)
+    for line in process.stderr:
+        if 'running ramdisk' in line:
+            break
+    (run,) = (lab.cache / 'tee-compile/work').iterdir()
+    while 'here I am' not in (run / 'log').read_text():
+        assert process.poll() is None
+    return process, run
+
+
+def holders(folder):
+    """Processes whose root or work is below the folder."""
+    found = []
+    for process in pathlib.Path('/proc').iterdir():
+        try:
+            if process.name.isdigit() and str(folder) in (process / 'mountinfo').read_text():
+                found.append(process.name)
+        except OSError:
+            pass
+    return found
+
+
+def test_interrupt(lab):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        process, run = start_and_wait(lab)
+        assert holders(run.name)
+        process.send_signal(number)
+        said = process.communicate()[1]
+        assert process.returncode == 2 and 'interrupted' in said, said
+        assert not holders(run.name)
+        lab.nothing_left()
+        assert lab.files() == []
+
+
+def test_kill(lab):
+    """What a killed run leaves is gone after the next one."""
+    process, run = start_and_wait(lab)
+    process.kill()
+    process.communicate()
+    assert run.exists()
+    while holders(run.name):
+        pass
+    lab.script('ramdisk', '')
+    lab.build()
+    assert not run.exists()
+
+
+def test_another_run_is_left_alone(lab):
+    process, run = start_and_wait(lab)
+    lab.script('ramdisk', '')
+    result = subprocess.run(lab.command(output='y.eif'), env=lab.environment(), capture_output=True)
+    assert result.returncode == 0, result.stderr
+    assert run.exists() and process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    process.communicate()
+    lab.nothing_left()
+
+
+def main():
+    tests = {name: function for name, function in globals().items() if name.startswith('test_')}
+    for name, function in tests.items():
+        with tempfile.TemporaryDirectory(dir=os.environ.get('TC_TEST_FOLDER')) as folder:
+            function(Lab(pathlib.Path(folder)))
+        print(f'ok {name}', flush=True)
+    print(f'{len(tests)} passed, 0 failed')
+
+
+main()
