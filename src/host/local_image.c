@@ -68,6 +68,13 @@ static tc_status make_loop(const struct tc_imagefile *image, char path[32], int 
     return tc_fail(err, TC_UNAVAILABLE, "every free loop device was taken by somebody else");
 }
 
+static tc_status fail_mount(int reason, struct tc_error *err)
+{
+    return tc_fail_errno(err, TC_UNAVAILABLE, reason,
+                         "this kernel does not mount the image's file system: it is no EROFS, or has "
+                         "features that the kernel lacks (dmesg)");
+}
+
 static tc_status mount_kernel(const struct tc_imagefile *image, int *ret_fd, struct tc_error *err)
 {
     char device[32];
@@ -81,11 +88,10 @@ static tc_status mount_kernel(const struct tc_imagefile *image, int *ret_fd, str
     if (syscall(SYS_fsconfig, context, FSCONFIG_SET_STRING, "source", device, 0) != 0 ||
         syscall(SYS_fsconfig, context, FSCONFIG_SET_FLAG, "ro", NULL, 0) != 0 ||
         syscall(SYS_fsconfig, context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) != 0)
-        return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot mount the image's file system");
+        return fail_mount(errno, err);
     int fd = (int)syscall(SYS_fsmount, context, FSMOUNT_CLOEXEC,
                           MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
-    if (fd < 0)
-        return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot mount the image's file system");
+    if (fd < 0) return fail_mount(errno, err);
     *ret_fd = fd;
     return TC_OK;
 }
