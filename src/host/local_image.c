@@ -70,9 +70,10 @@ static tc_status make_loop(const struct tc_imagefile *image, char path[32], int 
 
 static tc_status fail_mount(int reason, struct tc_error *err)
 {
-    return tc_fail_errno(err, TC_UNAVAILABLE, reason,
-                         "this kernel does not mount the image's file system: it is no EROFS, or has "
-                         "features that the kernel lacks (dmesg)");
+    return tc_fail_errno(
+        err, TC_UNAVAILABLE, reason,
+        "this kernel does not mount the image's file system: it is no EROFS, or has "
+        "features that the kernel lacks (dmesg)");
 }
 
 static tc_status mount_kernel(const struct tc_imagefile *image, int *ret_fd, struct tc_error *err)
@@ -141,11 +142,11 @@ static tc_status prepare_fuse(const struct tc_imagefile *image, struct tc_local_
 {
     mounted->fuse = find_program("erofsfuse");
     if (!mounted->fuse)
-        return tc_fail(
-            err, TC_UNAVAILABLE,
-            "an ordinary user needs erofsfuse to use an image, and there is none: apt-get "
-            "install erofsfuse (Debian 13; Debian 12 has no package of it), or build as "
-            "root");
+        return tc_fail(err, TC_UNAVAILABLE,
+                       "an ordinary user needs erofsfuse 1.6 or newer to use an image, and there "
+                       "is none: apt-get "
+                       "install erofsfuse (Debian 13; Debian 12 has no package of it), or build as "
+                       "root");
     if (access("/dev/fuse", R_OK | W_OK) != 0)
         return tc_fail_errno(
             err, TC_UNAVAILABLE, errno,
