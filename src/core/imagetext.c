@@ -341,7 +341,7 @@ static bool is_harmless(struct tc_span word)
     size_t size = sizeof reboot - 1;
     return is_device(word) || tc_span_equal(word, tc_span_of_text("pci=off")) ||
            (word.size == size + 1 && memcmp(word.data, reboot, size) == 0 &&
-                               is_lower((char)word.data[size]));
+            is_lower((char)word.data[size]));
 }
 
 /* A word of the measured text that is not where it should be. */
