@@ -1,14 +1,12 @@
 /* tee-compile image lock: writes down which packages a recipe comes to today. */
-#include <errno.h>
 #include <getopt.h>
-#include <signal.h>
 #include <string.h>
-#include <sys/signalfd.h>
 #include <time.h>
 
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "cmd/commands.h"
+#include "cmd/interrupts.h"
 #include "cmd/print.h"
 #include "host/lock_make.h"
 #include "host/recipe_files.h"
@@ -64,21 +62,6 @@ static tc_status parse(int argc, char **argv, struct arguments *arguments, struc
     return TC_OK;
 }
 
-/* SIGINT, SIGTERM and SIGHUP become something to poll for, so that one path cleans up
- * whatever ends it. */
-static tc_status catch_signals(int *ret_fd, struct tc_error *err)
-{
-    sigset_t set;
-    (void)sigemptyset(&set);
-    (void)sigaddset(&set, SIGINT);
-    (void)sigaddset(&set, SIGTERM);
-    (void)sigaddset(&set, SIGHUP);
-    if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
-        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot block signals");
-    *ret_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    return *ret_fd >= 0 ? TC_OK : tc_fail_errno(err, TC_SYSTEM, errno, "cannot wait for signals");
-}
-
 static bool is_same(const struct tc_lock_package *a, const struct tc_lock_package *b)
 {
     return strcmp(a->name, b->name) == 0 && strcmp(a->version, b->version) == 0 &&
@@ -110,7 +93,7 @@ static tc_status lock_it(const struct arguments *arguments, struct outcome *outc
         (void)fputs("no mirror of the security archive is known (.../debian-security in /etc/apt): "
                     "locking without it\n",
                     stderr);
-    TC_TRY(catch_signals(&interrupt_fd, err));
+    TC_TRY(tc_interrupts_catch(&interrupt_fd, err));
     struct tc_lock_request request = {.recipe = &recipe,
                                       .mirrors = &mirrors,
                                       .now = (int64_t)time(NULL),
