@@ -282,8 +282,6 @@ static tc_status write_conf(const struct apt *apt, struct tc_error *err)
         "Dir::Etc::sourcelist \"/dev/null\";\n"
         "Dir::Etc::trusted \"/dev/null\";\n"
         "Dir::Etc::trustedparts \"/dev/null\";\n"
-        "Dir::Cache::pkgcache \"\";\n"
-        "Dir::Cache::srcpkgcache \"\";\n"
         "APT::Architecture \"amd64\";\n"
         "APT::Architectures \"amd64\";\n"
         "APT::Install-Recommends \"false\";\n"
@@ -295,7 +293,6 @@ static tc_status write_conf(const struct apt *apt, struct tc_error *err)
         "Acquire::AllowWeakRepositories \"false\";\n"
         "Acquire::AllowDowngradeToInsecureRepositories \"false\";\n"
         "Acquire::Languages \"none\";\n"
-        "Acquire::GzipIndexes \"true\";\n"
         /* The one digest that a lock has, and the one that apt prints then. */
         "Acquire::ForceHash \"SHA256\";\n"
         "Debug::NoLocking \"true\";\n";
