@@ -31,7 +31,7 @@ _tee_compile() {
                 measure:*) words='--cert --json --help' ;;
                 sign:*) words='--key --cert --output --replace --json --help' ;;
                 assemble:*) words='--kernel --cmdline --ramdisk --metadata --output --json --help' ;;
-                build:*) words='--output --self-contained --kernel --source --mirror --snapshot --jobs --json --help' ;;
+                build:*) words='--output --rootfs --self-contained --kernel --source --mirror --snapshot --jobs --json --help' ;;
                 lock:*) words='--mirror --no-security --json --help' ;;
                 *) words='trust build inspect measure sign assemble lock --help' ;;
             esac
