@@ -36,7 +36,7 @@ _tee_compile() {
                 measure:*) words='--cert --json --help' ;;
                 sign:*) words='--key --cert --output --replace --json --help' ;;
                 assemble:*) words='--kernel --cmdline --ramdisk --metadata --output --json --help' ;;
-                build:*) words='--output --self-contained --kernel --source --mirror --snapshot --jobs --json --help' ;;
+                build:*) words='--output --rootfs --self-contained --kernel --source --mirror --snapshot --jobs --json --help' ;;
                 list:* | remove:*) words='--json --help' ;;
                 pull:*) words='--pcr0 --json --help' ;;
                 lock:*) words='--mirror --no-security --json --help' ;;

@@ -9,14 +9,14 @@ stop() {
     exit "$1"
 }
 
-# begin: empties the script's two folders, $out for what it makes and $tmp for what
+# begin NAME: empties the script's two folders, $out for what it makes and $tmp for what
 # it needs on the way, which is gone when it ends.
 begin() {
     [[ -n ${SOURCE_DATE_EPOCH:-} && -n ${JOBS:-} ]] ||
         stop 2 'SOURCE_DATE_EPOCH and JOBS are not set: this script is run by "tee-compile image build"'
     [[ -d /work && -d /source/images/builder ]] ||
         stop 2 'expected /source and /work: this script is run by "tee-compile image build"'
-    out=/work/$name.out tmp=/work/$name.tmp
+    out=/work/$1.out tmp=/work/$name.tmp
     rm -rf "$out" "$tmp"
     mkdir "$out" "$tmp"
     trap 'rm -rf "$tmp"' EXIT

@@ -20,6 +20,7 @@
 
 enum option_code {
     OPTION_SOURCE = 1,
+    OPTION_ROOTFS,
     OPTION_SELF_CONTAINED,
     OPTION_KERNEL,
     OPTION_JOBS,
@@ -31,9 +32,10 @@ enum option_code {
 enum { JOBS_MAX = 1024 };
 
 static const char usage[] =
-    "usage: tee-compile image build FOLDER -o NAME.eif [option]...\n"
+    "usage: tee-compile image build FOLDER|--rootfs PATH -o NAME.eif [option]...\n"
     "  builds NAME.eif, NAME.erofs and NAME.spdx.json from recipe.json and lock.json in FOLDER\n"
     "  -o, --output FILE   the image\n"
+    "  --rootfs PATH       a folder, tar file or OCI archive in place of a recipe\n"
     "  --self-contained    the toolchain's file system is inside the image; no NAME.erofs\n"
     "  --kernel BZIMAGE    this kernel instead of the project's own\n"
     "  --source FOLDER     tee-compile's source, the worker's; by default above the recipe\n"
@@ -63,6 +65,7 @@ static tc_status take_option(struct request *request, int option, const char *wo
     switch (option) {
     case 'o': request->build.output = optarg; return TC_OK;
     case OPTION_SOURCE: request->build.source = optarg; return TC_OK;
+    case OPTION_ROOTFS: request->build.rootfs = optarg; return TC_OK;
     case OPTION_SELF_CONTAINED: request->build.self_contained = true; return TC_OK;
     case OPTION_KERNEL: request->build.kernel = optarg; return TC_OK;
     case OPTION_JOBS: return parse_jobs(optarg, &request->build.jobs, err);
@@ -79,7 +82,8 @@ static tc_status parse(int argc, char **argv, struct request *request, struct tc
     static const struct option options[] = {
         {"output", required_argument, NULL, 'o'},
         {"source", required_argument, NULL, OPTION_SOURCE},
-        {"self-contained", no_argument, NULL, OPTION_SELF_CONTAINED},
+        {"rootfs", required_argument, NULL, OPTION_ROOTFS},
+                                            {"self-contained", no_argument, NULL, OPTION_SELF_CONTAINED},
         {"kernel", required_argument, NULL, OPTION_KERNEL},
         {"jobs", required_argument, NULL, OPTION_JOBS},
         {"mirror", required_argument, NULL, OPTION_MIRROR},
@@ -93,9 +97,10 @@ static tc_status parse(int argc, char **argv, struct request *request, struct tc
     while ((option = getopt_long(argc, argv, "o:", options, NULL)) != -1)
         TC_TRY(take_option(request, option, argv[optind - 1], err));
     if (request->help) return TC_OK;
-    if (argc - optind != 1)
-        return tc_fail(err, TC_USAGE, "expected one recipe's folder, got %d", argc - optind);
-    request->build.recipe = argv[optind];
+    if (argc - optind != (request->build.rootfs ? 0 : 1))
+        return tc_fail(err, TC_USAGE, "expected one recipe's folder or --rootfs, got %d folders%s",
+                       argc - optind, request->build.rootfs ? " and --rootfs" : "");
+    if (!request->build.rootfs) request->build.recipe = argv[optind];
     return request->build.output ? TC_OK : tc_fail(err, TC_USAGE, "--output is missing");
 }
 

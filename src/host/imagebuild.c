@@ -1,6 +1,7 @@
 /* How an image is made, and from what:
  *
- *   recipe's folder, images/builder, images/kernel, the worker's source
+ *   recipe's folder (or a root file system that somebody brought, imagebuild_rootfs.c),
+ *   images/builder, images/kernel, the worker's source
  *     -- copied aside; the recipe's digest is taken over the copies
  *   lock.json of each -- packages by their digests, from the cache or a mirror
  *     -- the builder's root, by the machine's mmdebstrap from packages alone
@@ -113,10 +114,9 @@ static bool is_project(const char *folder)
 static tc_status find_project(const struct tc_image_build *wanted, char **ret_folder,
                               struct tc_error *err)
 {
-    TC_AUTO_FREE char *folder = realpath(wanted->source ? wanted->source : wanted->recipe, NULL);
-    if (!folder)
-        return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot find %s",
-                             wanted->source ? wanted->source : wanted->recipe);
+    const char *from = wanted->source ? wanted->source : wanted->recipe ? wanted->recipe : ".";
+    TC_AUTO_FREE char *folder = realpath(from, NULL);
+    if (!folder) return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot find %s", from);
     for (char *slash = folder; slash && !wanted->source && !is_project(folder);) {
         slash = strrchr(folder, '/');
         if (slash) *slash = '\0';
@@ -125,8 +125,7 @@ static tc_status find_project(const struct tc_image_build *wanted, char **ret_fo
         return tc_fail(err, TC_UNAVAILABLE,
                        "%s is not tee-compile's source, from which the worker is built: expected "
                        "images/builder/bootstrap %s; say where it is with --source FOLDER",
-                       wanted->source ? wanted->source : wanted->recipe,
-                       wanted->source ? "in it" : "in a folder above it");
+                       from, wanted->source ? "in it" : "in a folder above it");
     *ret_folder = TC_TAKE(folder);
     return TC_OK;
 }
@@ -190,6 +189,7 @@ static tc_status take_digest(struct tc_making *making, struct tc_error *err)
 static tc_status stage(struct tc_making *making, struct tc_error *err)
 {
     struct stat info;
+    if (making->wanted->rootfs) return stage_project(making, err);
     if (stat(making->wanted->recipe, &info) != 0)
         return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot read the recipe %s",
                              making->wanted->recipe);
@@ -227,24 +227,39 @@ static tc_status prepare(struct tc_making *making, struct tc_error *err)
     return tc_mirrors_find(making->wanted->mirror, making->wanted->snapshot, &making->mirrors, err);
 }
 
+static tc_status bring_packages(struct tc_making *making, struct tc_error *err)
+{
+    if (tc_recipe_load(making->recipe_folder, &making->recipe, err) != TC_OK ||
+        tc_lock_load(making->recipe_folder, &making->recipe, &making->lock, err) != TC_OK)
+        return tc_wrap(err, "%s", making->wanted->recipe);
+    return tc_making_fetch(making, &making->lock, making->recipe.name, "packages", &making->packages,
+                           err);
+}
+
+static tc_status make_root(struct tc_making *making, const char *builder, struct tc_error *err)
+{
+    const char *const none[] = {NULL};
+    const char *const script[] = {"--script", making->recipe.script, NULL};
+    if (!making->wanted->rootfs)
+        return tc_making_script(making, builder, "root", making->recipe.script ? script : none, err);
+    TC_TRY(tc_making_script(making, builder, "rootfs", none, err));
+    TC_TRY(tc_making_name_rootfs(making, err));
+    return take_digest(making, err);
+}
+
 static tc_status make(struct tc_making *making, struct tc_image_built *built, struct tc_error *err)
 {
     TC_AUTO_FREE char *builder = NULL;
     TC_TRY(prepare(making, err));
     TC_TRY(stage(making, err));
-    if (tc_recipe_load(making->recipe_folder, &making->recipe, err) != TC_OK ||
-        tc_lock_load(making->recipe_folder, &making->recipe, &making->lock, err) != TC_OK)
-        return tc_wrap(err, "%s", making->wanted->recipe);
-    TC_TRY(tc_making_fetch(making, &making->lock, making->recipe.name, "packages",
-                           &making->packages, err));
-    if (!making->kernel) TC_TRY(tc_making_kernel(making, err));
+    TC_TRY(making->wanted->rootfs ? tc_making_bring_rootfs(making, err) : bring_packages(making, err));
+    if (!making->wanted->kernel) TC_TRY(tc_making_kernel(making, err));
     TC_TRY(tc_making_builder(making, &builder, err));
 
     const char *const none[] = {NULL};
-    const char *const script[] = {"--script", making->recipe.script, NULL};
     TC_TRY(tc_making_script(making, builder, "worker", none, err));
     TC_TRY(tc_making_script(making, builder, "ramdisk", none, err));
-    TC_TRY(tc_making_script(making, builder, "root", making->recipe.script ? script : none, err));
+    TC_TRY(make_root(making, builder, err));
     const char *const listed[] = {making->recipe.name, making->wanted->kernel ? NULL : "kernel",
                                   NULL};
     TC_TRY(tc_making_script(making, builder, "spdx", listed, err));

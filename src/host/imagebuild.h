@@ -6,8 +6,10 @@
 #include "host/image_read.h"
 
 struct tc_image_build {
-    const char *recipe;            /* folder with recipe.json and lock.json */
-    const char *source;            /* this project's tree; NULL: the nearest above the recipe */
+    const char *recipe; /* folder with recipe.json and lock.json; NULL: rootfs is given */
+    const char *rootfs; /* a folder, tar file or OCI archive in place of a recipe */
+    const char *source; /* this project's tree; NULL: the nearest above the recipe, or above
+                           the working folder where there is no recipe */
     const char *output;            /* NAME.eif; NAME.erofs and NAME.spdx.json come beside it */
     const char *kernel;            /* a bzImage; NULL: the project's own, from the cache or built */
     const char *mirror, *snapshot; /* as mirrors.h */

@@ -45,6 +45,12 @@ tc_status tc_making_kernel(struct tc_making *making, struct tc_error *err) TC_MU
 tc_status tc_making_script(struct tc_making *making, const char *root, const char *name,
                            const char *const *arguments, struct tc_error *err) TC_MUST_USE;
 
+/* Instead of a recipe and its packages (wanted->rootfs): sets the recipe's name and puts
+ * what was given into making->packages, as the file "rootfs". */
+tc_status tc_making_bring_rootfs(struct tc_making *making, struct tc_error *err) TC_MUST_USE;
+/* After the script: what the digest says in place of a recipe's files. */
+tc_status tc_making_name_rootfs(struct tc_making *making, struct tc_error *err) TC_MUST_USE;
+
 /* The finished files, from what the scripts left in the shop. */
 tc_status tc_making_write(struct tc_making *making, struct tc_image_built *built,
                           struct tc_error *err) TC_MUST_USE;

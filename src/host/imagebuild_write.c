@@ -143,7 +143,7 @@ static tc_status compose_text(struct writing *writing, struct tc_error *err)
 {
     const struct tc_making *making = writing->making;
     struct tc_image_text *text = &writing->text;
-    text->packages = calloc(making->lock.packages_count, sizeof *text->packages);
+    text->packages = calloc(making->lock.packages_count + 1, sizeof *text->packages);
     if (!text->packages) return tc_fail(err, TC_SYSTEM, "out of memory");
     for (size_t i = 0; i < making->lock.packages_count; i++) {
         const struct tc_lock_package *package = &making->lock.packages[i];
