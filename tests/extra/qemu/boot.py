@@ -1,6 +1,7 @@
 #!/usr/bin/python3
-"""boot.py QEMU_FOLDER PREPARED_FOLDER BUILD_FOLDER: one enclave image, booted by an
-independent implementation of the enclave's machine.
+"""boot.py QEMU_FOLDER PREPARED_FOLDER BUILD_FOLDER packaged|own|launcher: one enclave
+image, booted by an independent implementation of the enclave's machine; over Debian's
+vsock device, over the project's own, or all of it by the project's launcher.
 
   1. An image with the worker and a toolchain boots, takes one session with
      examples/c-hello and ends by itself.
@@ -157,6 +158,28 @@ class Liar(threading.Thread):
             peer.sendall(struct.pack(">IIQ", 0x67446698, error, cookie) + data)
 
 
+def start_device(tools, folder, vm, vhost):
+    """Of the two the packaged one is the oracle: what passes over it is no peculiarity of ours."""
+    output = open(f"{folder}/daemon", "w")
+    if tools.way == "own":
+        daemon = subprocess.Popen([f"{tools.build}/tests/qemu_vsockdev", vhost, vm], text=True,
+                                  stdout=subprocess.PIPE, stderr=output)
+        expect_listening(daemon)
+        return daemon
+    daemon = subprocess.Popen([f"{tools.folder}/vhost-device-vsock", "--vm",
+                               f"guest-cid=4,uds-path={vm},socket={vhost}"],
+                              stdout=subprocess.DEVNULL, stderr=output)
+    wait_for(vhost, daemon)
+    return daemon
+
+
+class Tools:
+    """Where the emulator and the build are, and by which way the machine runs."""
+
+    def __init__(self, folder, build, way):
+        self.folder, self.build, self.way = folder, build, way
+
+
 def boot(tools, client, image, bundle, project, memory, pages=None):
     outcome = Outcome()
     with tempfile.TemporaryDirectory(prefix="tee-qemu-") as folder:
@@ -168,16 +191,13 @@ def boot(tools, client, image, bundle, project, memory, pages=None):
         server = None
         if pages:
             server = pages(vm + "_7302")
-        daemon = subprocess.Popen([f"{tools}/vhost-device-vsock", "--vm",
-                                   f"guest-cid=4,uds-path={vm},socket={vhost}"],
-                                  stdout=subprocess.DEVNULL, stderr=open(f"{folder}/daemon", "w"))
-        wait_for(vhost, daemon)
+        daemon = start_device(tools, folder, vm, vhost)
         start = time.monotonic()
         with open(console, "w") as output:
             machine = subprocess.Popen(
-                [f"{tools}/qemu-system-x86_64", "-M", "nitro-enclave,vsock=c,id=tee-compile-test",
+                [f"{tools.folder}/qemu-system-x86_64", "-M", "nitro-enclave,vsock=c,id=tee-compile-test",
                  "-accel", "tcg", "-m", memory, "-kernel", image, "-append", "reboot=t", "-nographic",
-                 "-no-reboot", "-L", f"{tools}/share", "-chardev", f"socket,id=c,path={vhost}"],
+                 "-no-reboot", "-L", f"{tools.folder}/share", "-chardev", f"socket,id=c,path={vhost}"],
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         try:
             outcome.ended = machine.wait(timeout=PATIENCE)
@@ -361,9 +381,10 @@ def try_paged(tools, build, image, project, folder, prepared, whole):
 
 
 def main():
-    if len(sys.argv) != 4:
+    if len(sys.argv) != 5 or sys.argv[4] not in ("packaged", "own", "launcher"):
         sys.exit(__doc__)
-    tools, prepared, build = sys.argv[1:]
+    folder, prepared, build, way = sys.argv[1:]
+    tools = Tools(folder, build, way)
     here = os.path.dirname(os.path.abspath(__file__))
     project, client = f"{here}/../../../examples/c-hello", f"{build}/tests/qemu_session"
     tool, worker = f"{build}/src/tee-compile", f"{build}/src/tee-compile-worker"
