@@ -223,7 +223,10 @@ static tc_status obey(struct tc_vsockdev *device, const struct tc_vhost_message 
     case TC_VHOST_SET_VRING_KICK:
         return start_ring(device, ring, err);
     case TC_VHOST_SET_VRING_CALL:
-        return take_notifier(device, &ring->call_fd, err);
+        TC_TRY(take_notifier(device, &ring->call_fd, err));
+        /* What was used before it came would never be heard of. */
+        tc_vring_notify(ring);
+        return TC_OK;
     case TC_VHOST_SET_VRING_ERR: {
         /* Errors end the device, which the front end sees. */
         tc_status status = take_notifier(device, &nothing, err);
