@@ -186,6 +186,22 @@ static void host_tool_lines(const struct report *report, const struct tc_part_re
     }
 }
 
+/* What the image says of itself. Its packages one by one are in --json. */
+static void image_lines(const struct report *report, const struct tc_statement *statement)
+{
+    static const char *const names[] = {"PCR0", "PCR1", "PCR2"};
+    const struct tc_part_image *image = &statement->image;
+    char count[32];
+    for (unsigned i = 0; i < 3; i++)
+        hex_line(report, names[i], statement->platform.pcr[i].bytes, TC_SHA384_SIZE);
+    line(report, "measured", statement->platform.measured ? "yes" : "no: the machine's own toolchain");
+    if (!image->name) return;
+    line(report, "toolchain", image->name);
+    hex_line(report, "recipe", image->recipe.bytes, sizeof image->recipe.bytes);
+    (void)snprintf(count, sizeof count, "%zu", image->packages_count);
+    line(report, "packages", count);
+}
+
 static void statement_lines(const struct report *report, const struct tc_statement *statement)
 {
     const struct tc_part_recipe *recipe = &statement->recipe;
@@ -204,11 +220,7 @@ static void statement_lines(const struct report *report, const struct tc_stateme
     line(report, "log", statement->log.present ? "kept, redacted" : "not kept: built with --no-log");
     if (statement->nonce_size > 0)
         hex_line(report, "nonce", statement->nonce, statement->nonce_size);
-    for (unsigned i = 0; i < 3; i++) {
-        static const char *const names[] = {"PCR0", "PCR1", "PCR2"};
-        hex_line(report, names[i], statement->platform.pcr[i].bytes, TC_SHA384_SIZE);
-    }
-    line(report, "measured", statement->platform.measured ? "yes" : "no: the machine's own toolchain");
+    image_lines(report, statement);
     time_line(report, "started", statement->started);
     time_line(report, "finished", statement->finished);
     for (size_t i = 0; i < statement->collected_count; i++) {

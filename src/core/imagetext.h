@@ -21,7 +21,7 @@
 #include "core/digest.h"
 
 enum {
-    TC_IMAGE_NAME_MAX = 64,
+    TC_IMAGE_TEXT_NAME_MAX = 64,
     TC_IMAGE_CMDLINE_MAX = 1024,
     TC_IMAGE_PACKAGES_MAX = 4096,
     TC_IMAGE_WORD_MAX = 128, /* of a package's name, version or architecture */
@@ -44,8 +44,12 @@ struct tc_image_text { /* owns its strings and its list */
 #define TC_AUTO_IMAGE_TEXT TC_CLEANUP(tc_image_text_free)
 
 void tc_image_text_free(struct tc_image_text *text); /* accepts NULL and a zeroed one */
+void tc_image_package_done(struct tc_image_package *package);
+void tc_image_packages_free(struct tc_image_package *packages, size_t count);
 
-bool tc_image_name_is_good(const char *name) TC_MUST_USE;
+bool tc_image_text_name_is_good(const char *name) TC_MUST_USE;
+/* At most TC_IMAGE_PACKAGES_MAX, each of Debian's alphabets, sorted, no two alike. */
+bool tc_image_packages_are_good(const struct tc_image_package *packages, size_t count) TC_MUST_USE;
 
 /* TC_USAGE when the text is not one that decode would take. */
 tc_status tc_image_text_encode(const struct tc_image_text *text, struct tc_buf *buf,

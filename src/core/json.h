@@ -9,7 +9,7 @@
 
 enum {
     TC_JSON_DEPTH_MAX = 32,       /* objects and arrays inside one another */
-    TC_JSON_VALUES_MAX = 80000, /* values in one text: one of 3 bytes takes some hundred in memory */
+    TC_JSON_VALUES_MAX = 100000, /* values in one text: one of 3 bytes takes some hundred in memory */
     TC_JSON_PATH_MAX = 256, /* bytes of a path in a message; longer ones are cut */
 };
 

@@ -29,9 +29,18 @@ void tc_part_recipe_free(struct tc_part_recipe *part)
     *part = (struct tc_part_recipe){0};
 }
 
+void tc_part_image_free(struct tc_part_image *part)
+{
+    if (!part) return;
+    tc_image_packages_free(part->packages, part->packages_count);
+    free(part->name);
+    *part = (struct tc_part_image){0};
+}
+
 void tc_statement_free(struct tc_statement *statement)
 {
     if (!statement) return;
+    tc_part_image_free(&statement->image);
     tc_part_source_free(&statement->source);
     tc_part_recipe_free(&statement->recipe);
     for (size_t i = 0; i < statement->collected_count; i++) {
@@ -93,6 +102,23 @@ static tc_status check_recipe(const struct tc_part_recipe *recipe, struct tc_err
     return TC_OK;
 }
 
+/* Whatever is measured says what it is; what is not has nobody to say it. */
+static tc_status check_image(const struct tc_statement *statement, struct tc_error *err)
+{
+    const struct tc_part_image *image = &statement->image;
+    if (!image->name && !statement->platform.measured && image->packages_count == 0) return TC_OK;
+    if (!image->name || !statement->platform.measured)
+        return tc_fail(err, TC_MALFORMED,
+                       "the statement: an image that was measured, and no other, has a name, a "
+                       "recipe and packages");
+    if (!tc_image_text_name_is_good(image->name))
+        return tc_fail(err, TC_MALFORMED, "the statement: the image's name is not one of a recipe");
+    if (!tc_image_packages_are_good(image->packages, image->packages_count))
+        return tc_fail(err, TC_MALFORMED,
+                       "the statement: the image's packages are not sorted, or one is no package");
+    return TC_OK;
+}
+
 static tc_status check_subjects(const struct tc_statement *statement, struct tc_error *err)
 {
     if (statement->subjects_count == 0 || statement->subjects_count > TC_SUBJECTS_MAX)
@@ -119,6 +145,7 @@ tc_status tc_statement_check(const struct tc_statement *statement, struct tc_err
 {
     TC_TRY(check_source(&statement->source, err));
     TC_TRY(check_recipe(&statement->recipe, err));
+    TC_TRY(check_image(statement, err));
     TC_TRY(check_subjects(statement, err));
     if (statement->nonce_size > TC_WIRE_NONCE_MAX)
         return tc_fail(err, TC_LIMIT, "the statement: the nonce is longer than %d bytes",

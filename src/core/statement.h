@@ -8,6 +8,7 @@
 
 #include "core/buildspec.h"
 #include "core/entry.h"
+#include "core/imagetext.h"
 #include "core/wire.h"
 
 #define TC_STATEMENT_TYPE "https://in-toto.io/Statement/v1"
@@ -95,8 +96,16 @@ struct tc_part_platform { /* asked from the NSM by the monitor itself */
     uint8_t invocation[16];            /* random, from the NSM */
 };
 
+struct tc_part_image { /* of the image's text (imagetext.h); nothing unless measured */
+    char *name;
+    struct tc_sha256 recipe;
+    struct tc_image_package *packages;
+    size_t packages_count;
+};
+
 struct tc_statement {
     struct tc_part_platform platform;
+    struct tc_part_image image;
     struct tc_part_source source;
     struct tc_part_recipe recipe;
     uint8_t nonce[TC_WIRE_NONCE_MAX];
@@ -114,6 +123,7 @@ struct tc_statement {
 
 void tc_part_source_free(struct tc_part_source *part);
 void tc_part_recipe_free(struct tc_part_recipe *part);
+void tc_part_image_free(struct tc_part_image *part);
 void tc_statement_free(struct tc_statement *statement); /* accepts NULL and a zeroed one */
 
 /* Writes the JSON: compact, keys in a fixed order, one byte string for one

@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "core/json.h"
+#include "core/purl.h"
 #include "core/statement.h"
 
 #define KEYS(...) ((const char *const[]){__VA_ARGS__, NULL})
@@ -267,16 +268,46 @@ static tc_status read_source(const struct tc_json *at, struct tc_part_source *so
 }
 
 static tc_status read_image(const struct tc_json *at, struct tc_part_platform *platform,
-                            struct tc_error *err)
+                            struct tc_part_image *image, struct tc_error *err)
 {
     struct tc_json annotations;
     TC_TRY(tc_json_check_keys(at, KEYS("name", "digest", "annotations"), err));
     TC_TRY(get_exact(at, "name", "image", err));
     TC_TRY(get_digest(at, "sha384", platform->pcr[0].bytes, TC_SHA384_SIZE, err));
-    TC_TRY(get_keys(at, "annotations", KEYS("measured", "pcr1", "pcr2"), &annotations, err));
+    TC_TRY(get_keys(at, "annotations", KEYS("measured", "name", "pcr1", "pcr2", "recipe"),
+                    &annotations, err));
     TC_TRY(get_bool(&annotations, "measured", &platform->measured, err));
+    if (platform->measured) {
+        TC_TRY(get_text(&annotations, "name", &image->name, err));
+        TC_TRY(get_hex(&annotations, "recipe", image->recipe.bytes, TC_SHA256_SIZE, err));
+    } else {
+        TC_TRY(tc_json_check_keys(&annotations, KEYS("measured", "pcr1", "pcr2"), err));
+    }
     TC_TRY(get_hex(&annotations, "pcr1", platform->pcr[1].bytes, TC_SHA384_SIZE, err));
     return get_hex(&annotations, "pcr2", platform->pcr[2].bytes, TC_SHA384_SIZE, err);
+}
+
+/* The entries behind source and image. */
+static tc_status read_packages(const struct tc_json *list, size_t first, size_t count,
+                               struct tc_part_image *image, struct tc_error *err)
+{
+    if (count == first) return TC_OK;
+    image->packages = calloc(count - first, sizeof *image->packages);
+    if (!image->packages) return tc_fail(err, TC_SYSTEM, "out of memory for the packages");
+    for (size_t i = first; i < count; i++) {
+        struct tc_json at = tc_json_at(list, i), uri;
+        struct tc_image_package *package = &image->packages[image->packages_count];
+        const char *text;
+        struct tc_error why = {0};
+        TC_TRY(tc_json_check_keys(&at, KEYS("uri", "digest"), err));
+        TC_TRY(get_digest(&at, "sha256", package->digest.bytes, TC_SHA256_SIZE, err));
+        TC_TRY(tc_json_get(&at, "uri", &uri, err));
+        TC_TRY(tc_json_string(&uri, TC_PURL_MAX, &text, err));
+        if (tc_purl_read(text, package, &why) != TC_OK)
+            return tc_json_fail(&uri, err, "%s", why.message);
+        image->packages_count++;
+    }
+    return TC_OK;
 }
 
 static tc_status read_definition(const struct tc_json *predicate, struct tc_statement *statement,
@@ -292,11 +323,12 @@ static tc_status read_definition(const struct tc_json *predicate, struct tc_stat
     TC_TRY(read_external(&at, statement, err));
     TC_TRY(read_internal(&at, statement, err));
     TC_TRY(tc_json_get(&at, "resolvedDependencies", &list, err));
-    TC_TRY(tc_json_array(&list, 2, &count, err));
-    if (count != 2) return tc_json_fail(&list, err, "must be the source and the image");
+    TC_TRY(tc_json_array(&list, 2 + TC_IMAGE_PACKAGES_MAX, &count, err));
+    if (count < 2) return tc_json_fail(&list, err, "must begin with the source and the image");
     struct tc_json source = tc_json_at(&list, 0), image = tc_json_at(&list, 1);
     TC_TRY(read_source(&source, &statement->source, err));
-    return read_image(&image, &statement->platform, err);
+    TC_TRY(read_image(&image, &statement->platform, &statement->image, err));
+    return read_packages(&list, 2, count, &statement->image, err);
 }
 
 static tc_status read_log(const struct tc_json *at, struct tc_part_log *log, struct tc_error *err)

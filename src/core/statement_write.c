@@ -3,6 +3,7 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "core/jsonw.h"
+#include "core/purl.h"
 #include "core/statement.h"
 
 /* Each function writes one object of docs/formats.md, "The statement". */
@@ -117,17 +118,37 @@ static void write_source(struct tc_jsonw *w, const struct tc_part_source *source
     tc_jsonw_end_object(w);
 }
 
-static void write_image(struct tc_jsonw *w, const struct tc_part_platform *platform)
+static void write_image(struct tc_jsonw *w, const struct tc_part_platform *platform,
+                        const struct tc_part_image *image)
 {
     tc_jsonw_object(w, NULL);
     tc_jsonw_text(w, "name", "image");
     write_digest(w, "sha384", platform->pcr[0].bytes, sizeof platform->pcr[0].bytes);
     tc_jsonw_object(w, "annotations");
     tc_jsonw_bool(w, "measured", platform->measured);
+    write_optional(w, "name", image->name);
     tc_jsonw_hex(w, "pcr1", platform->pcr[1].bytes, sizeof platform->pcr[1].bytes);
     tc_jsonw_hex(w, "pcr2", platform->pcr[2].bytes, sizeof platform->pcr[2].bytes);
+    if (image->name) tc_jsonw_hex(w, "recipe", image->recipe.bytes, sizeof image->recipe.bytes);
     tc_jsonw_end_object(w);
     tc_jsonw_end_object(w);
+}
+
+static tc_status write_packages(struct tc_jsonw *w, const struct tc_part_image *image,
+                                struct tc_error *err)
+{
+    for (size_t i = 0; i < image->packages_count; i++) {
+        const struct tc_image_package *package = &image->packages[i];
+        TC_AUTO_BUF struct tc_buf purl = tc_buf_new(TC_PURL_MAX);
+        tc_purl_write(package, &purl);
+        TC_AUTO_FREE char *text = tc_buf_take_text(&purl);
+        if (!text) return tc_fail(err, TC_SYSTEM, "out of memory for a package");
+        tc_jsonw_object(w, NULL);
+        tc_jsonw_text(w, "uri", text);
+        write_digest(w, "sha256", package->digest.bytes, sizeof package->digest.bytes);
+        tc_jsonw_end_object(w);
+    }
+    return TC_OK;
 }
 
 /* The digest stands beside the content because a descriptor must have a URI, a
@@ -219,7 +240,8 @@ tc_status tc_statement_write(const struct tc_statement *statement, struct tc_buf
     write_internal(&w, statement);
     tc_jsonw_array(&w, "resolvedDependencies");
     write_source(&w, &statement->source);
-    write_image(&w, &statement->platform);
+    write_image(&w, &statement->platform, &statement->image);
+    TC_TRY(write_packages(&w, &statement->image, err));
     tc_jsonw_end_array(&w);
     tc_jsonw_end_object(&w);
     TC_TRY(write_run(&w, statement, err));

@@ -41,7 +41,7 @@ void tc_toolramdisk_free(struct tc_toolramdisk *ramdisk);
 
 /* Strict: the archive is what this module would write again from what it read.
  * head holds the ramdisk's first bytes, TC_TOOLRAMDISK_HEAD_MAX of them or all;
- * size is the whole ramdisk's. For a self-contained image the bytes behind the
+ * size is the whole ramdisk's. TC_MALFORMED; TC_USAGE when head is not that. For a self-contained image the bytes behind the
  * root are the caller's to compare with tc_toolramdisk_tail. */
 tc_status tc_toolramdisk_decode(struct tc_span head, uint64_t size, struct tc_toolramdisk *ret_ramdisk,
                                 struct tc_error *err) TC_MUST_USE;

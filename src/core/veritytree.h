@@ -3,7 +3,8 @@
  * memory: a block for each level.
  *
  * Where the tree stands in the file: behind the data, the highest level first, each
- * level padded with zeros to whole blocks. */
+ * level padded with zeros to whole blocks. One block of data has no tree: its own
+ * hash is the root. */
 #ifndef TC_CORE_VERITYTREE_H
 #define TC_CORE_VERITYTREE_H
 
@@ -30,7 +31,7 @@ uint64_t tc_veritytree_total(uint64_t data_blocks);
 /* Whole blocks, one after the other, data_blocks of them in all. */
 tc_status tc_veritytree_add(struct tc_veritytree *tree, const uint8_t *blocks, size_t count,
                             struct tc_error *err) TC_MUST_USE;
-/* After the last block. TC_USAGE when some are missing. */
+/* After the last block. TC_USAGE when some are missing, or one failed. */
 tc_status tc_veritytree_root(struct tc_veritytree *tree, struct tc_sha256 *ret_root,
                              struct tc_error *err) TC_MUST_USE;
 

@@ -1,8 +1,9 @@
 /* PID 1 of an enclave: makes the world of spawner.h out of a bare kernel, lets
  * one session run in it, and ends the machine.
  *
- *   marks of the ramdisks -> kernel file systems -> NSM, entropy -> settings
- *   -> root and toolchain -> stream to the host -> stages -> the end
+ *   kernel file systems -> marks of the ramdisks -> the image's text, against the
+ *   kernel's command line -> NSM, entropy -> settings -> root and toolchain
+ *   -> stream to the host -> stages -> the end
  *
  * stages runs as PID 1 of a pid namespace of its own, as it does on the local back
  * end: it reaps what the build leaves, and when it dies, by whatever cause, the
@@ -69,10 +70,12 @@ static tc_status make_world(struct boot *boot, struct tc_error *err)
 {
     TC_TRY(tc_boot_mount_kernel(err));
     TC_TRY(open_console(err));
+    TC_AUTO_BUF struct tc_buf text = tc_buf_new(TC_IMAGE_TEXT_MAX);
     TC_TRY(tc_boot_check_ramdisks("", err));
+    TC_TRY(tc_boot_check_text("", "/proc/cmdline", &text, err));
     TC_TRY(tc_boot_open_nsm(&boot->nsm_fd, err));
     TC_TRY(tc_boot_set_kernel(err));
-    TC_TRY(tc_boot_enter_root(err));
+    TC_TRY(tc_boot_enter_root(tc_buf_span(&text), err));
     return tc_vsock_connect_out(TC_VSOCK_PORT_SESSION, &boot->host_fd, &boot->parent, err);
 }
 

@@ -2,7 +2,7 @@
  *
  *   initramfs  /usr (bwrap and its libraries)  /toolchain/root.erofs   covered, kept
  *   new root   tmpfs, read-only: /usr bound from there, /toolchain, /cgroup, /dev
- *              with the six harmless devices, and empty folders
+ *              with the six harmless devices, the image's text, and empty folders
  *
  * pivot_root refuses to leave an initramfs, and after a bare chroot bwrap's own
  * pivot_root would fail: so the new root is moved over / and then entered. What
@@ -20,6 +20,7 @@
 
 #include "base/cleanup.h"
 #include "worker/boot.h"
+#include "worker/spawner.h"
 
 #define NEW "/root"
 
@@ -143,13 +144,23 @@ static tc_status move_in(struct tc_error *err)
     return TC_OK;
 }
 
-tc_status tc_boot_enter_root(struct tc_error *err)
+/* Where the monitor reads it. */
+static tc_status write_text(struct tc_span text, struct tc_error *err)
+{
+    TC_AUTO_CLOSE int fd = open(NEW TC_WORKER_IMAGE, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
+    if (fd < 0 || write(fd, text.data, text.size) != (ssize_t)text.size)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot write " TC_WORKER_IMAGE);
+    return TC_OK;
+}
+
+tc_status tc_boot_enter_root(struct tc_span text, struct tc_error *err)
 {
     static const char *const empty[] = {NEW "/scratch", NEW "/tmp", NEW "/proc", NEW "/toolchain"};
     (void)umask(022);
-    TC_TRY(mount_on("tmpfs", NEW, MS_NOSUID | MS_NODEV, "mode=0755,size=64k", err));
+    TC_TRY(mount_on("tmpfs", NEW, MS_NOSUID | MS_NODEV, "mode=0755,size=2m", err));
     for (size_t i = 0; i < sizeof empty / sizeof *empty; i++)
         TC_TRY(make_folder(empty[i], err));
+    TC_TRY(write_text(text, err));
     TC_TRY(bind_usr(err));
     TC_TRY(make_devices(err));
     TC_TRY(mount_on("cgroup2", NEW "/cgroup", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL, err));

@@ -17,7 +17,7 @@
 #include "worker/spawner.h"
 
 /* Where tc_process_keep puts them. */
-enum { FIRST = TC_PROCESS_FIRST_FD, SECOND, THIRD };
+enum { FIRST = TC_PROCESS_FIRST_FD, SECOND, THIRD, FOURTH };
 
 static tc_status fork_child(const char *what, pid_t *ret_pid, struct tc_error *err)
 {
@@ -33,12 +33,12 @@ _Noreturn static void give_up(const char *what, const struct tc_error *err)
     _exit(TC_SANDBOX_NOT_STARTED);
 }
 
-/* Monitor and session: their own uid, their three descriptors, their filter. */
-static tc_status confine(const int fds[3], uid_t uid, enum tc_filter_kind filter,
+/* Monitor and session: their own uid, their own descriptors, their filter. */
+static tc_status confine(const int *fds, size_t fds_count, uid_t uid, enum tc_filter_kind filter,
                          struct tc_error *err)
 {
     TC_TRY(tc_process_reset_signals(err));
-    TC_TRY(tc_process_keep(fds, 3, -1, err));
+    TC_TRY(tc_process_keep(fds, fds_count, -1, err));
     TC_TRY(tc_privilege_drop(uid, err));
     return tc_filter_self(filter, err);
 }
@@ -52,9 +52,11 @@ static tc_status start_monitor(const struct tc_monitor_config *config, pid_t *re
         *ret_pid = pid;
         return TC_OK;
     }
-    const int fds[3] = {config->nsm_fd, config->session_fd, config->stages_fd};
-    if (confine(fds, TC_UID_MONITOR, TC_FILTER_MONITOR, err) != TC_OK) give_up("the monitor", err);
-    const struct tc_monitor_config kept = {FIRST, SECOND, THIRD};
+    const int fds[4] = {config->nsm_fd, config->session_fd, config->stages_fd, config->image_fd};
+    bool text = config->image_fd >= 0;
+    if (confine(fds, text ? 4 : 3, TC_UID_MONITOR, TC_FILTER_MONITOR, err) != TC_OK)
+        give_up("the monitor", err);
+    const struct tc_monitor_config kept = {FIRST, SECOND, THIRD, text ? FOURTH : -1};
     _exit(tc_monitor_main(&kept));
 }
 
@@ -68,7 +70,8 @@ static tc_status start_session(const struct tc_session_config *config, pid_t *re
         return TC_OK;
     }
     const int fds[3] = {config->host_fd, config->spawner_fd, config->monitor_fd};
-    if (confine(fds, TC_UID_SESSION, TC_FILTER_SESSION, err) != TC_OK) give_up("the session", err);
+    if (confine(fds, 3, TC_UID_SESSION, TC_FILTER_SESSION, err) != TC_OK)
+        give_up("the session", err);
     const struct tc_session_config kept = {FIRST, SECOND, THIRD, config->host_tools,
                                            config->host_piece};
     _exit(tc_session_main(&kept));
@@ -78,13 +81,16 @@ tc_status tc_children_start(const struct tc_stages_config *config, struct tc_chi
                             struct tc_error *err)
 {
     int spawner[2], monitor[2], verdicts[2];
+    TC_AUTO_CLOSE int image = open(TC_WORKER_IMAGE, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (image < 0 && errno != ENOENT)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot open " TC_WORKER_IMAGE);
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, spawner) != 0 ||
         socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, monitor) != 0 ||
         socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, verdicts) != 0)
         return tc_fail_errno(err, TC_SYSTEM, errno, "cannot make the worker's sockets");
     ret_children->session_fd = spawner[0];
     ret_children->verdict_fd = verdicts[0];
-    struct tc_monitor_config for_monitor = {config->nsm_fd, monitor[1], verdicts[1]};
+    struct tc_monitor_config for_monitor = {config->nsm_fd, monitor[1], verdicts[1], image};
     struct tc_session_config for_session = {config->host_fd, spawner[1], monitor[0],
                                             config->host_tools, config->host_piece};
     TC_TRY(start_monitor(&for_monitor, &ret_children->monitor, err));

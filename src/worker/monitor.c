@@ -1,6 +1,7 @@
 /* The monitor: the only process that holds the NSM handle and the build's key.
  *
- * It parses no byte of the host and none of the build: the session sends it the
+ * It parses no byte of the host and none of the build (the image's own text apart, which
+ * is measured): the session sends it the
  * statement's parts as typed values (parts.h), each of which can be set once and
  * only in its phase, and stages tells it, over a socket of their own, how the
  * build ended. It signs once, a statement that it wrote itself.
@@ -92,6 +93,43 @@ static tc_status describe_platform(struct monitor *monitor, struct tc_error *err
         return tc_fail(err, TC_SYSTEM, "the kernel's name of the architecture is too long");
     memcpy(platform->architecture, name.machine, strlen(name.machine) + 1);
     memcpy(platform->version, TC_VERSION, sizeof TC_VERSION);
+    return TC_OK;
+}
+
+/* What the image says of itself: put in place by PID 1 from a measured ramdisk, or by
+ * the launcher of a development build, which could sign anything anyway. */
+static tc_status read_text(int fd, struct tc_image_text *ret_text, struct tc_error *err)
+{
+    TC_AUTO_BUF struct tc_buf bytes = tc_buf_new(TC_IMAGE_TEXT_MAX);
+    for (;;) {
+        uint8_t piece[4096];
+        ssize_t got = read(fd, piece, sizeof piece);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0)
+            return tc_fail_errno(err, TC_SYSTEM, errno, "cannot read what the image says of itself");
+        if (got == 0) break;
+        tc_buf_add(&bytes, piece, (size_t)got);
+        TC_TRY(tc_buf_check(&bytes, "what the image says of itself", err));
+    }
+    return tc_image_text_decode(tc_buf_span(&bytes), ret_text, err);
+}
+
+static tc_status describe_image(struct monitor *monitor, int text_fd, struct tc_error *err)
+{
+    struct tc_part_image *image = &monitor->statement.image;
+    bool measured = monitor->statement.platform.measured;
+    TC_AUTO_IMAGE_TEXT struct tc_image_text text = {0};
+    if (measured != (text_fd >= 0))
+        return tc_fail(err, TC_REFUSED,
+                       measured ? "the image was measured, but nothing says what it is made of"
+                                : "a toolchain that was not measured says what it is made of");
+    if (!measured) return TC_OK;
+    TC_TRY(read_text(text_fd, &text, err));
+    image->name = TC_TAKE(text.name);
+    image->recipe = text.recipe;
+    image->packages = TC_TAKE(text.packages);
+    image->packages_count = text.packages_count;
+    text.packages_count = 0;
     return TC_OK;
 }
 
@@ -291,6 +329,7 @@ int tc_monitor_main(const struct tc_monitor_config *config)
     if (status != TC_OK) return EXIT_FAILURE;
     status = tc_nsm_open(config->nsm_fd, &monitor.nsm, &err);
     if (status == TC_OK) status = describe_platform(&monitor, &err);
+    if (status == TC_OK) status = describe_image(&monitor, config->image_fd, &err);
     if (status == TC_OK) status = tc_build_key_new(&monitor.key, &err);
     if (status == TC_OK) status = serve(&monitor, &err);
     if (status != TC_OK) {

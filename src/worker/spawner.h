@@ -43,12 +43,16 @@ enum {
  * place before stages starts:
  *   /toolchain  the toolchain's root, read-only, with the empty folders build,
  *               home/build, tmp, proc and dev, and bash
+ *   /image      what the image says of itself (core/imagetext.h), a file readable
+ *               to all; not there when the toolchain is not a measured one
  *   /scratch    an empty folder, owned by inner uid 0; stages mounts a tmpfs
  *   /cgroup     cgroup v2 folder delegated to the worker, or a folder with
  *               memory/ and pids/ of v1
  *   bwrap       at /usr/bin/bwrap, with its libraries, and the empty folder /tmp
  *               on which it puts the new root together
  *   /proc       of the worker's own pid namespace */
+
+#define TC_WORKER_IMAGE "/image"
 
 /* How a command ended. clean means: exit status below, no limit reached, no
  * OOM kill, nothing refused to fork, every process dead. */

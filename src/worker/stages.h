@@ -19,8 +19,8 @@ struct tc_stages_config {
 /* Runs one session and returns the worker's exit status: 0 when a document was
  * signed and everything sent, 1 otherwise. Reads no byte of the host itself.
  *  1. makes the scratch tmpfs, the cgroup for the build, checks /toolchain;
- *  2. forks the monitor (keeps nsm_fd; uid 2; no capabilities; not dumpable;
- *     seccomp), then the session (keeps host_fd; uid 1; likewise);
+ *  2. forks the monitor (keeps nsm_fd and the image's text; uid 2; no capabilities;
+ *     not dumpable; seccomp), then the session (keeps host_fd; uid 1; likewise);
  *  3. closes both descriptors in itself and serves the session's requests
  *     until it ends; then kills everything that is left. */
 int tc_stages_run(const struct tc_stages_config *config);
@@ -35,6 +35,7 @@ int tc_session_main(const struct tc_session_config *config);
 
 struct tc_monitor_config {
     int nsm_fd, session_fd, stages_fd;
+    int image_fd; /* what the image says of itself; -1: nothing */
 };
 int tc_monitor_main(const struct tc_monitor_config *config);
 

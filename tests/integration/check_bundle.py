@@ -114,7 +114,11 @@ def check(path):
     definition = statement["predicate"]["buildDefinition"]
     run = statement["predicate"]["runDetails"]
     parameters = definition["externalParameters"]
-    source, image = definition["resolvedDependencies"]
+    source, image, *packages = definition["resolvedDependencies"]
+    equal("packages of a measured image alone", bool(packages) <= image["annotations"]["measured"], True)
+    for package in packages:
+        equal(package["uri"], bool(re.fullmatch(r"pkg:deb/debian/[a-z0-9.%B-]+@[A-Za-z0-9.%~:-]+\?arch=[a-z0-9-]+",
+                                                package["uri"])), True)
     byproducts = {item["name"]: item for item in run["byproducts"]}
 
     equal("build.json", sha256(files["attestation/build.json"]),

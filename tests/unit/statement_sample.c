@@ -53,6 +53,14 @@ void sample_statement(struct tc_statement *ret_statement)
     for (size_t i = 0; i < 3; i++)
         memset(s.platform.pcr[i].bytes, (int)(0x10 + i), TC_SHA384_SIZE);
     s.platform.measured = true;
+    s.image.name = copy("c");
+    memset(s.image.recipe.bytes, 0x4e, TC_SHA256_SIZE);
+    s.image.packages_count = 2;
+    s.image.packages = zeroed(2, sizeof *s.image.packages);
+    s.image.packages[0] = (struct tc_image_package){copy("g++"), copy("4:14.2.0-1"), copy("amd64"),
+                                                    {{0x60}}};
+    s.image.packages[1] = (struct tc_image_package){copy("make"), copy("4.4.1-2"), copy("amd64"),
+                                                    {{0x61}}};
     s.platform.cpus = 2;
     memcpy(s.platform.architecture, "x86_64", 7);
     memcpy(s.platform.version, "0.1.0", 6);

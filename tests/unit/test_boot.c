@@ -1,5 +1,5 @@
 /* What an enclave's PID 1 decides before anything else: whether the ramdisks are
- * whole, and how much the transport to the host takes at once. The rest of the
+ * whole, whether the kernel's command line is the measured one, and how much the transport to the host takes at once. The rest of the
  * boot needs a machine of its own: tests/extra/qemu. */
 #include <fcntl.h>
 #include <setjmp.h>
@@ -50,8 +50,9 @@ static int tear_down(void **state)
 {
     char path[128];
     (void)state;
-    const char *const names[] = {TC_BOOT_MARK_WORKER, TC_BOOT_MARK_TOOLCHAIN, "/elsewhere"};
-    for (size_t i = 0; i < 3; i++) {
+    const char *const names[] = {TC_BOOT_MARK_WORKER, TC_BOOT_MARK_TOOLCHAIN, TC_BOOT_TEXT, "/cmdline",
+                                 "/elsewhere"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         path_of(names[i], path);
         (void)unlink(path);
     }
@@ -121,6 +122,42 @@ static void test_link(void **state)
     assert_refused("is missing");
 }
 
+static void assert_text(const char *text, const char *cmdline, tc_status expected, const char *word)
+{
+    struct tc_error err = {0};
+    struct tc_buf buf = tc_buf_new(TC_IMAGE_TEXT_MAX);
+    char path[128];
+    put(TC_BOOT_TEXT, text, strlen(text));
+    put("/cmdline", cmdline, strlen(cmdline));
+    path_of("/cmdline", path);
+    assert_int_equal(tc_boot_check_text(root, path, &buf, &err), expected);
+    if (word) assert_non_null(strstr(err.message, word));
+    if (expected == TC_OK) assert_true(tc_span_equal(tc_buf_span(&buf), tc_span_of_text(text)));
+    tc_buf_free(&buf);
+}
+
+#define TEXT                                                                                       \
+    "tee-compile/image/1\nname c\n"                                                                \
+    "recipe 4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e\nkernel 1\nramdisk 1\n"  \
+    "cmdline console=ttyS0 panic=-1\npackages 0\n"
+
+/* What is in the measured text runs, or nothing does. */
+static void test_text(void **state)
+{
+    struct tc_error err = {0};
+    struct tc_buf buf = tc_buf_new(TC_IMAGE_TEXT_MAX);
+    (void)state;
+    assert_int_equal(tc_boot_check_text(root, "/proc/cmdline", &buf, &err), TC_UNAVAILABLE);
+    assert_text(TEXT, "console=ttyS0 panic=-1\n", TC_OK, NULL);
+    assert_text(TEXT, "console=ttyS0 panic=-1 reboot=t virtio_mmio.device=512@0xfeb00e00:12\n", TC_OK, NULL);
+    assert_text(TEXT, "panic=-1\n", TC_REFUSED, "expected 'console=ttyS0', found 'panic=-1'");
+    assert_text(TEXT, "console=ttyS0\n", TC_REFUSED, "expected 'panic=-1'");
+    assert_text(TEXT, "console=ttyS0 panic=-1 rdinit=/x\n", TC_REFUSED, "'rdinit=/x'");
+    assert_text(TEXT "\n", "console=ttyS0 panic=-1\n", TC_MALFORMED, NULL);
+    assert_text("", "console=ttyS0 panic=-1\n", TC_MALFORMED, NULL);
+    tc_buf_free(&buf);
+}
+
 /* Under every other number the name /init is refused, and nothing is mounted. */
 static void test_only_pid_1(void **state)
 {
@@ -142,6 +179,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_missing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_every_other_content, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_link, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_text, set_up, tear_down),
         cmocka_unit_test(test_only_pid_1),
         cmocka_unit_test(test_pieces),
     };

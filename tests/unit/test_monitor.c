@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -34,7 +35,22 @@ struct fixture {
     int session_fd;
 };
 
-static void spawn_attester(struct fixture *f, int fd, int unused)
+static const char image_text[] =
+    "tee-compile/image/1\nname c\nrecipe 4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e\n"
+    "kernel 1\nramdisk 1\ncmdline panic=-1\npackages 1\n"
+    "gcc 4:14.2.0-1 amd64 4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e\n";
+
+/* A descriptor that reads the text. */
+static int open_text(const char *text)
+{
+    int fd = memfd_create("image", MFD_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+    return fd;
+}
+
+static void spawn_attester(struct fixture *f, int fd, int unused, bool measured)
 {
     f->attester = fork();
     assert_true(f->attester >= 0);
@@ -43,12 +59,13 @@ static void spawn_attester(struct fixture *f, int fd, int unused)
     struct tc_error err = {0};
     struct tc_sha384 pcr;
     if (tc_pcr_unmeasured(&pcr, &err) != TC_OK) _exit(9);
+    if (measured) pcr.bytes[0] ^= 1;
     struct tc_sha384 pcrs[3] = {pcr, pcr, pcr};
     struct tc_devattest_config config = {f->folder, pcrs};
     _exit(tc_devattest_serve(fd, &config, &err) == TC_OK ? 0 : 1);
 }
 
-static int setup(void **state)
+static int setup_with(void **state, bool measured, const char *text)
 {
     struct fixture *f = calloc(1, sizeof *f);
     (void)snprintf(f->folder, sizeof f->folder, "/tmp/tc-monitor-XXXXXX");
@@ -61,7 +78,7 @@ static int setup(void **state)
     int nsm[2], session[2], stages[2];
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, nsm), 0);
     /* First the attester, so that it holds no end of what the monitor waits on. */
-    spawn_attester(f, nsm[1], nsm[0]);
+    spawn_attester(f, nsm[1], nsm[0], measured);
     (void)close(nsm[1]);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, session), 0);
     assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, stages), 0);
@@ -70,7 +87,8 @@ static int setup(void **state)
     if (f->monitor == 0) {
         (void)close(session[0]);
         (void)close(stages[0]);
-        struct tc_monitor_config config = {nsm[0], session[1], stages[1]};
+        int image_fd = text ? open_text(text) : -1;
+        struct tc_monitor_config config = {nsm[0], session[1], stages[1], image_fd};
         _exit(tc_monitor_main(&config));
     }
     (void)close(session[1]);
@@ -81,6 +99,27 @@ static int setup(void **state)
     assert_int_equal(tc_channel_init(&f->session, session[0], 30000, "the monitor", &err), TC_OK);
     *state = f;
     return 0;
+}
+
+static int setup(void **state)
+{
+    return setup_with(state, false, NULL);
+}
+static int setup_measured(void **state)
+{
+    return setup_with(state, true, image_text);
+}
+static int setup_silent(void **state)
+{
+    return setup_with(state, true, NULL);
+}
+static int setup_talking(void **state)
+{
+    return setup_with(state, false, image_text);
+}
+static int setup_garbled(void **state)
+{
+    return setup_with(state, true, "tee-compile/image/2\n");
 }
 
 static int monitor_status(struct fixture *f)
@@ -364,7 +403,7 @@ static void test_used_enclave(void **state)
     pid_t second = fork();
     assert_true(second >= 0);
     if (second == 0) {
-        struct tc_monitor_config config = {f->nsm_fd, session[1], stages[1]};
+        struct tc_monitor_config config = {f->nsm_fd, session[1], stages[1], -1};
         _exit(tc_monitor_main(&config));
     }
     int status;
@@ -374,6 +413,44 @@ static void test_used_enclave(void **state)
         (void)close(session[i]);
         (void)close(stages[i]);
     }
+}
+
+/* The statement quotes what the image says. */
+static void test_measured(void **state)
+{
+    struct fixture *f = *state;
+    struct tc_error err = {0};
+    say(f, TC_VERDICT_UNPACKED, true, 0, 0);
+    assert_int_equal(bind_now(f, &err), TC_OK);
+    say(f, TC_VERDICT_COMMAND, true, 100, 160);
+    struct tc_signed parts;
+    tc_status status = finish_now(f, &parts, &err);
+    if (status != TC_OK) fail_msg("%s", err.message);
+    struct tc_statement read;
+    assert_int_equal(tc_statement_read(tc_buf_span(&parts.statement), &read, &err), TC_OK);
+    assert_true(read.platform.measured);
+    assert_string_equal(read.image.name, "c");
+    assert_int_equal(read.image.recipe.bytes[31], 0x4e);
+    assert_int_equal(read.image.packages_count, 1);
+    assert_string_equal(read.image.packages[0].version, "4:14.2.0-1");
+    tc_statement_free(&read);
+    tc_signed_free(&parts);
+    assert_int_equal(monitor_status(f), 0);
+}
+
+/* A text without a measurement, a measurement without a text, another text. */
+static void test_image_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct tc_error err = {0};
+    /* Everything but the image would do; the monitor may be gone by now. */
+    struct tc_verdict_message unpacked = {TC_VERDICT_UNPACKED, 1, 0, 0};
+    (void)!send(f->stages_fd, &unpacked, sizeof unpacked, MSG_NOSIGNAL);
+    assert_int_not_equal(bind_now(f, &err), TC_OK);
+    /* "the image was measured, but ...", "a toolchain that was not measured ...", "...
+     * the image says of itself" */
+    if (!strstr(err.message, "measured") && !strstr(err.message, "of itself")) fail_msg("%s", err.message);
+    assert_int_equal(monitor_status(f), 1);
 }
 
 int main(void)
@@ -386,6 +463,10 @@ int main(void)
         T(test_unclean_command),     T(test_unclean_unpacking),  T(test_no_command),
         T(test_too_many_commands),   T(test_command_before_bind), T(test_stages_gone),
         T(test_oversized_part),      T(test_malformed_part),     T(test_used_enclave),
+        cmocka_unit_test_setup_teardown(test_measured, setup_measured, teardown),
+        cmocka_unit_test_setup_teardown(test_image_refused, setup_silent, teardown),
+        cmocka_unit_test_setup_teardown(test_image_refused, setup_talking, teardown),
+        cmocka_unit_test_setup_teardown(test_image_refused, setup_garbled, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

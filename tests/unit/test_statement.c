@@ -78,6 +78,35 @@ static void test_round_trip(void **state)
     assert_int_equal(again.nonce_size, 0);
 }
 
+/* An image that was measured says what it is made of; another one has nothing to say. */
+static void test_image(void **state)
+{
+    struct tc_error err = {0};
+    (void)state;
+    TC_AUTO_BUF struct tc_buf buf = write_sample();
+    TC_AUTO_STATEMENT struct tc_statement statement = {0};
+    assert_ok(tc_statement_read(tc_buf_span(&buf), &statement, &err));
+    assert_string_equal(statement.image.name, "c");
+    assert_int_equal(statement.image.recipe.bytes[5], 0x4e);
+    assert_int_equal(statement.image.packages_count, 2);
+    assert_string_equal(statement.image.packages[0].name, "g++");
+    assert_string_equal(statement.image.packages[0].version, "4:14.2.0-1");
+    assert_string_equal(statement.image.packages[0].architecture, "amd64");
+    assert_int_equal(statement.image.packages[1].digest.bytes[0], 0x61);
+    TC_AUTO_FREE char *text = tc_buf_take_text(&buf);
+    assert_non_null(strstr(text, "{\"uri\":\"pkg:deb/debian/g%2B%2B@4:14.2.0-1?arch=amd64\",\"digest\":"
+                                 "{\"sha256\":\"60"));
+
+    TC_AUTO_BUF struct tc_buf none = tc_buf_new(TC_STATEMENT_MAX);
+    statement.platform.measured = false;
+    assert_int_equal(tc_statement_write(&statement, &none, &err), TC_MALFORMED);
+    tc_part_image_free(&statement.image);
+    assert_round_trip(&statement);
+    statement.platform.measured = true;
+    assert_int_equal(tc_statement_write(&statement, &none, &err), TC_MALFORMED);
+    assert_int_equal(none.size, 0);
+}
+
 static void test_tags(void **state)
 {
     (void)state;
@@ -129,6 +158,19 @@ static void test_refusals(void **state)
         {"\"gitCommit\":\"c0c0", "\"gitCommit\":\"C0c0", "lower-case hex"},
         {"\"kind\":\"git\"", "\"kind\":\"tree\"", "gitCommit: unknown key"},
         {"\"kind\":\"git\"", "\"kind\":\"svn\"", "the kind must be"},
+        {"\"measured\":true", "\"measured\":false", "name: unknown key"},
+        {"\"measured\":true,\"name\":\"c\"", "\"measured\":true", "name: "},
+        {"\"measured\":true,\"name\":\"c\"", "\"measured\":true,\"name\":\"C\"", "name is not one"},
+        {"\"recipe\":\"4e", "\"recipe\":\"4E", "lower-case hex"},
+        {"pkg:deb/debian/g%2B", "pkg:deb/debian/z%2B", "packages are not sorted"},
+        {"pkg:deb/debian/make@", "pkg:deb/debian/g%2B%2B@", "packages are not sorted"},
+        {"pkg:deb/debian/g%2B", "pkg:deb/debian/g+", "expected a Debian package"},
+        {"pkg:deb/debian/g%2B", "pkg:deb/debian/g%2b", "expected a Debian package"},
+        {"pkg:deb/debian/g%2B", "pkg:rpm/debian/g%2B", "expected a Debian package"},
+        {"make@4.4.1-2?arch=", "make@4.4.1-2?arch=a?arch=", "expected a Debian package"},
+        {"make@4.4.1-2?arch=amd64", "make@4.4.1-2", "expected a Debian package"},
+        {"make@4.4.1-2", "make@", "expected a Debian package"},
+        {"\"uri\":", "\"url\":", "url: unknown key"},
         {"\"mode\":\"offline\"", "\"mode\":\"record\"", "network.mode: must be"},
         {"\"nonce\":\"01", "\"nonce\":\"1", "hex digits"},
         {"\"keepLog\":true", "\"keepLog\":false", "must be \"network.jsonl\""},
@@ -284,7 +326,7 @@ static void test_userdata(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),     cmocka_unit_test(test_tags),
+        cmocka_unit_test(test_round_trip),     cmocka_unit_test(test_image), cmocka_unit_test(test_tags),
         cmocka_unit_test(test_refusals),       cmocka_unit_test(test_cut),
         cmocka_unit_test(test_writer_refuses), cmocka_unit_test(test_digests),
         cmocka_unit_test(test_userdata),

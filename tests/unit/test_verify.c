@@ -239,18 +239,18 @@ static void debug_mode(struct sample_parts *parts)
     memset(parts->pcrs, 0, sizeof parts->pcrs);
     memset(parts->statement.platform.pcr, 0, sizeof parts->statement.platform.pcr);
 }
-static void unmeasured(struct sample_parts *parts)
+static void falsely_measured(struct sample_parts *parts)
 {
     struct tc_error err = {0};
     for (size_t i = 0; i < 3; i++)
         assert_ok(tc_pcr_unmeasured(&parts->pcrs[i], &err));
     memcpy(parts->statement.platform.pcr, parts->pcrs, sizeof parts->pcrs);
-    parts->statement.platform.measured = false;
 }
-static void falsely_measured(struct sample_parts *parts)
+static void unmeasured(struct sample_parts *parts)
 {
-    unmeasured(parts);
-    parts->statement.platform.measured = true;
+    falsely_measured(parts);
+    parts->statement.platform.measured = false;
+    tc_part_image_free(&parts->statement.image);
 }
 static void no_log(struct sample_parts *parts)
 {

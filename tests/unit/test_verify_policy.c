@@ -211,6 +211,7 @@ static void unmeasured(struct sample_parts *parts)
         assert_int_equal(tc_pcr_unmeasured(&parts->pcrs[i], &err), TC_OK);
     memcpy(parts->statement.platform.pcr, parts->pcrs, sizeof parts->pcrs);
     parts->statement.platform.measured = false;
+    tc_part_image_free(&parts->statement.image);
 }
 static void debug_mode(struct sample_parts *parts)
 {

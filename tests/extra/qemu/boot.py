@@ -10,7 +10,9 @@ vsock device, over the project's own, or all of it by the project's launcher.
      bundle for this reason and no other: with the same claims signed by a root of
      ours, given by name, the same bundle passes.
   4. With less and less memory there is a whole session or none.
-  5. The same with the toolchain outside of the image, paged in; PCR1 is the first
+  5. An image with the same PCR0 whose kernel has swallowed the first words of the
+     command line gets no session.
+  6. The same with the toolchain outside of the image, paged in; PCR1 is the first
      image's. A page server that lies, stalls or dies gets no session.
 """
 import datetime
@@ -36,7 +38,10 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import eif  # noqa: E402
 
 CMDLINE = b"console=ttyS0 loglevel=4 panic=-1 reboot=k random.trust_cpu=off"
+RECIPE = "4e" * 32
+PACKAGES = [("g++", "4:14.2.0-1", "amd64", "60" * 32), ("make", "4.4.1-2", "amd64", "61" * 32)]
 DOCUMENT = "attestation/document.cbor"
+STATEMENT = "attestation/statement.json"
 PATIENCE = 600  # seconds; a bound for a machine that hangs, not a claim about speed
 
 
@@ -313,6 +318,32 @@ def judge(tool, here, project, bundle, pcrs, folder):
     print(greeting.stdout, end="")
 
 
+def check_quoted(bundle, pcrs):
+    """What the image says of itself stands in the statement."""
+    with tarfile.open(bundle) as tar:
+        statement = json.load(tar.extractfile(STATEMENT))
+    _, image, *packages = statement["predicate"]["buildDefinition"]["resolvedDependencies"]
+    check("the image in the statement", (image["digest"]["sha384"], image["annotations"]),
+          (pcrs[0], {"measured": True, "name": "c", "pcr1": pcrs[1], "pcr2": pcrs[2], "recipe": RECIPE}))
+    check("its packages", [(item["uri"], item["digest"]) for item in packages],
+          [(f"pkg:deb/debian/{name.replace('+', '%2B')}@{version}?arch={architecture}", {"sha256": digest})
+           for name, version, architecture, digest in PACKAGES])
+
+
+def try_cut_cmdline(tools, client, project, folder, kernel, ramdisks, pcrs):
+    """The kernel does not mind what is behind it; no PCR says where it ends."""
+    image, bundle = f"{folder}/cut.eif", f"{folder}/cut.tar"
+    taken = len(CMDLINE.split(b" ")[0]) + 1
+    cut = kernel + CMDLINE[:taken], CMDLINE[taken:]
+    check("the cut image's PCRs", eif.measure(*cut, ramdisks), pcrs)
+    eif.write(image, *cut, ramdisks)
+    outcome = boot(tools, client, image, bundle, project, "1G")
+    check("a command line that was cut: no bundle and an end",
+          (os.path.exists(bundle), outcome.status != 0, outcome.ended), (False, True, 0))
+    check("and the host is told why", "is not the measured one" in outcome.said, True)
+    print("   " + outcome.said.strip().splitlines()[-1])
+
+
 def try_small_memory(tools, client, image, project, folder, whole):
     """From too little upwards. Whatever the size, never a session on a part.
 
@@ -399,8 +430,13 @@ def main():
         stripped = f"{folder}/worker"
         subprocess.run(["strip", "-o", stripped, worker], check=True)
         kernel = open(f"{prepared}/bzImage", "rb").read()
-        ramdisks = [eif.pack(eif.worker_ramdisk(stripped, bwrap, eif.libraries(bwrap, ldd))),
-                    eif.toolchain_ramdisk([("root.erofs", open(f"{prepared}/root.erofs", "rb").read())])]
+        first = eif.pack(eif.worker_ramdisk(stripped, bwrap, eif.libraries(bwrap, ldd)))
+        text = eif.image_text("c", RECIPE, kernel, first, CMDLINE, PACKAGES)
+
+        def toolchain(name):
+            with open(f"{prepared}/{name}", "rb") as file:
+                return eif.toolchain_ramdisk(text, name, file.read())
+        ramdisks = [first, toolchain("root.erofs")]
         image, bundle = f"{folder}/image.eif", f"{folder}/release.tar"
         eif.write(image, kernel, CMDLINE, ramdisks)
         print(f"kernel {len(kernel)}, ramdisks {[len(r) for r in ramdisks]}, image {os.path.getsize(image)} bytes")
@@ -411,16 +447,18 @@ def main():
         check("a session in the enclave", (outcome.status, outcome.ended), (0, 0))
         check("heartbeat", outcome.heartbeats, [b"\xb7"])
         tell_times(outcome)
-        judge(tool, here, copy, bundle, eif.measure(kernel, CMDLINE, ramdisks), folder)
+        pcrs = eif.measure(kernel, CMDLINE, ramdisks)
+        judge(tool, here, copy, bundle, pcrs, folder)
+        check_quoted(bundle, pcrs)
         with tarfile.open(bundle) as tar:
             whole = tar.extractfile("outputs/hello").read()
         try_small_memory(tools, client, image, copy, folder, whole)
 
-        paged = [ramdisks[0], eif.toolchain_ramdisk([("root.verity", open(f"{prepared}/root.verity", "rb").read())])]
+        paged = [first, toolchain("root.verity")]
         eif.write(image, kernel, CMDLINE, paged)
         print(f"paged image {os.path.getsize(image)} bytes")
-        check("PCR1 does not depend on the toolchain", eif.measure(kernel, CMDLINE, paged)[1],
-              eif.measure(kernel, CMDLINE, ramdisks)[1])
+        check("PCR1 does not depend on the toolchain", eif.measure(kernel, CMDLINE, paged)[1], pcrs[1])
+        try_cut_cmdline(tools, client, copy, folder, kernel, paged, eif.measure(kernel, CMDLINE, paged))
         try_paged(tools, build, image, copy, folder, prepared, whole)
     print("boot: every check passed")
 

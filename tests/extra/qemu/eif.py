@@ -110,11 +110,18 @@ def worker_ramdisk(worker, bwrap, needed, read=lambda path: open(path, "rb").rea
     return cpio.bytes()
 
 
-def toolchain_ramdisk(files):
-    """The second: the toolchain's files, the mark last."""
+def image_text(name, recipe, kernel, ramdisk, cmdline, packages):
+    """What an image says of itself; packages as (name, version, architecture, sha256)."""
+    lines = ["tee-compile/image/1", f"name {name}", f"recipe {recipe}", f"kernel {len(kernel)}",
+             f"ramdisk {len(ramdisk)}", f"cmdline {cmdline.decode()}", f"packages {len(packages)}"]
+    return "".join(line + "\n" for line in lines + [" ".join(package) for package in packages]).encode()
+
+
+def toolchain_ramdisk(text, name, data):
+    """The second: the image's text, the toolchain's one file, the mark last."""
     cpio = Cpio()
     cpio.folder("toolchain")
-    for name, data in files:
-        cpio.file("toolchain/" + name, data)
+    cpio.file("toolchain/image", text)
+    cpio.file("toolchain/" + name, data)
     cpio.file("toolchain/complete", MARK)
     return cpio.bytes()
