@@ -211,6 +211,7 @@ tc_status tc_machine_start(const struct tc_machine_config *config, struct tc_mac
 tc_status tc_machine_wait(struct tc_machine *machine, int patience_ms, struct tc_error *err)
 {
     struct pollfd fd = {.fd = machine->emulator_fd, .events = POLLIN};
+    tc_close_ptr(&machine->session_fd);
     while (!machine->has_ended) {
         int ready = poll(&fd, 1, patience_ms);
         if (ready < 0 && errno == EINTR) continue;

@@ -46,7 +46,8 @@ struct tc_machine;
 tc_status tc_machine_start(const struct tc_machine_config *config, struct tc_machine **ret_machine,
                            int *ret_fd, struct tc_error *err) TC_MUST_USE;
 
-/* Waits until the machine has ended by itself; patience_ms -1: for ever. TC_PEER: it
+/* Hangs up the session, which is what a guest that is done waits for, and waits
+ * until the machine has ended by itself; patience_ms -1: for ever. TC_PEER: it
  * runs still, or the emulator failed. */
 tc_status tc_machine_wait(struct tc_machine *machine, int patience_ms, struct tc_error *err)
     TC_MUST_USE;
