@@ -43,9 +43,8 @@ static void *run(void *context)
     return NULL;
 }
 
-void lab_begin(struct lab *lab)
+static void make_guest(struct lab *lab)
 {
-    int ends[2];
     *lab = (struct lab){.room = 1 << 20};
     assert_int_equal(pthread_mutex_init(&lab->lock, NULL), 0);
     assert_int_equal(pthread_cond_init(&lab->came, NULL), 0);
@@ -58,11 +57,25 @@ void lab_begin(struct lab *lab)
         lab->kick[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         lab->call[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     }
+    lab->cid = LAB_CID;
+}
+
+void lab_begin(struct lab *lab)
+{
+    int ends[2];
+    make_guest(lab);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
     lab->front = ends[0];
     lab->device_fd = ends[1];
     lab->config = (struct tc_vsockdev_config){LAB_CID, connect_host, lab};
     assert_int_equal(pthread_create(&lab->thread, NULL, run, lab), 0);
+}
+
+void lab_attach(struct lab *lab, int fd)
+{
+    make_guest(lab);
+    lab->front = fd;
+    lab->device_fd = -1;
 }
 
 tc_status lab_await_end(struct lab *lab)
@@ -247,7 +260,7 @@ void lab_offer_buffers(struct lab *lab, unsigned count)
 
 struct tc_vsockpkt lab_packet(struct lab *lab, uint32_t guest_port, enum tc_vsockpkt_op op)
 {
-    return (struct tc_vsockpkt){.src_cid = LAB_CID,
+    return (struct tc_vsockpkt){.src_cid = lab->cid,
                                 .dst_cid = 3,
                                 .src_port = guest_port,
                                 .dst_port = LAB_PORT,
@@ -292,7 +305,7 @@ struct tc_vsockpkt lab_receive(struct lab *lab, uint8_t *out)
     lab_read(lab, place, head, sizeof head);
     struct tc_vsockpkt packet = tc_vsockpkt_decode(head);
     assert_int_equal(packet.size, size - sizeof head);
-    assert_int_equal(packet.dst_cid, LAB_CID);
+    assert_int_equal(packet.dst_cid, lab->cid);
     if (packet.size > 0) {
         assert_non_null(out);
         lab_read(lab, place + (uint32_t)sizeof head, out, packet.size);

@@ -33,6 +33,7 @@ enum {
 struct lab {
     int front, memory_fd, kick[2], call[2];
     uint8_t *file;
+    uint64_t cid;
     uint16_t offered[2], seen[2];
     unsigned filled; /* buffers for the guest that were given to the device */
     struct tc_vsockdev_config config;
@@ -50,6 +51,8 @@ struct lab {
 
 /* The thread with the device, and a front end that has said nothing yet. */
 void lab_begin(struct lab *lab);
+/* A front end for a device of another process, on fd. */
+void lab_attach(struct lab *lab, int fd);
 /* All that an emulator says until the guest's driver runs. */
 void lab_set_up(struct lab *lab);
 /* Both, and buffers for the guest. */
