@@ -17,7 +17,8 @@ tc_status tc_vhost_head_decode(struct tc_span head, size_t *ret_size, struct tc_
                        "vhost-user and no reply",
                        (unsigned)request, (unsigned)flags);
     if (size > TC_VHOST_PAYLOAD_MAX)
-        return tc_fail(err, TC_MALFORMED, "the front end's request %u has %u bytes; at most %d are used",
+        return tc_fail(err, TC_MALFORMED,
+                       "the front end's request %u has %u bytes; at most %d are used",
                        (unsigned)request, (unsigned)size, TC_VHOST_PAYLOAD_MAX);
     *ret_size = size;
     return TC_OK;
@@ -121,26 +122,19 @@ static bool take_payload(struct tc_cursor *cursor, struct tc_vhost_message *mess
     case TC_VHOST_GET_FEATURES:
     case TC_VHOST_GET_PROTOCOL_FEATURES:
     case TC_VHOST_SET_OWNER:
-    case TC_VHOST_RESET_OWNER:
-        return true;
+    case TC_VHOST_RESET_OWNER: return true;
     case TC_VHOST_SET_FEATURES:
-    case TC_VHOST_SET_PROTOCOL_FEATURES:
-        return take_features(cursor, message);
-    case TC_VHOST_SET_MEM_TABLE:
-        return take_memory(cursor, message);
+    case TC_VHOST_SET_PROTOCOL_FEATURES: return take_features(cursor, message);
+    case TC_VHOST_SET_MEM_TABLE: return take_memory(cursor, message);
     case TC_VHOST_SET_VRING_NUM:
     case TC_VHOST_SET_VRING_BASE:
     case TC_VHOST_GET_VRING_BASE:
-    case TC_VHOST_SET_VRING_ENABLE:
-        return take_state(cursor, message);
-    case TC_VHOST_SET_VRING_ADDR:
-        return take_address(cursor, message);
+    case TC_VHOST_SET_VRING_ENABLE: return take_state(cursor, message);
+    case TC_VHOST_SET_VRING_ADDR: return take_address(cursor, message);
     case TC_VHOST_SET_VRING_KICK:
     case TC_VHOST_SET_VRING_CALL:
-    case TC_VHOST_SET_VRING_ERR:
-        return take_notifier(cursor, message);
-    case TC_VHOST_GET_CONFIG:
-        return take_config(cursor, message);
+    case TC_VHOST_SET_VRING_ERR: return take_notifier(cursor, message);
+    case TC_VHOST_GET_CONFIG: return take_config(cursor, message);
     }
     return false;
 }

@@ -31,8 +31,8 @@ static tc_status map_region(const struct tc_vhost_region *place, int fd,
     TC_TRY(check_file(place, fd, err));
     uint64_t within = place->offset % (uint64_t)sysconf(_SC_PAGESIZE);
     size_t size = (size_t)(place->size + within);
-    void *map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
-                     (off_t)(place->offset - within));
+    void *map =
+        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)(place->offset - within));
     if (map == MAP_FAILED)
         return tc_fail_errno(err, TC_SYSTEM, errno, "cannot map the guest's memory");
     *ret_region = (struct tc_guestmem_region){*place, (uint8_t *)map + within, map, size};

@@ -44,9 +44,9 @@ struct plan {
 
 static void plan_done(struct plan *plan)
 {
-    int *const fds[] = {&plan->session, &plan->pages,       &plan->heartbeat,  &plan->front,
-                        &plan->vhost,   &plan->console_out, &plan->console_in, &plan->log,
-                        &plan->file};
+    int *const fds[] = {&plan->session,    &plan->pages, &plan->heartbeat,
+                        &plan->front,      &plan->vhost, &plan->console_out,
+                        &plan->console_in, &plan->log,   &plan->file};
     for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
         tc_close_ptr(fds[i]);
     for (size_t i = 0; i < plan->own_count; i++)
@@ -92,7 +92,8 @@ static tc_status open_files(struct plan *plan, struct tc_error *err)
     if (plan->log < 0)
         return tc_fail_errno(err, TC_USAGE, errno, "cannot write the console's log %s",
                              config->console);
-    if (pipe2(ends, O_CLOEXEC) != 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot make a pipe");
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot make a pipe");
     plan->console_in = ends[0];
     plan->console_out = ends[1];
     return TC_OK;
@@ -120,18 +121,12 @@ _Noreturn static void run_part(enum part which, const struct plan *plan,
                                const struct tc_machine_part *part)
 {
     switch (which) {
-    case EMULATOR:
-        tc_machine_run_emulator(part, plan->config, plan->vhost, plan->console_out);
-    case DEVICE:
-        tc_machine_run_device(part, plan->front, plan->ports, plan->ports_count);
-    case PAGES:
-        tc_machine_run_pages(part, plan->pages, plan->file);
-    case HEARTBEAT:
-        tc_machine_run_heartbeat(part, plan->heartbeat);
-    case CONSOLE:
-        tc_machine_run_console(part, plan->console_in, plan->log);
-    case PARTS:
-        break;
+    case EMULATOR: tc_machine_run_emulator(part, plan->config, plan->vhost, plan->console_out);
+    case DEVICE: tc_machine_run_device(part, plan->front, plan->ports, plan->ports_count);
+    case PAGES: tc_machine_run_pages(part, plan->pages, plan->file);
+    case HEARTBEAT: tc_machine_run_heartbeat(part, plan->heartbeat);
+    case CONSOLE: tc_machine_run_console(part, plan->console_in, plan->log);
+    case PARTS: break;
     }
     _exit(EXIT_FAILURE);
 }
@@ -143,7 +138,8 @@ static tc_status start_parts(struct tc_machine *machine, const struct plan *plan
     for (int which = 0; which < PARTS; which++) {
         if (which == PAGES && !plan->config->pages) continue;
         pid_t pid = fork();
-        if (pid < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot start a machine's process");
+        if (pid < 0)
+            return tc_fail_errno(err, TC_SYSTEM, errno, "cannot start a machine's process");
         if (pid == 0) run_part((enum part)which, plan, &part);
         machine->pids[which] = pid;
     }
@@ -184,8 +180,9 @@ static void machine_free(struct tc_machine *machine)
 tc_status tc_machine_start(const struct tc_machine_config *config, struct tc_machine **ret_machine,
                            int *ret_fd, struct tc_error *err)
 {
-    struct plan plan = {config, .session = -1, .pages = -1, .heartbeat = -1, .front = -1,
-                        .vhost = -1, .console_out = -1, .console_in = -1, .log = -1, .file = -1};
+    struct plan plan = {config,      .session = -1, .pages = -1,       .heartbeat = -1,
+                        .front = -1, .vhost = -1,   .console_out = -1, .console_in = -1,
+                        .log = -1,   .file = -1};
     struct tc_machine *machine = calloc(1, sizeof *machine);
     if (!machine) return tc_fail(err, TC_SYSTEM, "out of memory");
     machine->emulator_fd = machine->session_fd = -1;

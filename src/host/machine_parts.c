@@ -119,13 +119,12 @@ _Noreturn void tc_machine_run_emulator(const struct tc_machine_part *part,
     size_t count = 0;
     (void)snprintf(memory, sizeof memory, "%lluB", (unsigned long long)config->memory);
     (void)snprintf(vhost, sizeof vhost, "socket,id=c,fd=%d", FIRST);
-    const char *const fixed[] = {
-        config->emulator, "-M",      "nitro-enclave,vsock=c,id=tee-compile", "-accel", "tcg",
-        "-m",             memory,    "-kernel", config->image,
-        /* Behind the image's own command line and not measured: the restart that
-         * this machine knows how to do. */
-        "-append",        "reboot=t", "-display", "none", "-monitor", "none", "-serial", "stdio",
-        "-no-reboot",     "-chardev", vhost};
+    const char *const fixed[] = {config->emulator, "-M", "nitro-enclave,vsock=c,id=tee-compile",
+                                 "-accel", "tcg", "-m", memory, "-kernel", config->image,
+                                 /* Behind the image's own command line and not measured: the
+                                  * restart that this machine knows how to do. */
+                                 "-append", "reboot=t", "-display", "none", "-monitor", "none",
+                                 "-serial", "stdio", "-no-reboot", "-chardev", vhost};
     _Static_assert(sizeof fixed / sizeof *fixed + 3 <= ARGUMENTS, "all arguments have a place");
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
         arguments[count++] = fixed[i];

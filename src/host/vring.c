@@ -101,8 +101,7 @@ tc_status tc_vring_peek(struct tc_vring *ring, const struct tc_guestmem *memory,
     if (!tc_vring_ready(ring)) return TC_OK;
     TC_TRY(look_up(ring, memory, err));
     struct vring_avail *available = ring->available_ring;
-    uint16_t ahead =
-        (uint16_t)(__atomic_load_n(&available->idx, __ATOMIC_ACQUIRE) - ring->next);
+    uint16_t ahead = (uint16_t)(__atomic_load_n(&available->idx, __ATOMIC_ACQUIRE) - ring->next);
     if (ahead == 0) return TC_OK;
     if (ahead > ring->size) return broken("more buffers than the queue has entries", err);
     ret_chain->head = READ_ONCE(available->ring[ring->next % ring->size]);

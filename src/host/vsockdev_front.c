@@ -82,7 +82,8 @@ static tc_status set_features(struct tc_vsockdev *device, const struct tc_vhost_
                               struct tc_error *err)
 {
     if ((message->features & ~features) != 0)
-        return tc_fail(err, TC_MALFORMED, "the front end chose features 0x%llx; offered were 0x%llx",
+        return tc_fail(err, TC_MALFORMED,
+                       "the front end chose features 0x%llx; offered were 0x%llx",
                        (unsigned long long)message->features, (unsigned long long)features);
     /* Without the protocol's own features nothing says later that they are. */
     if ((message->features & TC_VHOST_F_PROTOCOL_FEATURES) == 0)
@@ -95,10 +96,9 @@ static tc_status set_protocol_features(struct tc_vsockdev *device,
                                        const struct tc_vhost_message *message, struct tc_error *err)
 {
     if ((message->features & ~protocol_features) != 0)
-        return tc_fail(err, TC_MALFORMED,
-                       "the front end chose protocol features 0x%llx; offered were 0x%llx",
-                       (unsigned long long)message->features,
-                       (unsigned long long)protocol_features);
+        return tc_fail(
+            err, TC_MALFORMED, "the front end chose protocol features 0x%llx; offered were 0x%llx",
+            (unsigned long long)message->features, (unsigned long long)protocol_features);
     device->acknowledges = (message->features & TC_VHOST_PROTOCOL_REPLY_ACK) != 0;
     return TC_OK;
 }
@@ -161,8 +161,8 @@ static tc_status give_config(const struct tc_vsockdev *device,
         tc_buf_add_u8(&config, 0);
     TC_TRY(tc_buf_check(&config, "the device's configuration", err));
     tc_vhost_reply_config(
-        message,
-        (struct tc_span){config.data + message->config_offset, message->config_size}, &buf);
+        message, (struct tc_span){config.data + message->config_offset, message->config_size},
+        &buf);
     return reply(device, &buf, err);
 }
 
@@ -188,28 +188,20 @@ static tc_status obey(struct tc_vsockdev *device, const struct tc_vhost_message 
     case TC_VHOST_GET_PROTOCOL_FEATURES:
         *ret_replied = true;
         return give_value(device, message->request, protocol_features, err);
-    case TC_VHOST_GET_CONFIG:
-        *ret_replied = true;
-        return give_config(device, message, err);
+    case TC_VHOST_GET_CONFIG: *ret_replied = true; return give_config(device, message, err);
     case TC_VHOST_GET_VRING_BASE:
         *ret_replied = true;
         return stop_ring(device, message->queue, err);
-    case TC_VHOST_SET_FEATURES:
-        return set_features(device, message, err);
-    case TC_VHOST_SET_PROTOCOL_FEATURES:
-        return set_protocol_features(device, message, err);
+    case TC_VHOST_SET_FEATURES: return set_features(device, message, err);
+    case TC_VHOST_SET_PROTOCOL_FEATURES: return set_protocol_features(device, message, err);
     case TC_VHOST_SET_OWNER:
-    case TC_VHOST_RESET_OWNER:
-        return TC_OK;
-    case TC_VHOST_SET_MEM_TABLE:
-        return set_memory(device, message, err);
+    case TC_VHOST_RESET_OWNER: return TC_OK;
+    case TC_VHOST_SET_MEM_TABLE: return set_memory(device, message, err);
     case TC_VHOST_SET_VRING_NUM:
         ring->size = message->number;
         tc_vring_forget(ring);
         return TC_OK;
-    case TC_VHOST_SET_VRING_BASE:
-        ring->next = (uint16_t)message->number;
-        return TC_OK;
+    case TC_VHOST_SET_VRING_BASE: ring->next = (uint16_t)message->number; return TC_OK;
     case TC_VHOST_SET_VRING_ADDR:
         ring->descriptors_at = message->descriptors;
         ring->used_at = message->used;
@@ -217,11 +209,8 @@ static tc_status obey(struct tc_vsockdev *device, const struct tc_vhost_message 
         ring->is_placed = true;
         tc_vring_forget(ring);
         return TC_OK;
-    case TC_VHOST_SET_VRING_ENABLE:
-        ring->enabled = message->number == 1;
-        return TC_OK;
-    case TC_VHOST_SET_VRING_KICK:
-        return start_ring(device, ring, err);
+    case TC_VHOST_SET_VRING_ENABLE: ring->enabled = message->number == 1; return TC_OK;
+    case TC_VHOST_SET_VRING_KICK: return start_ring(device, ring, err);
     case TC_VHOST_SET_VRING_CALL:
         TC_TRY(take_notifier(device, &ring->call_fd, err));
         /* What was used before it came would never be heard of. */

@@ -217,13 +217,9 @@ static bool obey(struct tc_stream *stream, const struct tc_vsockpkt *packet,
     stream->guest_taken = packet->fwd_cnt;
     if (packet->op != TC_VSOCKPKT_RW && packet->size > 0) return false;
     switch (packet->op) {
-    case TC_VSOCKPKT_RW:
-        return take_bytes(stream, chain, packet->size);
-    case TC_VSOCKPKT_CREDIT_UPDATE:
-        return true;
-    case TC_VSOCKPKT_CREDIT_REQUEST:
-        stream->owes_credit = true;
-        return true;
+    case TC_VSOCKPKT_RW: return take_bytes(stream, chain, packet->size);
+    case TC_VSOCKPKT_CREDIT_UPDATE: return true;
+    case TC_VSOCKPKT_CREDIT_REQUEST: stream->owes_credit = true; return true;
     default: /* REQUEST: it has one already; RESPONSE: nobody asked; others are none */
         return false;
     }

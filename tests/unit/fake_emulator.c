@@ -94,7 +94,8 @@ static void obey(const char *word, int argc, char **argv)
         (void)!read(DEVICE, line, 1); /* until it has hung up */
     }
     memset(line, 'x', sizeof line - 1);
-    for (size_t i = 0; strcmp(word, "flood") == 0 && i < 2 * TC_MACHINE_CONSOLE_MAX; i += sizeof line)
+    for (size_t i = 0; strcmp(word, "flood") == 0 && i < 2 * TC_MACHINE_CONSOLE_MAX;
+         i += sizeof line)
         (void)fwrite(line, 1, sizeof line, stdout);
     if (strcmp(word, "wait") == 0) {
         (void)puts("waiting");

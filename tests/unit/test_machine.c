@@ -206,7 +206,8 @@ static size_t watch_children(pid_t pid, struct pollfd *fds, size_t max)
     FILE *file = fopen(path, "r");
     assert_non_null(file);
     while (count < max && fscanf(file, "%d", &child) == 1) {
-        fds[count] = (struct pollfd){.fd = (int)syscall(SYS_pidfd_open, child, 0), .events = POLLIN};
+        fds[count] =
+            (struct pollfd){.fd = (int)syscall(SYS_pidfd_open, child, 0), .events = POLLIN};
         assert_true(fds[count++].fd >= 0);
     }
     (void)fclose(file);

@@ -182,7 +182,9 @@ static void test_no_memory(void **state)
         int ends[2];
         lab_begin(&lab);
         assert_int_equal(pipe(ends), 0);
-        int fd = kind == 0 ? open("/dev/zero", O_RDWR | O_CLOEXEC) : kind == 1 ? dup(ends[0]) : eventfd(0, 0);
+        int fd = kind == 0   ? open("/dev/zero", O_RDWR | O_CLOEXEC)
+                 : kind == 1 ? dup(ends[0])
+                             : eventfd(0, 0);
         const uint64_t table[] = {1, LAB_GUEST, 4096, LAB_USER, 0};
         lab_say(&lab, TC_VHOST_SET_MEM_TABLE, 1, table, sizeof table, &fd, 1);
         (void)close(fd);
@@ -219,8 +221,8 @@ static void test_places(void **state)
         struct lab lab;
         lab_begin(&lab);
         lab_set_up(&lab);
-        const uint64_t address[] = {TX, places[i].descriptors, places[i].used,
-                                    places[i].available, 0};
+        const uint64_t address[] = {TX, places[i].descriptors, places[i].used, places[i].available,
+                                    0};
         lab_say(&lab, TC_VHOST_SET_VRING_ADDR, 1, address, sizeof address, NULL, 0);
         lab_kick(&lab, TX);
         tc_status status = places[i].status == TC_OK ? lab_end(&lab) : lab_await_end(&lab);
@@ -318,8 +320,9 @@ static void test_regions_overlap(void **state)
     struct lab lab;
     (void)state;
     lab_begin(&lab);
-    const uint64_t table[] = {2,        LAB_GUEST,                LAB_HALF, LAB_USER,
-                              LAB_HALF, LAB_GUEST + LAB_HALF - 1, LAB_HALF, LAB_USER + LAB_HALF, 0};
+    const uint64_t table[] = {
+        2,        LAB_GUEST,           LAB_HALF, LAB_USER, LAB_HALF, LAB_GUEST + LAB_HALF - 1,
+        LAB_HALF, LAB_USER + LAB_HALF, 0};
     const int fds[2] = {lab.memory_fd, lab.memory_fd};
     lab_say(&lab, TC_VHOST_SET_MEM_TABLE, 1, table, sizeof table, fds, 2);
     assert_int_equal(lab_await_end(&lab), TC_MALFORMED);

@@ -166,8 +166,9 @@ void lab_answer(struct lab *lab, uint32_t request, void *payload, size_t size)
 
 void lab_say_memory(struct lab *lab)
 {
-    const uint64_t table[] = {2,        LAB_GUEST,           LAB_HALF, LAB_USER,
-                              LAB_HALF, LAB_GUEST + LAB_HALF, LAB_HALF, LAB_USER + LAB_HALF, 0};
+    const uint64_t table[] = {
+        2,        LAB_GUEST,           LAB_HALF, LAB_USER, LAB_HALF, LAB_GUEST + LAB_HALF,
+        LAB_HALF, LAB_USER + LAB_HALF, 0};
     const int fds[2] = {lab->memory_fd, lab->memory_fd};
     lab_say(lab, TC_VHOST_SET_MEM_TABLE, 1, table, sizeof table, fds, 2);
 }

@@ -60,8 +60,9 @@ int main(int argc, char **argv)
     struct start context = {0};
     uint64_t memory = 0;
     if (argc != 9 || !tc_parse_size(argv[4], &memory)) {
-        (void)fputs("usage: qemu_machine EMULATOR FIRMWARE IMAGE MEMORY CONSOLE PAGES PROJECT BUNDLE\n",
-                    stderr);
+        (void)fputs(
+            "usage: qemu_machine EMULATOR FIRMWARE IMAGE MEMORY CONSOLE PAGES PROJECT BUNDLE\n",
+            stderr);
         return 2;
     }
     context.config = (struct tc_machine_config){.emulator = argv[1],

@@ -48,8 +48,9 @@ static uint32_t describe(int fd)
     tc_status status = failed ? tc_fail_errno(&err, TC_SYSTEM, -failed, "ioctl")
                               : tc_nsm_response_decode((struct tc_span){answer, size},
                                                        TC_NSM_DESCRIBE_NSM, &response, &err);
-    check("DescribeNSM", status == TC_OK && response.error.size == 0 && response.max_pcrs == 32 &&
-                             response.module_id.size > 0,
+    check("DescribeNSM",
+          status == TC_OK && response.error.size == 0 && response.max_pcrs == 32 &&
+              response.module_id.size > 0,
           err.message);
     return response.locked_pcrs;
 }
@@ -103,8 +104,8 @@ static void check_pcrs(struct tc_nsm *nsm)
     check_refused("ExtendPCR of a measured one", tc_nsm_extend_pcr(nsm, 0, pieces[0], &next, &err),
                   &err, "ReadOnlyIndex");
     check_refused("LockPCR twice", tc_nsm_lock_pcr(nsm, 16, &err), &err, "ReadOnlyIndex");
-    check_refused("DescribePCR beyond the last",
-                  tc_nsm_describe_pcr(nsm, 32, &next, &locked, &err), &err, "InvalidIndex");
+    check_refused("DescribePCR beyond the last", tc_nsm_describe_pcr(nsm, 32, &next, &locked, &err),
+                  &err, "InvalidIndex");
     check_refused("ExtendPCR beyond the last", tc_nsm_extend_pcr(nsm, 32, pieces[0], &next, &err),
                   &err, "InvalidIndex");
     check_refused("LockPCR beyond the last", tc_nsm_lock_pcr(nsm, 255, &err), &err, "InvalidIndex");
@@ -121,8 +122,8 @@ static void check_random(struct tc_nsm *nsm)
     struct tc_error err = {0};
     bool good = tc_nsm_random(nsm, first, sizeof first, &err) == TC_OK &&
                 tc_nsm_random(nsm, second, sizeof second, &err) == TC_OK;
-    check("GetRandom", good && memcmp(first, second, sizeof first) != 0 &&
-                           memcmp(first, first + 350, 350) != 0,
+    check("GetRandom",
+          good && memcmp(first, second, sizeof first) != 0 && memcmp(first, first + 350, 350) != 0,
           err.message);
 }
 
@@ -159,8 +160,8 @@ static void check_attestation(struct tc_nsm *nsm)
     memset(nonce, 'n', sizeof nonce);
     memset(public_key, 'k', sizeof public_key);
     check_document(nsm, "Attestation", none, none, none);
-    check_document(nsm, "Attestation with fields", tc_span_of_text("data"), tc_span_of_text("nonce"),
-                   tc_span_of_text("key"));
+    check_document(nsm, "Attestation with fields", tc_span_of_text("data"),
+                   tc_span_of_text("nonce"), tc_span_of_text("key"));
     check_document(nsm, "Attestation with fields as large as they may be",
                    (struct tc_span){user_data, sizeof user_data},
                    (struct tc_span){nonce, sizeof nonce},
@@ -184,13 +185,13 @@ static void check_foreign(int fd)
                                   : tc_nsm_response_decode((struct tc_span){answer, size},
                                                            TC_NSM_LOCK_PCR, &response, &err);
         check("a request that is none",
-              status == TC_OK &&
-                  tc_span_equal(response.error, tc_span_of_text("InvalidOperation")),
+              status == TC_OK && tc_span_equal(response.error, tc_span_of_text("InvalidOperation")),
               err.message);
     }
     size_t size = sizeof answer;
     check("a request that is too large ends at the driver",
-          exchange(fd, (struct tc_span){many, sizeof many}, answer, &size) == -EMSGSIZE, "it passed");
+          exchange(fd, (struct tc_span){many, sizeof many}, answer, &size) == -EMSGSIZE,
+          "it passed");
     /* Cut without a word: why the client's room is always the largest. */
     size = 20;
     int failed = exchange(fd, tc_span_of_text("\x69GetRandom"), answer, &size);

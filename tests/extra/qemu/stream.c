@@ -49,7 +49,8 @@ void check_streams(void)
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         struct tc_error err = {0};
         enum tc_parent parent = i % 2 == 0 ? TC_PARENT_NITRO : TC_PARENT_HOST;
-        (void)snprintf(what, sizeof what, "%zu bytes there and back, CID %d", sizes[i], (int)parent);
+        (void)snprintf(what, sizeof what, "%zu bytes there and back, CID %d", sizes[i],
+                       (int)parent);
         bool good = echo(parent, sizes[i], &err);
         check(what, good, err.message);
     }
