@@ -339,8 +339,9 @@ static bool is_harmless(struct tc_span word)
 {
     static const char reboot[] = "reboot=";
     size_t size = sizeof reboot - 1;
-    return is_device(word) || (word.size == size + 1 && memcmp(word.data, reboot, size) == 0 &&
-                               is_lower((char)word.data[size]));
+    return is_device(word) || tc_span_equal(word, tc_span_of_text("pci=off")) ||
+           (word.size == size + 1 && memcmp(word.data, reboot, size) == 0 &&
+            is_lower((char)word.data[size]));
 }
 
 /* A word of the measured text that is not where it should be. */
@@ -374,7 +375,7 @@ tc_status tc_image_cmdline_check(const char *measured, struct tc_span running, s
         if (word.size > 0 && !is_harmless(word))
             return tc_fail(err, TC_REFUSED,
                            "the kernel's command line has the word '%s' behind the measured ones; "
-                           "expected only virtio_mmio.device=... and reboot=X there",
+                           "expected only virtio_mmio.device=..., pci=off and reboot=X there",
                            tc_printable(word, text, sizeof text));
     }
     return TC_OK;

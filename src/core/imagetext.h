@@ -12,7 +12,7 @@
  *
  * The sizes and the command line are here because no PCR covers where a section of
  * an EIF ends: PCR0 is over their bytes one after the other. Who has compared them
- * (tc_image_text_check) holds the one image that was meant. Numbers in decimal
+ * with those of the file holds the one image that was meant. Numbers in decimal
  * without leading zeros, hex in lower case, packages sorted by name and then by
  * architecture, no two alike: one text for one image. */
 #ifndef TC_CORE_IMAGETEXT_H
@@ -60,8 +60,9 @@ tc_status tc_image_text_decode(struct tc_span bytes, struct tc_image_text *ret_t
 
 /* Is `running`, the text of /proc/cmdline with or without its line feed, the
  * measured command line, alone or followed by what a hypervisor appends? Behind
- * the measured text only words of these forms may stand: virtio_mmio.device=... and
- * reboot=X (one letter), which say where devices are and how a machine ends.
+ * the measured text only words of these forms may stand: virtio_mmio.device=...,
+ * pci=off, and reboot=X (one letter), which say where devices are and how a machine
+ * ends.
  * TC_REFUSED names the word that is missing or too many. */
 tc_status tc_image_cmdline_check(const char *measured, struct tc_span running, struct tc_error *err)
     TC_MUST_USE;

@@ -1,17 +1,19 @@
 /* What an enclave's PID 1 decides before anything else: whether the ramdisks are
- * whole, whether the kernel's command line is the measured one, and how much the transport to the host takes at once. The rest of the
- * boot needs a machine of its own: tests/extra/qemu. */
+ * whole, whether the kernel's command line is the measured one, and how much goes to
+ * the host at once. The rest of the boot needs a machine of its own: tests/extra/qemu. */
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "os/channel.h"
 #include "os/vsock.h"
 #include "worker/boot.h"
 
@@ -172,6 +174,31 @@ static void test_pieces(void **state)
     assert_int_equal(tc_vsock_piece(TC_PARENT_HOST), 28 * 1024);
 }
 
+/* On a socket that keeps what was sent at once together. */
+static void test_small_frame_in_one_piece(void **state)
+{
+    struct tc_error err = {0};
+    struct tc_channel channel;
+    static const uint8_t large[4096];
+    uint8_t got[sizeof large + 16];
+    int ends[2];
+    (void)state;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends), 0);
+    assert_int_equal(tc_channel_init(&channel, ends[0], 1000, "a test", &err), TC_OK);
+    for (size_t size = 0; size <= 2048; size += 1024) {
+        assert_int_equal(tc_channel_write(&channel, TC_WIRE_FAIL, (struct tc_span){large, size}, &err),
+                         TC_OK);
+        assert_int_equal(recv(ends[1], got, sizeof got, 0), TC_WIRE_HEADER_SIZE + size);
+    }
+    assert_int_equal(
+        tc_channel_write(&channel, TC_WIRE_FAIL, (struct tc_span){large, sizeof large}, &err), TC_OK);
+    assert_int_equal(recv(ends[1], got, sizeof got, 0), TC_WIRE_HEADER_SIZE);
+    assert_int_equal(recv(ends[1], got, sizeof got, 0), sizeof large);
+    tc_channel_done(&channel);
+    (void)close(ends[0]);
+    (void)close(ends[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -182,6 +209,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_text, set_up, tear_down),
         cmocka_unit_test(test_only_pid_1),
         cmocka_unit_test(test_pieces),
+        cmocka_unit_test(test_small_frame_in_one_piece),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
