@@ -439,12 +439,15 @@ static void test_unread_answers(void **state)
         lab_post(&lab, &packet, NULL);
     }
     lab_offer_buffers(&lab, LAB_BUFFERS);
+    /* As many as have found a place now are taken, without another word. */
+    for (uint32_t i = 0; i < LAB_BUFFERS; i++)
+        (void)lab_await_used(&lab, TX, &head);
     for (; answered < LAB_QUEUE; answered++) {
         const struct tc_vsockpkt answer = lab_receive(&lab, NULL);
         assert_int_equal(answer.op, TC_VSOCKPKT_RST);
         assert_int_equal(answer.dst_port, answered);
     }
-    for (uint32_t i = 0; i < LAB_QUEUE / 2; i++)
+    for (uint32_t i = LAB_BUFFERS; i < LAB_QUEUE / 2; i++)
         (void)lab_await_used(&lab, TX, &head);
     /* The device is in order still. */
     int host = lab_connect(&lab, 5);
