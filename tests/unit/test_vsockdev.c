@@ -423,6 +423,7 @@ static void test_unread_answers(void **state)
 {
     enum { PACKETS = 500 };
     struct lab lab;
+    uint64_t features;
     uint16_t head;
     (void)state;
     lab_begin(&lab);
@@ -438,6 +439,9 @@ static void test_unread_answers(void **state)
         const struct tc_vsockpkt packet = lab_packet(&lab, posted, TC_VSOCKPKT_RW);
         lab_post(&lab, &packet, NULL);
     }
+    /* It has seen all that was posted, and waits. */
+    lab_say(&lab, TC_VHOST_GET_FEATURES, 1, NULL, 0, NULL, 0);
+    lab_answer(&lab, TC_VHOST_GET_FEATURES, &features, sizeof features);
     lab_offer_buffers(&lab, LAB_BUFFERS);
     /* As many as have found a place now are taken, without another word. */
     for (uint32_t i = 0; i < LAB_BUFFERS; i++)
