@@ -88,7 +88,7 @@ static tc_status give_packets(struct tc_vsockdev *device, bool *ret_more, bool *
     return TC_OK;
 }
 
-static void prepare(const struct tc_vsockdev *device, bool room, struct pollfd *fds)
+static void prepare(struct tc_vsockdev *device, bool room, struct pollfd *fds)
 {
     fds[FRONT] = (struct pollfd){.fd = device->front_fd, .events = POLLIN};
     for (size_t i = 0; i < TC_VHOST_QUEUES; i++)

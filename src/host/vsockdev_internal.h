@@ -80,7 +80,7 @@ uint32_t tc_streams_give(struct tc_vsockdev *device, const struct tc_chain *chai
 
 /* poll()'s events of interest; -1: not even a hang-up. can_give: the guest has
  * offered room. */
-int tc_stream_events(const struct tc_stream *stream, bool can_give);
+int tc_stream_events(struct tc_stream *stream, bool can_give);
 /* What poll() has seen. */
 void tc_stream_seen(struct tc_stream *stream, int events);
 void tc_streams_drop(struct tc_vsockdev *device);

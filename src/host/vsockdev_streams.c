@@ -388,12 +388,15 @@ uint32_t tc_streams_give(struct tc_vsockdev *device, const struct tc_chain *chai
 
 /* --- waiting --- */
 
-int tc_stream_events(const struct tc_stream *stream, bool can_give)
+int tc_stream_events(struct tc_stream *stream, bool can_give)
 {
     int events = 0;
     if (stream->fd < 0) return -1;
     if (stream->held > 0) events |= POLLOUT;
     if (can_give && wants_to_read(stream)) events |= POLLIN;
+    /* Without room nobody is asked. Once there is some, all are tried: else those
+     * that were asked before would have every turn. */
+    if (!can_give) stream->readable = true;
     /* A hang-up is always reported, and once is enough. */
     return events == 0 && stream->hung_up ? -1 : events;
 }

@@ -317,6 +317,30 @@ static void test_credit_of_host(void **state)
     assert_int_equal(lab_end(&lab), TC_OK);
 }
 
+/* Two that have much to say take turns, with one buffer for both. */
+static void test_turns(void **state)
+{
+    static uint8_t piece[LAB_BUFFER];
+    struct lab lab;
+    (void)state;
+    lab_begin(&lab);
+    lab_set_up(&lab);
+    lab_offer_buffers(&lab, 1);
+    lab.room = 0;
+    for (uint32_t port = 1; port <= 2; port++) {
+        int host = lab_connect(&lab, port);
+        assert_int_equal(send(host, bytes, 100000, MSG_NOSIGNAL), 100000);
+    }
+    lab.room = 1 << 20;
+    for (uint32_t port = 1; port <= 2; port++) {
+        struct tc_vsockpkt update = lab_packet(&lab, port, TC_VSOCKPKT_CREDIT_UPDATE);
+        lab_send(&lab, &update, NULL);
+    }
+    for (uint32_t i = 0; i < 8; i++)
+        (void)lab_expect(&lab, 1 + i % 2, TC_VSOCKPKT_RW, piece);
+    assert_int_equal(lab_end(&lab), TC_OK);
+}
+
 /* --- packets that are refused --- */
 
 static void refuse(struct lab *lab, struct tc_vsockpkt packet)
@@ -587,6 +611,7 @@ int main(void)
         cmocka_unit_test(test_guest_closes_with_bytes_under_way),
         cmocka_unit_test(test_credit_of_guest),
         cmocka_unit_test(test_credit_of_host),
+        cmocka_unit_test(test_turns),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_refusals_within),
         cmocka_unit_test(test_connections_are_limited),
