@@ -1,0 +1,245 @@
+#include "host/machine.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/text.h"
+#include "host/machine_parts.h"
+#include "os/vsock.h"
+
+/* In the order in which they are ended: nobody is left to complain that its peer
+ * has gone, and the console's keeper comes when nobody can say any more. */
+enum part { PAGES, HEARTBEAT, DEVICE, EMULATOR, CONSOLE, PARTS };
+
+struct tc_machine {
+    pid_t pids[PARTS]; /* 0: not there */
+    int emulator_fd;   /* a pidfd */
+    int emulator_status;
+    bool has_ended;
+    int session_fd;
+    int complaints_fd; /* a memfd with lines of parts that failed */
+};
+
+/* What is being put together; all of it is closed once the parts hold it. */
+struct plan {
+    const struct tc_machine_config *config;
+    struct tc_machine_port ports[TC_MACHINE_ALL_PORTS]; /* the guest's ends */
+    size_t ports_count, own_count;
+    int session, pages, heartbeat; /* the host's ends */
+    int front, vhost;              /* the device's end, the emulator's */
+    int console_out, console_in, log, file;
+};
+
+static void plan_done(struct plan *plan)
+{
+    int *const fds[] = {&plan->session,    &plan->pages, &plan->heartbeat,
+                        &plan->front,      &plan->vhost, &plan->console_out,
+                        &plan->console_in, &plan->log,   &plan->file};
+    for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
+        tc_close_ptr(fds[i]);
+    for (size_t i = 0; i < plan->own_count; i++)
+        tc_close_ptr(&plan->ports[i].fd);
+}
+
+static tc_status make_pair(int *ret_a, int *ret_b, struct tc_error *err)
+{
+    int ends[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot make a socket pair");
+    *ret_a = ends[0];
+    *ret_b = ends[1];
+    return TC_OK;
+}
+
+static tc_status add_port(struct plan *plan, uint32_t port, int *ret_host, struct tc_error *err)
+{
+    int guest = -1;
+    TC_TRY(make_pair(ret_host, &guest, err));
+    plan->ports[plan->ports_count++] = (struct tc_machine_port){port, guest};
+    plan->own_count = plan->ports_count;
+    return TC_OK;
+}
+
+static tc_status open_files(struct plan *plan, struct tc_error *err)
+{
+    const struct tc_machine_config *config = plan->config;
+    struct stat info;
+    int ends[2];
+    if (access(config->emulator, X_OK) != 0)
+        return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot run the emulator %s",
+                             config->emulator);
+    if (stat(config->image, &info) != 0)
+        return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot find the image %s", config->image);
+    if (config->pages) {
+        plan->file = open(config->pages, O_RDONLY | O_CLOEXEC);
+        if (plan->file < 0 || fstat(plan->file, &info) != 0 || !S_ISREG(info.st_mode))
+            return tc_fail(err, TC_UNAVAILABLE,
+                           "cannot open the toolchain %s: expected a regular file", config->pages);
+    }
+    plan->log = open(config->console, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (plan->log < 0)
+        return tc_fail_errno(err, TC_USAGE, errno, "cannot write the console's log %s",
+                             config->console);
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot make a pipe");
+    plan->console_in = ends[0];
+    plan->console_out = ends[1];
+    return TC_OK;
+}
+
+static tc_status make_plan(struct plan *plan, struct tc_error *err)
+{
+    const struct tc_machine_config *config = plan->config;
+    if (config->ports_count > TC_MACHINE_PORTS_MAX)
+        return tc_fail(err, TC_USAGE, "a machine has at most %d ports of its caller's",
+                       TC_MACHINE_PORTS_MAX);
+    TC_TRY(open_files(plan, err));
+    TC_TRY(make_pair(&plan->front, &plan->vhost, err));
+    TC_TRY(add_port(plan, TC_VSOCK_PORT_SESSION, &plan->session, err));
+    TC_TRY(add_port(plan, TC_VSOCK_PORT_HEARTBEAT, &plan->heartbeat, err));
+    if (config->pages) TC_TRY(add_port(plan, TC_VSOCK_PORT_PAGES, &plan->pages, err));
+    for (size_t i = 0; i < config->ports_count; i++)
+        plan->ports[plan->ports_count++] = config->ports[i];
+    return TC_OK;
+}
+
+/* --- parts --- */
+
+_Noreturn static void run_part(enum part which, const struct plan *plan,
+                               const struct tc_machine_part *part)
+{
+    switch (which) {
+    case EMULATOR: tc_machine_run_emulator(part, plan->config, plan->vhost, plan->console_out);
+    case DEVICE: tc_machine_run_device(part, plan->front, plan->ports, plan->ports_count);
+    case PAGES: tc_machine_run_pages(part, plan->pages, plan->file);
+    case HEARTBEAT: tc_machine_run_heartbeat(part, plan->heartbeat);
+    case CONSOLE: tc_machine_run_console(part, plan->console_in, plan->log);
+    case PARTS: break;
+    }
+    _exit(EXIT_FAILURE);
+}
+
+static tc_status start_parts(struct tc_machine *machine, const struct plan *plan,
+                             struct tc_error *err)
+{
+    const struct tc_machine_part part = {getpid(), machine->complaints_fd};
+    for (int which = 0; which < PARTS; which++) {
+        if (which == PAGES && !plan->config->pages) continue;
+        pid_t pid = fork();
+        if (pid < 0)
+            return tc_fail_errno(err, TC_SYSTEM, errno, "cannot start a machine's process");
+        if (pid == 0) run_part((enum part)which, plan, &part);
+        machine->pids[which] = pid;
+    }
+    machine->emulator_fd = (int)syscall(SYS_pidfd_open, machine->pids[EMULATOR], 0);
+    if (machine->emulator_fd < 0)
+        return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot watch the emulator");
+    return TC_OK;
+}
+
+static int reap(pid_t *pid)
+{
+    int status = 0;
+    while (waitpid(*pid, &status, 0) < 0 && errno == EINTR) {
+    }
+    *pid = 0;
+    return status;
+}
+
+/* The console's keeper ends by itself once the emulator has, and must not be cut
+ * off in what was said last. */
+static void end_parts(struct tc_machine *machine)
+{
+    for (int which = 0; which < PARTS; which++) {
+        if (machine->pids[which] <= 0) continue;
+        if (which != CONSOLE) (void)kill(machine->pids[which], SIGKILL);
+        (void)reap(&machine->pids[which]);
+    }
+}
+
+static void machine_free(struct tc_machine *machine)
+{
+    tc_close_ptr(&machine->emulator_fd);
+    tc_close_ptr(&machine->session_fd);
+    tc_close_ptr(&machine->complaints_fd);
+    free(machine);
+}
+
+tc_status tc_machine_start(const struct tc_machine_config *config, struct tc_machine **ret_machine,
+                           int *ret_fd, struct tc_error *err)
+{
+    struct plan plan = {config,      .session = -1, .pages = -1,       .heartbeat = -1,
+                        .front = -1, .vhost = -1,   .console_out = -1, .console_in = -1,
+                        .log = -1,   .file = -1};
+    struct tc_machine *machine = calloc(1, sizeof *machine);
+    if (!machine) return tc_fail(err, TC_SYSTEM, "out of memory");
+    machine->emulator_fd = machine->session_fd = -1;
+    machine->complaints_fd = memfd_create("machine-complaints", MFD_CLOEXEC);
+    tc_status status = machine->complaints_fd < 0
+                           ? tc_fail_errno(err, TC_SYSTEM, errno, "cannot make a file in memory")
+                           : make_plan(&plan, err);
+    if (status == TC_OK) status = start_parts(machine, &plan, err);
+    if (status == TC_OK) {
+        machine->session_fd = TC_TAKE_FD(plan.session);
+        *ret_fd = machine->session_fd;
+        *ret_machine = machine;
+    }
+    /* Each end lives where it is used alone: so a hang-up is seen. */
+    plan_done(&plan);
+    if (status != TC_OK) {
+        end_parts(machine);
+        machine_free(machine);
+    }
+    return status;
+}
+
+tc_status tc_machine_wait(struct tc_machine *machine, int patience_ms, struct tc_error *err)
+{
+    struct pollfd fd = {.fd = machine->emulator_fd, .events = POLLIN};
+    tc_close_ptr(&machine->session_fd);
+    while (!machine->has_ended) {
+        int ready = poll(&fd, 1, patience_ms);
+        if (ready < 0 && errno == EINTR) continue;
+        if (ready < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot wait for the emulator");
+        if (ready == 0) return tc_fail(err, TC_PEER, "the machine does not end");
+        machine->emulator_status = reap(&machine->pids[EMULATOR]);
+        machine->has_ended = true;
+    }
+    int status = machine->emulator_status;
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return TC_OK;
+    return tc_fail(err, TC_PEER, "the emulator ended with %s %d: see the console",
+                   WIFEXITED(status) ? "status" : "signal",
+                   WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
+}
+
+/* The first line of what parts complained about. */
+static tc_status read_complaint(const struct tc_machine *machine, struct tc_error *err)
+{
+    char line[TC_ERROR_MAX / 2], shown[TC_ERROR_MAX];
+    ssize_t got = pread(machine->complaints_fd, line, sizeof line, 0);
+    if (got <= 0) return TC_OK;
+    const char *end = memchr(line, '\n', (size_t)got);
+    struct tc_span text = {(const uint8_t *)line, end ? (size_t)(end - line) : (size_t)got};
+    return tc_fail(err, TC_PEER, "%s", tc_printable_again(text, shown, sizeof shown));
+}
+
+tc_status tc_machine_stop(struct tc_machine *machine, struct tc_error *err)
+{
+    if (!machine) return TC_OK;
+    end_parts(machine);
+    tc_status status = read_complaint(machine, err);
+    machine_free(machine);
+    return status;
+}

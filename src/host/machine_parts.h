@@ -1,0 +1,32 @@
+/* The processes of a machine (machine.h), each after its fork: gives up what it
+ * inherited, does its one thing, exits. Never returns. */
+#ifndef TC_HOST_MACHINE_PARTS_H
+#define TC_HOST_MACHINE_PARTS_H
+
+#include <sys/types.h>
+
+#include "host/machine.h"
+
+enum {
+    /* The session's, the pages', the heartbeat's. */
+    TC_MACHINE_OWN_PORTS = 3,
+    TC_MACHINE_ALL_PORTS = TC_MACHINE_OWN_PORTS + TC_MACHINE_PORTS_MAX,
+    TC_MACHINE_CID = 4, /* the guest's; any but the parent's */
+};
+
+struct tc_machine_part {
+    pid_t parent;
+    int complaints_fd; /* gets a line when it fails */
+};
+
+_Noreturn void tc_machine_run_device(const struct tc_machine_part *part, int front_fd,
+                                     const struct tc_machine_port *ports, size_t count);
+_Noreturn void tc_machine_run_pages(const struct tc_machine_part *part, int fd, int file_fd);
+_Noreturn void tc_machine_run_heartbeat(const struct tc_machine_part *part, int fd);
+/* Until the last writer to the pipe has gone. */
+_Noreturn void tc_machine_run_console(const struct tc_machine_part *part, int pipe_fd, int log_fd);
+_Noreturn void tc_machine_run_emulator(const struct tc_machine_part *part,
+                                       const struct tc_machine_config *config, int vhost_fd,
+                                       int console_fd);
+
+#endif

@@ -1,0 +1,87 @@
+/* qemu_machine EMULATOR FIRMWARE IMAGE MEMORY CONSOLE PAGES PROJECT BUNDLE: one
+ * build in a machine that the project's launcher starts. PAGES is the toolchain's
+ * file, "-" for none, or "socket:PATH" of a page server of the test's own. Exit
+ * status 0 with a whole bundle, 1 without one; 3 when the machine did not end by
+ * itself. The machine's own complaint, if it has one, is a line on stderr. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "base/cleanup.h"
+#include "base/text.h"
+#include "client.h"
+#include "host/machine.h"
+#include "os/vsock.h"
+
+enum { END_PATIENCE_MS = 600 * 1000 };
+
+static const char socket_prefix[] = "socket:";
+
+struct start {
+    struct tc_machine_config config;
+    struct tc_machine *machine;
+};
+
+static tc_status start(void *context, int *ret_fd, struct tc_error *err)
+{
+    struct start *start = context;
+    return tc_machine_start(&start->config, &start->machine, ret_fd, err);
+}
+
+static int connect_to(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    TC_AUTO_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || strlen(path) >= sizeof address.sun_path) return -1;
+    memcpy(address.sun_path, path, strlen(path) + 1);
+    if (connect(fd, (const struct sockaddr *)&address, sizeof address) != 0) return -1;
+    return TC_TAKE_FD(fd);
+}
+
+static bool set_pages(struct start *start, const char *pages, struct tc_machine_port *port)
+{
+    if (strncmp(pages, socket_prefix, sizeof socket_prefix - 1) == 0) {
+        *port = (struct tc_machine_port){TC_VSOCK_PORT_PAGES,
+                                         connect_to(pages + sizeof socket_prefix - 1)};
+        start->config.ports = port;
+        start->config.ports_count = 1;
+        return port->fd >= 0;
+    }
+    if (strcmp(pages, "-") != 0) start->config.pages = pages;
+    return true;
+}
+
+int main(int argc, char **argv)
+{
+    struct tc_error err = {0};
+    struct tc_machine_port port = {.fd = -1};
+    struct start context = {0};
+    uint64_t memory = 0;
+    if (argc != 9 || !tc_parse_size(argv[4], &memory)) {
+        (void)fputs(
+            "usage: qemu_machine EMULATOR FIRMWARE IMAGE MEMORY CONSOLE PAGES PROJECT BUNDLE\n",
+            stderr);
+        return 2;
+    }
+    context.config = (struct tc_machine_config){.emulator = argv[1],
+                                                .firmware = argv[2],
+                                                .image = argv[3],
+                                                .memory = memory,
+                                                .console = argv[5]};
+    if (!set_pages(&context, argv[6], &port)) {
+        (void)fprintf(stderr, "qemu_machine: cannot connect to %s\n", argv[6]);
+        return 2;
+    }
+    const struct guest guest = {start, &context};
+    int status = client_build(argv[7], argv[8], &guest, &err) == TC_OK ? 0 : 1;
+    if (context.machine && tc_machine_wait(context.machine, END_PATIENCE_MS, &err) != TC_OK) {
+        (void)fprintf(stderr, "qemu_machine: %s\n", err.message);
+        status = 3;
+    }
+    if (tc_machine_stop(context.machine, &err) != TC_OK)
+        (void)fprintf(stderr, "qemu_machine: %s\n", err.message);
+    tc_close_ptr(&port.fd);
+    return status;
+}

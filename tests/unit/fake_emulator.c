@@ -1,0 +1,124 @@
+/* In the place of QEMU for the tests of the launcher: finds its "image", a file
+ * with words, and does what they say as a guest over the device that it was given.
+ *
+ *   arguments   prints what it was started with
+ *   session     connects to the session, sends "hello", prints what comes back
+ *   heartbeat   sends 0xb7 and prints the byte that comes back
+ *   pages       prints the first bytes of the page server
+ *   own         connects to port 7400, prints what comes
+ *   twice       connects to the session again and prints what happens
+ *   break       gives the device a chain without an end
+ *   flood       prints very much
+ *   wait        never ends
+ *   fail        ends with status 7 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <linux/virtio_ring.h>
+
+#include "host/machine.h"
+#include "vsock_lab.h"
+
+enum { DEVICE = 3 };
+
+static struct lab lab;
+static uint32_t guest_port = 1000;
+
+/* Of the last connection; earlier ones still say that they end. */
+static struct tc_vsockpkt receive(uint8_t *bytes)
+{
+    struct tc_vsockpkt packet;
+    do
+        packet = lab_receive(&lab, bytes);
+    while (packet.dst_port != guest_port || packet.op == TC_VSOCKPKT_CREDIT_UPDATE);
+    return packet;
+}
+
+static bool start_stream(uint32_t port)
+{
+    struct tc_vsockpkt packet = lab_packet(&lab, ++guest_port, TC_VSOCKPKT_REQUEST);
+    packet.dst_port = port;
+    lab_send(&lab, &packet, NULL);
+    return receive(NULL).op == TC_VSOCKPKT_RESPONSE;
+}
+
+static void talk(const char *name, uint32_t port, const char *sent, size_t expected)
+{
+    static uint8_t bytes[LAB_BUFFER];
+    size_t got = 0;
+    (void)printf("%s: ", name);
+    if (!start_stream(port)) {
+        (void)puts("refused");
+        return;
+    }
+    if (*sent) {
+        struct tc_vsockpkt packet = lab_packet(&lab, guest_port, TC_VSOCKPKT_RW);
+        packet.dst_port = port;
+        packet.size = (uint32_t)strlen(sent);
+        lab_send(&lab, &packet, sent);
+    }
+    while (got < expected) {
+        struct tc_vsockpkt packet = receive(bytes);
+        if (packet.op != TC_VSOCKPKT_RW) break;
+        for (size_t i = 0; i < packet.size; i++)
+            (void)printf(bytes[i] >= ' ' && bytes[i] < 0x7f ? "%c" : "<%02x>", bytes[i]);
+        got += packet.size;
+    }
+    (void)puts("");
+}
+
+static void obey(const char *word, int argc, char **argv)
+{
+    static char line[1024];
+    if (strcmp(word, "arguments") == 0)
+        for (int i = 1; i < argc; i++)
+            (void)printf("argument %s\n", argv[i]);
+    if (strcmp(word, "session") == 0) talk("session", 7301, "hello", 7);
+    if (strcmp(word, "heartbeat") == 0) talk("heartbeat", 9000, "\xb7", 1);
+    if (strcmp(word, "pages") == 0) talk("pages", 7302, "", 18);
+    if (strcmp(word, "own") == 0) talk("own", 7400, "", 3);
+    if (strcmp(word, "twice") == 0) talk("twice", 7301, "", 1);
+    if (strcmp(word, "fail") == 0) {
+        (void)fflush(stdout);
+        _exit(7);
+    }
+    if (strcmp(word, "break") == 0) {
+        lab_describe(&lab, TX, 0, LAB_GUEST, 1, VRING_DESC_F_NEXT, 0);
+        lab_offer(&lab, TX, 0);
+        lab_kick(&lab, TX);
+        (void)!read(DEVICE, line, 1); /* until it has hung up */
+    }
+    memset(line, 'x', sizeof line - 1);
+    for (size_t i = 0; strcmp(word, "flood") == 0 && i < 2 * TC_MACHINE_CONSOLE_MAX;
+         i += sizeof line)
+        (void)fwrite(line, 1, sizeof line, stdout);
+    if (strcmp(word, "wait") == 0) {
+        (void)puts("waiting");
+        (void)fflush(stdout);
+        for (;;)
+            (void)pause();
+    }
+}
+
+int main(int argc, char **argv)
+{
+    char word[32];
+    const char *image = NULL;
+    for (int i = 1; i + 1 < argc; i++)
+        if (strcmp(argv[i], "-kernel") == 0) image = argv[i + 1];
+    FILE *file = image ? fopen(image, "r") : NULL;
+    if (!file) return 2;
+    lab_attach(&lab, DEVICE);
+    lab.cid = 4;
+    lab_set_up(&lab);
+    lab_offer_buffers(&lab, LAB_BUFFERS);
+    while (fscanf(file, "%31s", word) == 1)
+        obey(word, argc, argv);
+    (void)fclose(file);
+    return 0;
+}

@@ -1,0 +1,310 @@
+/* The launcher, with a program in the emulator's place that plays the guest: what
+ * the guest is given, and that nothing is left whatever happens. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "host/machine.h"
+
+static const char *emulator;
+static char folder[] = "/tmp/tee-machine-XXXXXX";
+static char image[64], console[64], pages[64], said[1 << 16];
+
+static void put(const char *path, const char *text)
+{
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    (void)fputs(text, file);
+    (void)fclose(file);
+}
+
+static struct tc_machine_config configure(const char *words)
+{
+    put(image, words);
+    return (struct tc_machine_config){
+        .emulator = emulator, .image = image, .memory = 96 << 20, .console = console};
+}
+
+static void read_console(void)
+{
+    FILE *file = fopen(console, "r");
+    assert_non_null(file);
+    said[fread(said, 1, sizeof said - 1, file)] = '\0';
+    (void)fclose(file);
+}
+
+static void expect_said(const char *text)
+{
+    if (!strstr(said, text)) fail_msg("the console lacks '%s': %s", text, said);
+}
+
+static int count_fds(void)
+{
+    int count = 0;
+    DIR *list = opendir("/proc/self/fd");
+    assert_non_null(list);
+    while (readdir(list))
+        count++;
+    (void)closedir(list);
+    return count;
+}
+
+/* --- what the guest is given --- */
+
+static void test_ports(void **state)
+{
+    struct tc_error err = {0};
+    struct tc_machine *machine = NULL;
+    char hello[5];
+    int session = -1, ends[2], before = count_fds();
+    (void)state;
+    put(pages, "pages");
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+    const struct tc_machine_port port = {7400, ends[0]};
+    struct tc_machine_config config = configure("arguments session heartbeat pages own twice");
+    config.pages = pages;
+    config.firmware = "/a/folder";
+    config.ports = &port;
+    config.ports_count = 1;
+    assert_int_equal(tc_machine_start(&config, &machine, &session, &err), TC_OK);
+    assert_int_equal(recv(session, hello, sizeof hello, MSG_WAITALL), sizeof hello);
+    assert_memory_equal(hello, "hello", sizeof hello);
+    assert_int_equal(send(session, "welcome", 7, MSG_NOSIGNAL), 7);
+    assert_int_equal(send(ends[1], "own", 3, MSG_NOSIGNAL), 3);
+    assert_int_equal(tc_machine_wait(machine, -1, &err), TC_OK);
+    assert_int_equal(tc_machine_stop(machine, &err), TC_OK);
+    read_console();
+    expect_said("session: welcome\n");
+    expect_said("heartbeat: <b7>\n");
+    expect_said("pages: NBDMAGICIHAVEOPT<00><03>\n");
+    expect_said("own: own\n");
+    expect_said("twice: refused\n");
+    expect_said("argument 100663296B\n");
+    expect_said("argument -L\nargument /a/folder\n");
+    expect_said("argument nitro-enclave,vsock=c,");
+    (void)close(ends[0]);
+    (void)close(ends[1]);
+    assert_int_equal(count_fds(), before);
+    assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+    assert_int_equal(errno, ECHILD);
+}
+
+/* A stream that the guest's end gives an end of file. */
+static void test_end_of_session(void **state)
+{
+    struct tc_error err = {0};
+    struct tc_machine *machine = NULL;
+    int session = -1;
+    uint8_t byte;
+    (void)state;
+    const struct tc_machine_config config = configure("arguments");
+    assert_int_equal(tc_machine_start(&config, &machine, &session, &err), TC_OK);
+    assert_int_equal(recv(session, &byte, 1, MSG_WAITALL), 0);
+    assert_int_equal(tc_machine_wait(machine, -1, &err), TC_OK);
+    assert_int_equal(tc_machine_wait(machine, -1, &err), TC_OK); /* as often as one likes */
+    assert_int_equal(tc_machine_stop(machine, &err), TC_OK);
+}
+
+/* --- failures --- */
+
+static void test_failing_emulator(void **state)
+{
+    struct tc_error err = {0};
+    struct tc_machine *machine = NULL;
+    int session = -1;
+    (void)state;
+    const struct tc_machine_config config = configure("arguments fail");
+    assert_int_equal(tc_machine_start(&config, &machine, &session, &err), TC_OK);
+    assert_int_equal(tc_machine_wait(machine, -1, &err), TC_PEER);
+    assert_non_null(strstr(err.message, "status 7"));
+    assert_int_equal(tc_machine_stop(machine, &err), TC_OK);
+    read_console();
+    expect_said("argument -kernel");
+}
+
+static void test_breaking_guest(void **state)
+{
+    struct tc_error err = {0};
+    struct tc_machine *machine = NULL;
+    int session = -1;
+    uint8_t byte;
+    (void)state;
+    const struct tc_machine_config config = configure("break wait");
+    assert_int_equal(tc_machine_start(&config, &machine, &session, &err), TC_OK);
+    assert_int_equal(recv(session, &byte, 1, MSG_WAITALL), 0);
+    assert_int_equal(tc_machine_wait(machine, 0, &err), TC_PEER); /* it runs still */
+    assert_non_null(strstr(err.message, "does not end"));
+    assert_int_equal(tc_machine_stop(machine, &err), TC_PEER);
+    assert_non_null(strstr(err.message, "the vsock device: the guest's driver broke a queue"));
+}
+
+static void test_console_is_limited(void **state)
+{
+    struct tc_error err = {0};
+    struct tc_machine *machine = NULL;
+    struct stat info;
+    int session = -1;
+    (void)state;
+    const struct tc_machine_config config = configure("flood");
+    assert_int_equal(tc_machine_start(&config, &machine, &session, &err), TC_OK);
+    assert_int_equal(tc_machine_wait(machine, -1, &err), TC_OK);
+    assert_int_equal(tc_machine_stop(machine, &err), TC_OK);
+    assert_int_equal(stat(console, &info), 0);
+    assert_int_equal(info.st_size, TC_MACHINE_CONSOLE_MAX);
+}
+
+static void test_what_is_missing(void **state)
+{
+    struct tc_error err = {0};
+    struct tc_machine *machine = NULL;
+    int session = -1, before = count_fds();
+    (void)state;
+    struct tc_machine_config config = configure("fail");
+    config.emulator = "/nowhere/qemu";
+    assert_int_equal(tc_machine_start(&config, &machine, &session, &err), TC_UNAVAILABLE);
+    config = configure("fail");
+    config.image = "/nowhere/image";
+    assert_int_equal(tc_machine_start(&config, &machine, &session, &err), TC_UNAVAILABLE);
+    config = configure("fail");
+    config.pages = "/dev/zero";
+    assert_int_equal(tc_machine_start(&config, &machine, &session, &err), TC_UNAVAILABLE);
+    config = configure("fail");
+    config.console = "/nowhere/console";
+    assert_int_equal(tc_machine_start(&config, &machine, &session, &err), TC_USAGE);
+    config = configure("fail");
+    config.ports_count = TC_MACHINE_PORTS_MAX + 1;
+    assert_int_equal(tc_machine_start(&config, &machine, &session, &err), TC_USAGE);
+    assert_null(machine);
+    assert_int_equal(session, -1);
+    assert_int_equal(count_fds(), before);
+    assert_int_equal(tc_machine_stop(NULL, &err), TC_OK);
+}
+
+/* --- nothing is left --- */
+
+/* pidfds of the children of pid; how many. */
+static size_t watch_children(pid_t pid, struct pollfd *fds, size_t max)
+{
+    char path[64];
+    size_t count = 0;
+    int child;
+    (void)snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)pid, (int)pid);
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    while (count < max && fscanf(file, "%d", &child) == 1) {
+        fds[count] =
+            (struct pollfd){.fd = (int)syscall(SYS_pidfd_open, child, 0), .events = POLLIN};
+        assert_true(fds[count++].fd >= 0);
+    }
+    (void)fclose(file);
+    return count;
+}
+
+static void await_all(struct pollfd *fds, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        assert_int_equal(poll(&fds[i], 1, -1), 1);
+        (void)close(fds[i].fd);
+    }
+}
+
+static void test_stop_ends_all(void **state)
+{
+    struct tc_error err = {0};
+    struct tc_machine *machine = NULL;
+    struct pollfd fds[8];
+    char hello[5];
+    int session = -1;
+    (void)state;
+    struct tc_machine_config config = configure("session wait");
+    config.pages = pages;
+    assert_int_equal(tc_machine_start(&config, &machine, &session, &err), TC_OK);
+    assert_int_equal(recv(session, hello, sizeof hello, MSG_WAITALL), sizeof hello);
+    size_t count = watch_children(getpid(), fds, 8);
+    assert_int_equal(count, 5);
+    assert_int_equal(tc_machine_stop(machine, &err), TC_OK);
+    await_all(fds, count);
+    assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+}
+
+/* Whoever started it is killed, without a chance to do anything about it. */
+static void test_death_of_the_caller(void **state)
+{
+    struct pollfd fds[8];
+    char hello[5];
+    int ready[2];
+    (void)state;
+    struct tc_machine_config config = configure("session wait");
+    config.pages = pages;
+    assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct tc_error err = {0};
+        struct tc_machine *machine = NULL;
+        int session = -1;
+        if (tc_machine_start(&config, &machine, &session, &err) != TC_OK ||
+            recv(session, hello, sizeof hello, MSG_WAITALL) != sizeof hello)
+            _exit(1);
+        (void)!write(ready[1], "r", 1);
+        for (;;)
+            (void)pause();
+    }
+    (void)close(ready[1]);
+    assert_int_equal(read(ready[0], hello, 1), 1);
+    size_t count = watch_children(pid, fds, 8);
+    assert_int_equal(count, 5);
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    await_all(fds, count);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    (void)close(ready[0]);
+}
+
+static int make_folder(void **state)
+{
+    (void)state;
+    if (!mkdtemp(folder)) return -1;
+    (void)snprintf(image, sizeof image, "%s/image", folder);
+    (void)snprintf(console, sizeof console, "%s/console", folder);
+    (void)snprintf(pages, sizeof pages, "%s/pages", folder);
+    return 0;
+}
+
+static int remove_folder(void **state)
+{
+    (void)state;
+    (void)unlink(image);
+    (void)unlink(console);
+    (void)unlink(pages);
+    return rmdir(folder); /* which also says that nothing else was in it */
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_ports),
+        cmocka_unit_test(test_end_of_session),
+        cmocka_unit_test(test_failing_emulator),
+        cmocka_unit_test(test_breaking_guest),
+        cmocka_unit_test(test_console_is_limited),
+        cmocka_unit_test(test_what_is_missing),
+        cmocka_unit_test(test_stop_ends_all),
+        cmocka_unit_test(test_death_of_the_caller),
+    };
+    if (argc != 2) return 2;
+    emulator = argv[1];
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
