@@ -83,7 +83,7 @@ static tc_status parse(int argc, char **argv, struct request *request, struct tc
         {"output", required_argument, NULL, 'o'},
         {"source", required_argument, NULL, OPTION_SOURCE},
         {"rootfs", required_argument, NULL, OPTION_ROOTFS},
-                                            {"self-contained", no_argument, NULL, OPTION_SELF_CONTAINED},
+        {"self-contained", no_argument, NULL, OPTION_SELF_CONTAINED},
         {"kernel", required_argument, NULL, OPTION_KERNEL},
         {"jobs", required_argument, NULL, OPTION_JOBS},
         {"mirror", required_argument, NULL, OPTION_MIRROR},

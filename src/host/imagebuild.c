@@ -232,8 +232,8 @@ static tc_status bring_packages(struct tc_making *making, struct tc_error *err)
     if (tc_recipe_load(making->recipe_folder, &making->recipe, err) != TC_OK ||
         tc_lock_load(making->recipe_folder, &making->recipe, &making->lock, err) != TC_OK)
         return tc_wrap(err, "%s", making->wanted->recipe);
-    return tc_making_fetch(making, &making->lock, making->recipe.name, "packages", &making->packages,
-                           err);
+    return tc_making_fetch(making, &making->lock, making->recipe.name, "packages",
+                           &making->packages, err);
 }
 
 static tc_status make_root(struct tc_making *making, const char *builder, struct tc_error *err)
@@ -241,7 +241,8 @@ static tc_status make_root(struct tc_making *making, const char *builder, struct
     const char *const none[] = {NULL};
     const char *const script[] = {"--script", making->recipe.script, NULL};
     if (!making->wanted->rootfs)
-        return tc_making_script(making, builder, "root", making->recipe.script ? script : none, err);
+        return tc_making_script(making, builder, "root", making->recipe.script ? script : none,
+                                err);
     TC_TRY(tc_making_script(making, builder, "rootfs", none, err));
     TC_TRY(tc_making_name_rootfs(making, err));
     return take_digest(making, err);
@@ -252,7 +253,8 @@ static tc_status make(struct tc_making *making, struct tc_image_built *built, st
     TC_AUTO_FREE char *builder = NULL;
     TC_TRY(prepare(making, err));
     TC_TRY(stage(making, err));
-    TC_TRY(making->wanted->rootfs ? tc_making_bring_rootfs(making, err) : bring_packages(making, err));
+    TC_TRY(making->wanted->rootfs ? tc_making_bring_rootfs(making, err)
+                                  : bring_packages(making, err));
     if (!making->wanted->kernel) TC_TRY(tc_making_kernel(making, err));
     TC_TRY(tc_making_builder(making, &builder, err));
 

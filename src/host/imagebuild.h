@@ -10,8 +10,8 @@ struct tc_image_build {
     const char *rootfs; /* a folder, tar file or OCI archive in place of a recipe */
     const char *source; /* this project's tree; NULL: the nearest above the recipe, or above
                            the working folder where there is no recipe */
-    const char *output;            /* NAME.eif; NAME.erofs and NAME.spdx.json come beside it */
-    const char *kernel;            /* a bzImage; NULL: the project's own, from the cache or built */
+    const char *output; /* NAME.eif; NAME.erofs and NAME.spdx.json come beside it */
+    const char *kernel; /* a bzImage; NULL: the project's own, from the cache or built */
     const char *mirror, *snapshot; /* as mirrors.h */
     bool self_contained;           /* the file system is inside the image; no NAME.erofs */
     unsigned jobs;                 /* at least 1; changes no byte */

@@ -30,10 +30,20 @@
 _Noreturn static void become_tar(const char *folder, int out_fd, int log_fd, pid_t parent)
 {
     /* What a running system mounts over, and where devices are. */
-    const char *const arguments[] = {
-        "tar", "--create", "--directory", folder, "--one-file-system", "--numeric-owner", "--sort=name",
-        "--anchored", "--wildcards", "--exclude=./dev/*", "--exclude=./proc/*", "--exclude=./sys/*",
-        ".", NULL};
+    const char *const arguments[] = {"tar",
+                                     "--create",
+                                     "--directory",
+                                     folder,
+                                     "--one-file-system",
+                                     "--numeric-owner",
+                                     "--sort=name",
+                                     "--anchored",
+                                     "--wildcards",
+                                     "--exclude=./dev/*",
+                                     "--exclude=./proc/*",
+                                     "--exclude=./sys/*",
+                                     ".",
+                                     NULL};
     struct tc_error err = {0};
     if (tc_process_reset_signals(&err) != TC_OK || tc_process_die_with(parent, &err) != TC_OK ||
         tc_process_keep(&log_fd, 1, out_fd, &err) != TC_OK ||
@@ -46,7 +56,8 @@ _Noreturn static void become_tar(const char *folder, int out_fd, int log_fd, pid
 /* 0: it ended; 1: stop; -1: cannot tell. */
 static int wait_for(int pid_fd, int interrupt_fd)
 {
-    struct pollfd fds[2] = {{.fd = pid_fd, .events = POLLIN}, {.fd = interrupt_fd, .events = POLLIN}};
+    struct pollfd fds[2] = {{.fd = pid_fd, .events = POLLIN},
+                            {.fd = interrupt_fd, .events = POLLIN}};
     for (;;) {
         int ready = poll(fds, 2, -1);
         if (ready < 0 && errno != EINTR) return -1;
@@ -107,10 +118,11 @@ static tc_status take_name(struct tc_making *making, struct tc_error *err)
     making->recipe.name = strdup(slash ? slash + 1 : stem);
     if (!making->recipe.name) return tc_fail(err, TC_SYSTEM, "out of memory");
     if (!tc_image_text_name_is_good(making->recipe.name))
-        return tc_fail(err, TC_USAGE,
-                       "\"%s\" of the output is no image's name: expected 1 to 64 of a-z 0-9 - . and "
-                       ".eif behind them, a letter first",
-                       making->recipe.name);
+        return tc_fail(
+            err, TC_USAGE,
+            "\"%s\" of the output is no image's name: expected 1 to 64 of a-z 0-9 - . and "
+            ".eif behind them, a letter first",
+            making->recipe.name);
     return TC_OK;
 }
 
@@ -121,7 +133,8 @@ tc_status tc_making_bring_rootfs(struct tc_making *making, struct tc_error *err)
     const char *rootfs = making->wanted->rootfs;
     TC_TRY(take_name(making, err));
     if (stat(rootfs, &info) != 0)
-        return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot read the root file system %s", rootfs);
+        return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot read the root file system %s",
+                             rootfs);
     if (!S_ISDIR(info.st_mode) && !S_ISREG(info.st_mode))
         return tc_fail(err, TC_USAGE, "%s is neither a folder nor a file", rootfs);
     TC_TRY(tc_workfolder_add(&making->folder, "packages", -1, &making->packages, err));
@@ -130,7 +143,8 @@ tc_status tc_making_bring_rootfs(struct tc_making *making, struct tc_error *err)
     TC_AUTO_CLOSE int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
     if (fd < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot write %s", path);
     tc_making_say(making, "%s: reading %s", making->recipe.name, rootfs);
-    return S_ISDIR(info.st_mode) ? pack_folder(making, fd, err) : copy_archive(making, fd, path, err);
+    return S_ISDIR(info.st_mode) ? pack_folder(making, fd, err)
+                                 : copy_archive(making, fd, path, err);
 }
 
 tc_status tc_making_name_rootfs(struct tc_making *making, struct tc_error *err)

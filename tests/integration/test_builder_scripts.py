@@ -95,10 +95,12 @@ def test_links(folder):
     (root / 'usr/bin/bash').write_text('x')
     (root / 'bin').symlink_to('/usr/bin')
     (root / 'up').symlink_to('../../../../usr/bin/bash')
+    (root / 'usr/bin/sh').symlink_to('/usr/bin/bash')
     (root / 'loop').symlink_to('loop')
     (root / 'out').symlink_to('/etc/passwd')
     real = str(root / 'usr/bin/bash')
     equal(inside(str(root), '/bin/bash'), real, 'an absolute link')
+    equal(inside(str(root), '/usr/bin/sh'), real, 'an absolute link below')
     equal(inside(str(root), '/up'), real, 'a link beyond the root')
     for name in ('loop', 'out', 'nothing', 'bin'):
         equal(inside(str(root), name), None, name)

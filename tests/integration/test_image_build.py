@@ -26,7 +26,7 @@ set -euo pipefail
 echo "bootstrap ran" >&2
 [[ $(sha256sum </packages/*.deb) == "$(basename /packages/*.deb .deb)  -" ]]
 mkdir /work/root
-for program in bash cat cp env grep ls mkdir rm sha256sum sleep sort find touch mkfifo; do
+for program in bash tar cat cp env grep ls mkdir rm sha256sum sleep sort find touch mkfifo; do
     file=$(type -P "$program")
     cp --parents "$file" $(ldd "$file" | grep -o '/[^ :]*' | sort -u) /work/root
 done
@@ -56,6 +56,8 @@ TZ=UTC0" ]]
     'ramdisk': STEP + '[[ -d /work/worker.out ]]; printf "0707abcd" >/work/ramdisk.out/ramdisk\n',
     'root': STEP + 'cp /recipe/root.* /work/root.out/; printf "%s\\n" "$*" >/work/root.out/arguments\n'
     '[[ "$*" == "--script customize" ]]\n',
+    'rootfs': 'set -euo pipefail\nmkdir /work/root.out\n[[ ! -e /recipe/recipe.json ]]\n'
+    'tar -xf /packages/rootfs -C /work/root.out ./root.erofs ./root.verity\n',
     'spdx': STEP + 'echo "{\\"of\\": \\"$*\\"}" >/work/spdx.out/image.spdx.json\n',
 }
 
@@ -141,7 +143,7 @@ class Lab:
     def files(self):
         return sorted(path.name for path in self.out.iterdir())
 
-    def digest(self, kernel=None):
+    def lines(self, kernel=None):
         """By sha256sum's lines, as docs/formats.md has it."""
         lines = {}
         for name in ('images/builder', 'images/kernel', 'src/base', 'src/core', 'src/os', 'src/worker',
@@ -157,9 +159,10 @@ class Lab:
         if kernel:
             lines = {name: path for name, path in lines.items() if not name.startswith('images/kernel/')}
             lines['bzImage'] = kernel
-        text = ''.join(f'{hashlib.sha256(lines[name].read_bytes()).hexdigest()}  {name}\n'
-                       for name in sorted(lines))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return [f'{hashlib.sha256(lines[name].read_bytes()).hexdigest()}  {name}' for name in sorted(lines)]
+
+    def digest(self, kernel=None):
+        return hashlib.sha256(''.join(line + '\n' for line in self.lines(kernel)).encode()).hexdigest()
 
 
 def cpio_members(data):
@@ -253,6 +256,44 @@ def test_given_kernel(lab):
     assert json.loads((lab.out / 'x.spdx.json').read_text()) == {'of': 'small'}
     members = cpio_members(sections(lab.out / 'x.eif')[-1][1])
     assert f'recipe {lab.digest(kernel)}\n' in members['toolchain/image'].decode()
+
+
+def test_rootfs(lab):
+    """A folder that only its owner can read, and a tar file of it, without any recipe."""
+    given, kernel = lab.folder / 'given', lab.folder / 'bzImage'
+    data, verity = toolchain()
+    write(given / 'root.erofs', data, 0o600)
+    write(given / 'root.verity', verity)
+    given.chmod(0o700)
+    kernel.write_bytes(b'k')
+    write(lab.project / 'images/builder/worker', STEP)  # the lab's looks for recipe and packages
+    subprocess.run(['tar', '-C', given, '-cf', lab.folder / 'given.tar', '.'], check=True)
+
+    def build(path, output, **more):
+        command = lab.command('--rootfs', path, '--source', lab.project, '--kernel', kernel, output=output)
+        command.remove(str(lab.recipe))
+        result = subprocess.run(command, capture_output=True, text=True, env=lab.environment(), timeout=300)
+        equal = more.get('expect', 0)
+        assert result.returncode == equal and more.get('says', '') in result.stderr, result.stderr
+        lab.nothing_left()
+
+    (lab.out / 'sub').mkdir()
+    build(given, 'own.eif')
+    build(lab.folder / 'given.tar', 'sub/own.eif')
+    for suffix in ('eif', 'erofs', 'spdx.json'):
+        assert (lab.out / f'own.{suffix}').read_bytes() == (lab.out / f'sub/own.{suffix}').read_bytes(), suffix
+    text = cpio_members(sections(lab.out / 'own.eif')[-1][1])['toolchain/image'].decode()
+    project = {line[66:]: line for line in lab.lines(kernel) if not line[66:].startswith('recipe/')}
+    project['rootfs/root.verity'] = hashlib.sha256(verity.encode()).hexdigest() + '  rootfs/root.verity'
+    digest = hashlib.sha256(''.join(project[name] + '\n' for name in sorted(project)).encode()).hexdigest()
+    assert f'\nname own\nrecipe {digest}\n' in text and text.endswith('\npackages 0\n'), text
+    shutil.rmtree(lab.out / 'sub')
+    for name in lab.files():
+        (lab.out / name).unlink()
+    build(given, 'Not a name.eif', expect=2, says="no image's name")
+    build(lab.folder / 'nothing', 'own.eif', expect=2, says='cannot read the root file system')
+    build(kernel, 'own.eif', expect=1, says='images/builder/rootfs')
+    lab.build('--rootfs', given, expect=2, says='and --rootfs')
 
 
 def test_caches(lab):
