@@ -1,6 +1,6 @@
 #!/bin/bash
 # image_same_bytes.sh TEE_COMPILE PROJECT: the minimal recipe built twice, and every
-# difference between the two that ought not to matter:
+# difference between the two that ought not to matter; as root once more in Debian 13:
 #
 #             first                      second
 #   user      who runs this              an ordinary one (when this is run by root)
@@ -34,7 +34,7 @@ lab=$(mktemp -d /var/tmp/tee-compile-images-XXXXXX)
 user=
 cleanup() {
     if [[ -n $user ]]; then userdel "$user" 2>/dev/null || true; fi
-    rm -rf "$lab"
+    rm -rf --one-file-system "$lab"
 }
 trap cleanup EXIT
 chmod 0755 "$lab"
@@ -115,3 +115,32 @@ for suffix in eif erofs spdx.json; do
     cmp "$lab/first.$suffix" "$lab/b/second.$suffix"
     echo "ok: $suffix: $(sha256sum <"$lab/first.$suffix")"
 done
+
+# --- third, in Debian 13: a builder's root is one, with the mmdebstrap that makes another
+
+if [[ $EUID -ne 0 ]]; then exit 0; fi
+debian=$lab/debian
+mkdir -p "$debian/lab/libraries" "$debian/old" "$debian/root/cache/tee-compile"
+tar --extract --file "$root" --directory "$debian" --numeric-owner
+grep -q '^VERSION_ID="13"' "$debian/etc/os-release"
+cp -r "$cache/packages" "$debian/root/cache/tee-compile/packages"
+cp -r "$lab/a" "$lab/bzImage" "$lab/tee-compile" "$debian/lab"
+# The program's libraries go with it; the C library is that of Debian 13, or the program
+# would not be in Debian 13 but beside it.
+ldd "$lab/tee-compile" | sed -n -E 's/^[[:space:]]*[^[:space:]]+ => (\/[^[:space:]]+) .*/\1/p' |
+    grep -vE '/(libc|libm|libdl|librt|libpthread|libresolv)[.]so' | xargs cp --target-directory "$debian/lab/libraries"
+# The words are for the inner shell.
+# shellcheck disable=SC2016
+unshare --mount --net --pid --fork --kill-child --propagation private bash -euc '
+    mount --bind "$1" "$1"
+    mount -t proc none "$1/proc"
+    mount --rbind /dev "$1/dev"
+    cd "$1"
+    pivot_root . old
+    exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 XDG_CACHE_HOME=/root/cache chroot . bash -euc "
+        umount -l /old
+        LD_LIBRARY_PATH=/lab/libraries /lab/tee-compile image build /lab/a/images/minimal --kernel /lab/bzImage \
+            --mirror file:///nowhere/debian -o /lab/third.eif >&2"
+' in_debian "$debian"
+for suffix in eif erofs spdx.json; do cmp "$lab/first.$suffix" "$debian/lab/third.$suffix"; done
+echo 'ok: the same in Debian 13'
