@@ -1,17 +1,17 @@
 # bash completion for tee-compile and tee-verify
 _tee_compile() {
     local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
+    local images=${XDG_DATA_HOME:-$HOME/.local/share}/tee-compile/images/names
     case $previous in
         --dir | --extract | --host-tool | --source)
             mapfile -t COMPREPLY < <(compgen -d -- "$word")
             return
             ;;
-        --output | --detached | --artifact | --root | --images | --images-key | --key | --policy | --cert | --kernel | --ramdisk | --metadata | -o)
+        --output | --detached | --artifact | --root | --images | --images-key | --key | --policy | --cert | --kernel | --ramdisk | --rootfs | --metadata | -o)
             mapfile -t COMPREPLY < <(compgen -f -- "$word")
             return
             ;;
         --image)
-            local images=${XDG_DATA_HOME:-$HOME/.local/share}/tee-compile/images/names
             mapfile -t COMPREPLY < <(compgen -W "host $(ls "$images" 2>/dev/null)" -- "$word"
                 compgen -f -X '!*.eif' -- "$word")
             return
@@ -42,7 +42,15 @@ _tee_compile() {
                 lock:*) words='--mirror --no-security --json --help' ;;
                 *) words='trust build inspect measure sign assemble lock list pull remove --help' ;;
             esac
-            if [[ $COMP_CWORD -eq 2 ]]; then words='trust build inspect measure sign assemble lock list pull remove --help'; fi ;;
+            if [[ $COMP_CWORD -eq 2 ]]; then
+                words='trust build inspect measure sign assemble lock list pull remove --help'
+                # The relying party's program makes and keeps no images.
+                if [[ ${COMP_WORDS[0]##*/} == tee-verify ]]; then words='trust --help'; fi
+            fi
+            if [[ $COMP_CWORD -gt 2 && ${COMP_WORDS[2]} == remove && $word != -* ]]; then
+                mapfile -t COMPREPLY < <(compgen -W "$(ls "$images" 2>/dev/null)" -- "$word")
+                return
+            fi ;;
         report) words='--json --markdown --help' ;;
         attestation)
             case $COMP_CWORD:${COMP_WORDS[2]} in

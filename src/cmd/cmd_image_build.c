@@ -1,5 +1,6 @@
 /* tee-compile image build: an image from a recipe. 1: a step failed, 2: it could not
  * be tried. */
+#include <errno.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -75,6 +76,17 @@ static tc_status take_option(struct request *request, int option, const char *wo
     case OPTION_HELP: request->help = true; return TC_OK;
     default: return tc_fail(err, TC_USAGE, "%s is unknown, ambiguous or lacks its value", word);
     }
+}
+
+/* Said before the long work and not behind it. Where it cannot be told, the end tells. */
+static tc_status check_output(const char *output, struct tc_error *err)
+{
+    TC_AUTO_FREE char *folder = strdup(output);
+    char *slash = folder ? strrchr(folder, '/') : NULL;
+    if (!folder) return tc_fail(err, TC_SYSTEM, "out of memory");
+    if (slash) slash[slash == folder ? 1 : 0] = '\0';
+    if (access(slash ? folder : ".", W_OK | X_OK) == 0) return TC_OK;
+    return tc_fail_errno(err, TC_UNAVAILABLE, errno, "no file can be made in the folder of %s", output);
 }
 
 static tc_status parse(int argc, char **argv, struct request *request, struct tc_error *err)
@@ -153,6 +165,7 @@ int tc_cmd_image_build(int argc, char **argv)
     (void)umask(022);
     tc_status status = tc_interrupts_catch(&interrupt_fd, &err);
     request.build.interrupt_fd = interrupt_fd;
+    if (status == TC_OK) status = check_output(request.build.output, &err);
     if (status == TC_OK) status = tc_image_build(&request.build, &built, &err);
     tc_interrupts_release(&interrupt_fd);
     if (status != TC_OK) return fail(&request, &err, status == TC_USAGE);

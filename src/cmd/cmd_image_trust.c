@@ -145,7 +145,8 @@ static tc_status run_add(const struct arguments *arguments, struct tc_error *err
     if (!own) return add_key(store, arguments->keys[0], err);
     TC_TRY(read_image(arguments, &image, err));
     TC_TRY(tc_truststore_add_image(store, &image, err));
-    (void)printf("trusted: the image %s %s, by your own word\n", image.name, image.version);
+    (void)printf("trusted: the image %s%s%s, by your own word\n", image.name,
+                 *image.version ? " " : "", image.version);
     return TC_OK;
 }
 

@@ -9,7 +9,7 @@ static const struct tc_command commands[] = {
     {"verify", tc_cmd_verify, "judge a bundle, offline"},
     {"report", tc_cmd_report, "show what a bundle says, trusting nothing"},
     {"attestation", tc_cmd_attestation, "show or judge an attestation document of any enclave"},
-    {"image", tc_cmd_image, "enclave images: trust, inspect, measure, sign, assemble"},
+    {"image", tc_cmd_image, "enclave images: list, pull, build, lock, measure, trust and more"},
     {NULL, NULL, NULL},
 };
 

@@ -199,7 +199,8 @@ static void print_image(FILE *stream, const struct tc_image_fact *image)
     if (!image->known) return;
     char text[2 * TC_IMAGE_NAME_MAX + TC_SHA256_HEX + 64];
     if (image->own)
-        (void)snprintf(text, sizeof text, "%s %s (your own word)", image->name, image->version);
+        (void)snprintf(text, sizeof text, "%s%s%s (your own word)", image->name,
+                       *image->version ? " " : "", image->version);
     else
         (void)snprintf(text, sizeof text, "%s %s (list %s, sequence %llu)", image->name,
                        image->version, image->signer, (unsigned long long)image->sequence);
