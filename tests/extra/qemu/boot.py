@@ -99,9 +99,9 @@ def wait_for(path, process):
 class Liar(threading.Thread):
     """A page server with one fault. Speaks NBD by its published description."""
 
-    def __init__(self, path, image, fault):
+    def __init__(self, path, image, tree, fault):
         super().__init__(daemon=True)
-        self.path, self.image, self.asked = path, image, 0
+        self.path, self.image, self.tree, self.asked = path, image, tree, 0
         self.fault, _, life = fault.partition(" after ")
         self.life = int(life or 0)
         self.socket = socket.socket(socket.AF_UNIX)
@@ -131,6 +131,8 @@ class Liar(threading.Thread):
         self.take(peer, 20)
         if fault == "smaller":
             size -= 4096
+        elif fault == "larger":
+            size += 1 << 30
         peer.sendall(struct.pack(">QH", size, 1 if fault == "writable" else 3))
         while True:
             magic, _, command, cookie, offset, length = struct.unpack(">IHHQQI", self.take(peer, 28))
@@ -149,8 +151,20 @@ class Liar(threading.Thread):
                 data = bytearray(len(data))
             elif fault == "elsewhere" and late:
                 data = bytearray(self.image[offset + 4096:offset + 4096 + length].ljust(length, b"\0"))
+            elif fault == "another image":
+                data = bytearray(byte ^ 0x55 for byte in data)
+            elif fault == "tree" and offset + length > self.tree:
+                data[-1] ^= 1
             elif fault == "cookie" and late:
                 cookie ^= 1
+            elif fault == "magic" and late:
+                peer.sendall(struct.pack(">IIQ", 0x67446699, 0, cookie) + data)
+                continue
+            elif fault == "twice" and late:
+                peer.sendall(struct.pack(">IIQ", 0x67446698, 0, cookie) + data)
+            elif fault == "flood" and late:
+                while True:
+                    peer.sendall(struct.pack(">IIQ", 0x67446698, 0, cookie) + data)
             elif fault == "error" and late:
                 error, data = 5, b""
             elif fault == "short" and late:
@@ -428,11 +442,21 @@ def try_paged(tools, build, image, project, folder, prepared, whole):
 
     with open(paged, "rb") as file:
         data = file.read()
-    for fault in ("greeting", "smaller", "writable", "first bit", "bit", "zeros", "elsewhere", "cookie",
-                  "error", "short", "stall", "death after 5", "death after 20", "death after 40"):
+    with open(f"{prepared}/root.verity", encoding="ascii") as file:
+        tree = int(file.read().split("data ")[1].split()[0]) * 4096
+
+    # Where the server lies about nothing that is read, there is nothing to find.
+    bundle = f"{folder}/larger.tar"
+    outcome = boot(tools, client, image, bundle, project, "512M", lambda path: Liar(path, data, tree, "larger"))
+    check("page server whose file is larger: the measured part is read", outcome.status, 0)
+    with tarfile.open(bundle) as tar:
+        check("and the output is the same", tar.extractfile("outputs/hello").read() == whole, True)
+    for fault in ("greeting", "smaller", "writable", "first bit", "bit", "zeros", "elsewhere", "another image", "tree",
+                  "cookie", "magic", "twice", "flood", "error", "short", "stall", "death after 5", "death after 20",
+                  "death after 40"):
         bundle = f"{folder}/fault.tar"
         outcome = boot(tools, client, image, bundle, project, "512M",
-                       lambda path, fault=fault: Liar(path, data, fault))
+                       lambda path, fault=fault: Liar(path, data, tree, fault))
         reason = [line for line in outcome.console.splitlines() if "panic" in line or "worker:" in line]
         print(f"   {fault}: {outcome.said.strip().splitlines()[-1:]} {reason[:1]}")
         check(f"page server with fault '{fault}': no bundle and an end",
