@@ -302,8 +302,12 @@ def main():
         print('SKIP: apt, or a mirror of Debian in /etc/apt, is missing')
         return 77
     os.environ['no_proxy'] = '127.0.0.1'
-    before = leftovers()
     with tempfile.TemporaryDirectory() as place:
+        # Not the machine's: others may lock at the same time.
+        tempfile.tempdir = os.environ['TMPDIR'] = f'{place}/tmp'
+        os.mkdir(tempfile.tempdir)
+        for path, mode in ((place, 0o755), (tempfile.tempdir, 0o1777)):
+            os.chmod(path, mode)
         folder = pathlib.Path(place) / 'recipe'
         shutil.copytree(RECIPE, folder)
         mirror = Mirror(upstream)
@@ -312,7 +316,7 @@ def main():
         test_hostile_mirrors(folder, mirror)
         test_interrupt(folder, mirror)
         test_faults(folder, mirror)
-    assert leftovers() == before, leftovers()
+        assert not leftovers(), leftovers()
     print(f'{len(packages)} packages')
     return 0
 
