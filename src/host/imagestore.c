@@ -30,19 +30,6 @@ tc_status tc_imagestore_folder(char **ret_path, struct tc_error *err)
     return TC_OK;
 }
 
-tc_status tc_imagestore_check(int fd, const char *path, struct tc_error *err)
-{
-    struct stat info;
-    if (fstat(fd, &info) != 0)
-        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot look at %s", path);
-    if (info.st_uid != geteuid() && info.st_uid != 0)
-        return tc_fail(err, TC_UNAVAILABLE, "%s belongs to user %u; it must be yours or root's",
-                       path, (unsigned)info.st_uid);
-    if (info.st_mode & (S_IWGRP | S_IWOTH))
-        return tc_fail(err, TC_UNAVAILABLE, "others can write to %s: chmod go-w it", path);
-    return TC_OK;
-}
-
 static tc_status open_folder(struct tc_imagestore *store, const char *folder, struct tc_error *err)
 {
     store->folder = strdup(folder);
@@ -50,7 +37,7 @@ static tc_status open_folder(struct tc_imagestore *store, const char *folder, st
     store->fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (store->fd < 0 && errno != ENOENT)
         return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot open the image store %s", folder);
-    return store->fd < 0 ? TC_OK : tc_imagestore_check(store->fd, folder, err);
+    return store->fd < 0 ? TC_OK : tc_imagefile_check_owner(store->fd, folder, err);
 }
 
 tc_status tc_imagestore_open(const char *folder, struct tc_imagestore **ret_store,
@@ -97,7 +84,7 @@ tc_status tc_imagestore_subfolder(const struct tc_imagestore *store, const char 
         return tc_fail(err, TC_REFUSED,
                        "%s is no folder: symlinks are not followed here; take it away", path);
     if (fd < 0) return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot open %s", path);
-    TC_TRY(tc_imagestore_check(fd, path, err));
+    TC_TRY(tc_imagefile_check_owner(fd, path, err));
     *ret_fd = TC_TAKE_FD(fd);
     return TC_OK;
 }
@@ -176,7 +163,7 @@ static tc_status open_part(int folder, const char *name, const char *path, int *
     if (fd < 0) return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot open %s", path);
     if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode))
         return tc_fail(err, TC_REFUSED, "%s is no regular file", path);
-    TC_TRY(tc_imagestore_check(fd, path, err));
+    TC_TRY(tc_imagefile_check_owner(fd, path, err));
     *ret_fd = TC_TAKE_FD(fd);
     return TC_OK;
 }

@@ -56,7 +56,7 @@ static tc_status make_store(struct tc_imagestore *store, struct tc_error *err)
     if (fd < 0)
         return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot open the image store %s",
                              store->folder);
-    TC_TRY(tc_imagestore_check(fd, store->folder, err));
+    TC_TRY(tc_imagefile_check_owner(fd, store->folder, err));
     store->fd = TC_TAKE_FD(fd);
     return TC_OK;
 }

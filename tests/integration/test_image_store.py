@@ -426,6 +426,24 @@ def test_others_may_not_write(lab):
         path.chmod(mode)
 
 
+def test_files_that_others_own(lab):
+    """The build mounts what it has measured: nobody may be able to rewrite it in between."""
+    lab.spec("false")
+    for path in (lab.image.eif, lab.image.erofs):
+        for bit in (0o020, 0o002):
+            path.chmod(0o644 | bit)
+            said = lab.build("--image", lab.image.eif, expect=2)
+            assert f"others can write to {path}" in said and "chmod go-w" in said, said
+        path.chmod(0o644)
+        if ROOT:
+            os.chown(path, 65534, 65534)
+            said = lab.build("--image", lab.image.eif, expect=2)
+            assert f"{path} belongs to user 65534" in said and "image pull" in said, said
+            os.chown(path, 0, 0)
+    lab.image.eif.chmod(0o666)
+    lab.pull(lab.image)  # a copy of one's own
+
+
 # --- building ---
 
 def test_choice(lab):
