@@ -13,12 +13,12 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "cmd/commands.h"
+#include "cmd/image_choice.h"
 #include "cmd/print.h"
 #include "cmd/trust.h"
 #include "host/fetch.h"
@@ -44,6 +44,8 @@ struct pull {
     const char *source, *pcr0;
     bool json, help;
     char said[TC_ERROR_MAX]; /* who names the image */
+    bool had_name;           /* stood for another image, or this one, before */
+    struct tc_sha384 before;
 };
 
 static tc_status parse(int argc, char **argv, struct pull *pull, struct tc_error *err)
@@ -157,9 +159,9 @@ static tc_status check_pcr0(struct pull *pull, const struct tc_imagefile *image,
                        pull->pcr0, hex);
     TC_TRY(tc_load_trust(&request, &trust, err));
     enum tc_trust_answer answer =
-        tc_trust_ask(&trust, image->pcr, image->is_signed ? &image->pcr8 : NULL,
-                     (int64_t)time(NULL), pull->said, sizeof pull->said);
-    if (answer == TC_TRUST_AGAINST) return tc_fail(err, TC_REFUSED, "PCR0 %s: %s", hex, pull->said);
+        tc_image_ask_trust(&trust, image, pull->said, sizeof pull->said);
+    if (answer >= TC_TRUST_AGAINST)
+        return tc_fail(err, TC_REFUSED, "PCR0 %s: %s", hex, pull->said);
     if (answer == TC_TRUST_UNKNOWN && !pull->pcr0)
         return tc_fail(
             err, TC_REFUSED,
@@ -185,6 +187,20 @@ static tc_status fetch_sbom(const char *source, struct tc_imagestage *stage, str
     return status;
 }
 
+/* A trusted list names older images too, until they expire: who serves one can move
+ * the name back to it, which only the user can see. */
+static void say_move(const struct pull *pull, const char *name, const struct tc_sha384 *to)
+{
+    char before[TC_SHA384_HEX], after[TC_SHA384_HEX];
+    if (!pull->had_name || memcmp(pull->before.bytes, to->bytes, sizeof to->bytes) == 0) return;
+    tc_hex((struct tc_span){pull->before.bytes, sizeof pull->before.bytes}, before);
+    tc_hex((struct tc_span){to->bytes, sizeof to->bytes}, after);
+    (void)fprintf(stderr,
+                  "tee-compile image pull: the name %s stood for PCR0 %s and now stands for PCR0 "
+                  "%s\n",
+                  name, before, after);
+}
+
 static tc_status take_in(struct pull *pull, struct tc_imagestore *store,
                          struct tc_imagefile *ret_image, struct tc_error *err)
 {
@@ -203,7 +219,12 @@ static tc_status take_in(struct pull *pull, struct tc_imagestore *store,
     }
     TC_TRY(fetch_sbom(sbom, stage, err));
     TC_TRY(go_on(err));
+    struct tc_error ignored = {0}; /* a name that cannot be read is replaced */
+    if (tc_imagestore_find(store, image.content.text.name, &pull->had_name, &pull->before,
+                           &ignored) != TC_OK)
+        pull->had_name = false;
     TC_TRY(tc_imagestage_commit(stage, &image, err));
+    say_move(pull, image.content.text.name, &image.pcr[0]);
     *ret_image = image;
     image = TC_IMAGEFILE_NONE;
     return TC_OK;

@@ -1,6 +1,7 @@
 #include "cmd/image_choice.h"
 
 #include <string.h>
+#include <time.h>
 
 #include "base/cleanup.h"
 #include "base/text.h"
@@ -81,4 +82,14 @@ tc_status tc_image_choose(const char *option, const struct tc_buildspec *spec,
         TC_TRY(open_stored(word, where, &choice.file, err));
     *ret_choice = choice;
     return TC_OK;
+}
+
+enum tc_trust_answer tc_image_ask_trust(const struct tc_trust *trust,
+                                        const struct tc_imagefile *image, char *out, size_t size)
+{
+    const struct tc_trust_question question = {.pcr = image->pcr,
+                                               .pcr8 = image->is_signed ? &image->pcr8 : NULL,
+                                               .name = image->content.text.name,
+                                               .recipe = &image->content.text.recipe};
+    return tc_trust_ask(trust, &question, (int64_t)time(NULL), out, size);
 }

@@ -4,6 +4,7 @@
 
 #include "core/buildspec.h"
 #include "host/imagefile.h"
+#include "verify/trust.h"
 
 struct tc_image_choice {
     bool host;                /* the machine's own toolchain; else: */
@@ -24,5 +25,10 @@ tc_status tc_image_choose(const char *option, const struct tc_buildspec *spec,
 
 /* "host", or the name that the image has for itself. */
 const char *tc_image_choice_name(const struct tc_image_choice *choice);
+
+/* What does trust say of the file, now? As tc_trust_ask. */
+enum tc_trust_answer tc_image_ask_trust(const struct tc_trust *trust,
+                                        const struct tc_imagefile *image, char *out, size_t size)
+    TC_MUST_USE;
 
 #endif

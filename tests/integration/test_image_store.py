@@ -164,7 +164,7 @@ def test_pull_wants_a_reason(lab):
 def signed_list(lab, sequence, key, **changes):
     pcrs = lab.image.pcrs()
     entry = {"name": "mini", "version": "1", "architecture": "x86_64", "pcr0": pcrs[0], "pcr1": pcrs[1],
-             "pcr2": pcrs[2], "recipe": "ee" * 32, "valid_from": "2020-01-01T00:00:00Z",
+             "pcr2": pcrs[2], "recipe": hashlib.sha256(b"mini").hexdigest(), "valid_from": "2020-01-01T00:00:00Z",
              "valid_until": "2099-01-01T00:00:00Z", **changes}
     draft = lab.base / "draft.json"
     draft.write_text(json.dumps({"type": "tee-compile/images/1", "sequence": sequence,
@@ -188,6 +188,16 @@ def test_pull_by_a_list(lab):
     assert "no list that you trust" in lab.run("image", "pull", lab.image.eif, expect=1)
     signed_list(lab, 4, key, revoked={"reason": "leaked a key"})
     lab.refuse(lab.image, "leaked a key")  # also with --pcr0
+    # The entry must say what the image says of itself.
+    signed_list(lab, 5, key, name="rust")
+    lab.refuse(lab.image, "the image's name is not the entry's")
+    signed_list(lab, 6, key, recipe="ee" * 32)
+    lab.refuse(lab.image, "the image's recipe is not the entry's")
+    signed_list(lab, 7, key)
+    lab.run("image", "pull", lab.image.eif)
+    lab.run("image", "remove", "mini")
+    lab.run("image", "trust", "add", "--pcr0", lab.image.pcrs()[0], "--name", "mini", "--recipe", "ee" * 32)
+    lab.refuse(lab.image, "recipe is not the one you gave")
 
 
 def certificate_of(lab):
@@ -344,7 +354,12 @@ def test_interrupted_pull(lab):
 def test_newest_of_a_name(lab):
     first = lab.image
     second = lab.new("mini", packages=4, stem="second")
-    lab.pull(first)
+    move = "stood for PCR0 {} and now stands for PCR0 {}\n".format
+    assert "stood for" not in lab.pull(first)
+    assert "stood for" not in lab.pull(first)
+    said = lab.pull(second)
+    assert "the name mini " + move(first.pcrs()[0], second.pcrs()[0]) in said, said
+    assert move(second.pcrs()[0], first.pcrs()[0]) in lab.pull(first)
     lab.pull(second)
     newest = {one["pcr0"]: one["newest"] for one in lab.list()}
     assert newest == {first.pcrs()[0]: False, second.pcrs()[0]: True}
