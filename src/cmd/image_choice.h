@@ -19,7 +19,8 @@ void tc_image_choice_done(struct tc_image_choice *choice);
 
 /* option: "host", a name or a PCR0 of the store, or the path of an .eif (a word with a
  * slash, or with that ending); NULL: as spec says, which names no paths. TC_UNAVAILABLE
- * for an image that is not there: the message has the commands that make or fetch it. */
+ * for an image that is not there: the message has the commands that make or fetch it.
+ * TC_REFUSED also for one that a trusted list speaks against. */
 tc_status tc_image_choose(const char *option, const struct tc_buildspec *spec,
                           struct tc_image_choice *ret_choice, struct tc_error *err) TC_MUST_USE;
 

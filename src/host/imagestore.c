@@ -256,6 +256,8 @@ static tc_status describe(const struct tc_imagestore *store, const struct tc_sha
     stored->newest = named && memcmp(newest.bytes, pcr0->bytes, sizeof newest.bytes) == 0;
     stored->self_contained = image.content.self_contained;
     memcpy(stored->pcr, image.pcr, sizeof stored->pcr);
+    stored->is_signed = image.is_signed;
+    stored->pcr8 = image.pcr8;
     stored->recipe = image.content.text.recipe;
     stored->packages_count = image.content.text.packages_count;
     stored->size = (uint64_t)info.st_size + root_size;

@@ -200,6 +200,27 @@ def test_pull_by_a_list(lab):
     lab.refuse(lab.image, "recipe is not the one you gave")
 
 
+def test_revoked_after_it_was_pulled(lab):
+    """What is in the store, or lies in a folder, is no longer used, and is shown as what it is."""
+    key, public = lab.base / "key", lab.base / "public"
+    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", key], check=True)
+    subprocess.run(["openssl", "pkey", "-in", key, "-pubout", "-out", public], check=True)
+    lab.run("image", "trust", "add", "--key", public)
+    lab.spec("false")
+    lab.pull(lab.image)
+    assert lab.list()[0]["revoked"] is False and "REVOKED" not in lab.run("image", "list")
+    signed_list(lab, 1, key, recipe="ee" * 32)
+    assert "recipe is not the entry's" in lab.build(expect=1)
+    assert lab.list()[0]["revoked"] is False
+    signed_list(lab, 2, key, revoked={"reason": "leaked \x1b a key"})
+    for words in ([], ["--image", "mini"], ["--image", lab.image.pcrs()[0]], ["--image", lab.image.eif]):
+        said = lab.build(*words, expect=1)
+        assert "is revoked by the list of" in said and "leaked \\x1b a key" in said, said
+    assert lab.list()[0]["revoked"] is True and "leaked" in lab.list()[0]["revocation"]
+    assert "REVOKED mini 1 is revoked by the list of" in lab.run("image", "list")
+    lab.run("image", "remove", "mini")
+
+
 def certificate_of(lab):
     key, certificate = lab.base / "signer.key", lab.base / "signer.crt"
     subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:secp384r1",
