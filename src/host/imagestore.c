@@ -140,7 +140,7 @@ tc_status tc_imagestore_find(const struct tc_imagestore *store, const char *word
             return tc_fail(
                 err, TC_USAGE,
                 "\"%s\" is neither a PCR0 of %d hex digits nor an image's name: expected "
-                "a letter and then any of a-z 0-9 . -, %d in all",
+                "a letter and then any of a-z 0-9 . -, %d in all, but not host and no .eif",
                 tc_printable(tc_span_of_text(word), shown, sizeof shown), PCR0_DIGITS,
                 TC_IMAGE_TEXT_NAME_MAX);
         TC_TRY(tc_imagestore_read_name(store, word, &found, &pcr0, err));

@@ -114,6 +114,32 @@ static void test_text_refuses(void **state)
     }
 }
 
+/* Each character alone, and in each place. */
+static void test_names(void **state)
+{
+    (void)state;
+    for (unsigned c = 1; c < 256; c++) {
+        bool letter = c >= 'a' && c <= 'z', digit = c >= '0' && c <= '9';
+        const char first[] = {(char)c, '\0'}, later[] = {'a', (char)c, 'z', '\0'};
+        const char last[] = {'a', (char)c, '\0'};
+        bool good = letter || digit || c == '-' || c == '.';
+        if (tc_image_text_name_is_good(first) != letter || tc_image_text_name_is_good(later) != good ||
+            tc_image_text_name_is_good(last) != good)
+            fail_msg("character %u", c);
+    }
+    static const char *const wrong[] = {"", "host", ".eif", "a.eif", "a.b.eif"};
+    static const char *const right[] = {"hosts", "ghost", "host.", "eif", "a.eifs", "a.eif.", "aeif"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        if (tc_image_text_name_is_good(wrong[i])) fail_msg("accepted: %s", wrong[i]);
+    for (size_t i = 0; i < sizeof right / sizeof *right; i++)
+        if (!tc_image_text_name_is_good(right[i])) fail_msg("refused: %s", right[i]);
+    char longest[TC_IMAGE_TEXT_NAME_MAX + 2] = "";
+    memset(longest, 'a', TC_IMAGE_TEXT_NAME_MAX);
+    assert_true(tc_image_text_name_is_good(longest));
+    longest[TC_IMAGE_TEXT_NAME_MAX] = 'a';
+    assert_false(tc_image_text_name_is_good(longest));
+}
+
 /* Whatever a byte is changed to, what is read is written again as it was. */
 static void test_text_has_one_spelling(void **state)
 {
@@ -515,6 +541,7 @@ int main(void)
         cmocka_unit_test(test_text),
         cmocka_unit_test(test_text_without_packages),
         cmocka_unit_test(test_text_refuses),
+        cmocka_unit_test(test_names),
         cmocka_unit_test(test_text_has_one_spelling),
         cmocka_unit_test(test_text_writer_is_strict),
         cmocka_unit_test(test_cmdline),
