@@ -219,6 +219,19 @@ def test_undecided(folder):
     run('measure', expect=2)
     run('measure', folder / 'a.eif', folder / 'a.eif', expect=2)
     run('measure', folder / 'a.eif', '--cert', folder / 'absent', expect=2)
+    for words in (['measure', folder / 'absent'], ['inspect', folder], ['measure'], ['inspect', '--nonsense'],
+                  ['sign', folder / 'a.eif'], ['assemble'], ['assemble', '--kernel'],
+                  ['sign', folder / 'a.eif', '--key', folder / 'absent', '--cert', folder / 'absent', '-o', 'x']):
+        answer = run_json(*words, expect=2)
+        assert answer['verdict'] == 'undecided' and answer['checks'] == [] and answer['reason'], answer
+    (folder / 'none.eif').write_bytes(b'none')
+    answer = run_json('inspect', folder / 'none.eif', expect=1)
+    assert answer['verdict'] == 'refused' and check_of(answer, 'format') == 'fail', answer
+    with open('/dev/full', 'w') as full:
+        for verb in ('inspect', 'measure', 'sign', 'assemble'):
+            for words in ([verb, '--help'], [verb, '--json', folder / 'absent']):
+                done = subprocess.run([TOOL, 'image', *map(str, words)], stdout=full, stderr=subprocess.PIPE)
+                assert done.returncode == 2, (words, done)
     run('measur', expect=2)
     run(expect=2)
     assert b'did you mean measure' in run('measur', expect=2).stderr
