@@ -58,6 +58,8 @@ static tc_status parse(int argc, char **argv, struct pull *pull, struct tc_error
     opterr = 0;
     optind = 0; /* GNU: start anew, whatever main has parsed before */
     while (!pull->help && (option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        if (option == OPTION_PCR0 && pull->pcr0)
+            return tc_fail(err, TC_USAGE, "--pcr0 is given twice: an image has one");
         if (option == OPTION_PCR0)
             pull->pcr0 = optarg;
         else if (option == OPTION_JSON)

@@ -243,12 +243,13 @@ static tc_status describe(const struct tc_imagestore *store, const struct tc_sha
     bool named = false;
     stored->pcr0 = *pcr0;
     tc_status status = load(store, pcr0, false, &image, &root_size, &problem);
-    if (status == TC_OK)
-        status = tc_imagestore_read_name(store, image.content.text.name, &named, &newest, &problem);
     if (status != TC_OK) {
         memcpy(stored->problem, problem.message, sizeof stored->problem);
         return TC_OK;
     }
+    /* A name that cannot be read stands for nothing, and is no flaw of the image. */
+    if (tc_imagestore_read_name(store, image.content.text.name, &named, &newest, &problem) != TC_OK)
+        named = false;
     stored->name = strdup(image.content.text.name);
     if (!stored->name || fstat(image.eif_fd, &info) != 0)
         return tc_fail(err, TC_SYSTEM, "out of memory to list images");

@@ -157,6 +157,8 @@ def test_pull_wants_a_reason(lab):
     assert f"--pcr0 {pcr0}" in said and "no list that you trust names it" in said
     lab.refuse(lab.image, "another image", pcr0="ab" * 48)
     lab.refuse(lab.image, "96 hex digits", pcr0="ab", expect=2)
+    said = lab.run("image", "pull", lab.image.eif, "--pcr0", "ab" * 48, "--pcr0", pcr0, expect=2)
+    assert "given twice" in said, said
     lab.run("image", "trust", "add", "--pcr0", pcr0, "--name", "mini")
     assert "by your own word" in lab.run("image", "pull", lab.image.eif)
 
@@ -357,6 +359,36 @@ def test_what_killed_commands_left(lab):
     os.close(holder)
     lab.run("image", "remove", "mini")
     assert not live.exists()
+
+
+def test_a_fifo_does_not_make_the_store_wait(lab):
+    lab.pull(lab.image)
+    os.mkfifo(lab.store / ".part-aa")
+    lab.pull(lab.image)
+    assert lab.stored() == [lab.image.pcrs()[0]]
+    os.mkfifo(lab.store / ".part-aa")
+    lab.run("image", "remove", "mini")
+    assert lab.stored() == []
+
+
+def test_remove_passes_over_names_that_are_none(lab):
+    """What was removed is said to be, whatever else lies among the names."""
+    other = lab.new("other")
+    lab.pull(lab.image)
+    lab.pull(other)
+    names = lab.store / "names"
+    (names / "junk").write_text("no PCR0\n")
+    (names / "link").symlink_to("/etc/passwd")
+    (names / "folder").mkdir()
+    os.mkfifo(names / "pipe")
+    (names / "other").write_text("damaged\n")
+    assert "removed" in lab.run("image", "remove", lab.image.pcrs()[0])
+    assert sorted(p.name for p in names.iterdir()) == ["folder", "other"]
+    assert (names / "other").read_text() == other.pcrs()[0] + "\n"
+    (names / "other").unlink()
+    (names / "other").symlink_to("/etc/passwd")
+    assert "stood for" not in lab.pull(other)
+    assert (names / "other").read_text() == other.pcrs()[0] + "\n" and not (names / "other").is_symlink()
 
 
 def test_interrupted_pull(lab):
