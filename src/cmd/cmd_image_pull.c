@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -203,6 +204,18 @@ static void say_move(const struct pull *pull, const char *name, const struct tc_
                   name, before, after);
 }
 
+/* As good as ever for the local back end; the hardware does not start it. */
+static void say_expired(const struct tc_imagefile *image)
+{
+    char until[TC_TIME_TEXT_SIZE];
+    if (!image->is_signed || (int64_t)time(NULL) <= image->signature_until) return;
+    tc_format_time(image->signature_until, until);
+    (void)fprintf(stderr,
+                  "tee-compile image pull: warning: the signing certificate has expired (%s): no "
+                  "enclave starts with this image; tee-compile image sign --replace\n",
+                  until);
+}
+
 static tc_status take_in(struct pull *pull, struct tc_imagestore *store,
                          struct tc_imagefile *ret_image, struct tc_error *err)
 {
@@ -226,6 +239,7 @@ static tc_status take_in(struct pull *pull, struct tc_imagestore *store,
                            &ignored) != TC_OK)
         pull->had_name = false;
     TC_TRY(tc_imagestage_commit(stage, &image, err));
+    say_expired(&image);
     say_move(pull, image.content.text.name, &image.pcr[0]);
     *ret_image = image;
     image = TC_IMAGEFILE_NONE;

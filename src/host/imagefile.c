@@ -183,7 +183,10 @@ static tc_status read_image(int fd, const char *what, struct tc_imagefile *image
     }
     memcpy(image->pcr, facts.pcr, sizeof image->pcr);
     image->is_signed = facts.is_signed;
-    if (facts.is_signed) image->pcr8 = facts.signature.pcr8;
+    if (facts.is_signed) {
+        image->pcr8 = facts.signature.pcr8;
+        image->signature_until = facts.signature.not_after;
+    }
     return TC_OK;
 }
 

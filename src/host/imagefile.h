@@ -23,7 +23,8 @@ struct tc_imagefile {
     uint64_t root_offset, root_size;
     struct tc_sha384 pcr[3];
     bool is_signed;
-    struct tc_sha384 pcr8; /* where is_signed */
+    struct tc_sha384 pcr8; /* where is_signed; with the certificate's last second */
+    int64_t signature_until;
     struct tc_toolramdisk content;
 };
 #define TC_AUTO_IMAGEFILE TC_CLEANUP(tc_imagefile_done)
