@@ -6,6 +6,7 @@
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -19,6 +20,7 @@
 #include "cmd/image_show.h"
 #include "cmd/print.h"
 #include "host/image_make.h"
+#include "host/imagefile.h"
 
 enum { KEY_FILE_MAX = 65536 };
 
@@ -167,6 +169,22 @@ static int help(const struct request *request)
     return tc_print_usage(stdout, request->usage) ? TC_EXIT_YES : TC_EXIT_UNDECIDED;
 }
 
+/* The PCRs are the same wherever the sections end: whoever compares them has not
+ * compared that. A pipe is gone by now; its image is not looked at. */
+static tc_status check_bounds(int fd, const struct tc_image_facts *facts, bool *ret_fits,
+                              struct tc_error *ret_misfit, struct tc_error *err)
+{
+    struct stat info;
+    if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) return TC_OK;
+    tc_status status = tc_imagefile_check_bounds(fd, facts, "this", ret_misfit);
+    if (status == TC_REFUSED) {
+        *ret_fits = false;
+        return TC_OK;
+    }
+    if (status != TC_OK) *err = *ret_misfit;
+    return status;
+}
+
 /* *ret_said: an object is on stdout already, also where this fails. */
 static tc_status show(const struct request *request, bool everything, bool *ret_good,
                       bool *ret_said, struct tc_error *err)
@@ -186,8 +204,11 @@ static tc_status show(const struct request *request, bool everything, bool *ret_
         *ret_said = true;
     }
     TC_TRY(status);
+    struct tc_error misfit = {0};
+    bool fits = true;
+    TC_TRY(check_bounds(fd, &facts, &fits, &misfit, err));
     struct tc_image_show wanted = {request->file, everything, tc_buf_span(&certificate),
-                                   (int64_t)time(NULL)};
+                                   (int64_t)time(NULL), fits ? NULL : misfit.message};
     return request->json ? tc_image_show_json(stdout, &wanted, &facts, ret_good, err)
                          : tc_image_show_text(stdout, &wanted, &facts, ret_good, err);
 }

@@ -150,6 +150,22 @@ static tc_status check_boundaries(const struct tc_image_facts *facts, const stru
     return TC_OK;
 }
 
+tc_status tc_imagefile_check_bounds(int fd, const struct tc_image_facts *facts, const char *what,
+                                    struct tc_error *err)
+{
+    TC_AUTO_TOOLRAMDISK struct tc_toolramdisk content = {0};
+    struct tc_error foreign = {0};
+    struct places places;
+    if (!find_places(facts, &places)) return TC_OK;
+    tc_status status = read_content(fd, places.ramdisks[1], what, &content, &foreign);
+    if (status == TC_REFUSED) return TC_OK;
+    if (status != TC_OK) {
+        *err = foreign;
+        return status;
+    }
+    return check_boundaries(facts, &places, &content.text, what, err);
+}
+
 static tc_status read_image(int fd, const char *what, struct tc_imagefile *image,
                             struct tc_error *err)
 {

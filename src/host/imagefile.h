@@ -42,6 +42,13 @@ void tc_imagefile_done(struct tc_imagefile *image); /* accepts one that was neve
 tc_status tc_imagefile_read(int fd, const char *what, struct tc_imagefile *ret_image,
                             struct tc_error *err) TC_MUST_USE;
 
+/* Of an EIF that was read and measured (image_read.h): do its sections end where its
+ * text says, if its second ramdisk is one of this project? TC_REFUSED says what does
+ * not fit; TC_OK also for an image of somebody else. fd is a regular file. */
+struct tc_image_facts;
+tc_status tc_imagefile_check_bounds(int fd, const struct tc_image_facts *facts, const char *what,
+                                    struct tc_error *err) TC_MUST_USE;
+
 /* Bytes that the .erofs must have; 0 for a self-contained image. */
 uint64_t tc_imagefile_root_file_size(const struct tc_imagefile *image);
 

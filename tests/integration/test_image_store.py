@@ -298,7 +298,11 @@ def test_moved_bounds(lab):
         image.write(image.eif, **sections)
         measured = lab.run("image", "measure", "--json", image.eif)
         assert pcr0 in measured, "the attack is none"
+        assert ("is not the image that was made" in measured) == (word[:2] != "no"), measured
+        assert ("is not the image that was made" in lab.run("image", "inspect", image.eif)) == (word[:2] != "no")
         lab.refuse(image, word)
+    image.write()
+    assert json.loads(lab.run("image", "measure", "--json", image.eif))["warnings"] == []
     image.write(image.eif, flags=1)  # neither is the architecture
     lab.refuse(image, "aarch64")
     image.write(image.eif, metadata=b'{"x": 1}')  # not measured, and nothing reads it
