@@ -322,6 +322,12 @@ def test_lies_about_itself(lab):
     image.write(image.eif, ramdisks=[image.first, image.second, third])
     boot = [image.kernel, image.cmdline.encode(), image.first, image.second, third]
     lab.refuse(image, "expected 2 ramdisks", pcr0=image_lab.measure(boot))
+    for extra in (1, -1):  # of the blocks in all, and as many in the file
+        image.second = image.ramdisk(extra_blocks=extra)
+        image.write()
+        whole = image.data + image.tree
+        image.erofs.write_bytes(whole + bytes(4096) if extra > 0 else whole[:-4096])
+        lab.refuse(image, "blocks" if extra > 0 else "", expect=1)
     image.second = image.ramdisk()[:-512]
     image.write()
     lab.refuse(image, "no image")
@@ -447,6 +453,10 @@ def test_swapped_in_the_store(lab):
     lab.pull(lab.image)  # mends it
     flip(here / "image.erofs", len(lab.image.data) + 1)
     assert "hash tree" in lab.build(expect=1)
+    lab.pull(lab.image)
+    os.truncate(here / "image.erofs", len(lab.image.data + lab.image.tree) - 4096)
+    (cut,) = [one for one in lab.list(expect=1) if not one["good"]]
+    assert cut["pcr0"] == lab.image.pcrs()[0] and "is cut" in cut["problem"], cut
     (here / "image.erofs").unlink()
     assert "image.erofs" in lab.build(expect=2)
     assert not lab.list(expect=1)[0]["good"] or not lab.list(expect=1)[1]["good"]
@@ -535,6 +545,14 @@ def test_choice(lab):
     assert "image host" in lab.build(expect=2)  # a language is no wish for an unmeasured build
     lab.spec(image="../../x")
     lab.build(expect=2)
+    # Only the command line names files: build.json may be somebody else's.
+    for word in ("mini.eif", "x.eif"):
+        shutil.copy(lab.image.eif, lab.base / word)
+        shutil.copy(lab.image.erofs, (lab.base / word).with_suffix(".erofs"))
+        lab.spec(image=word)
+        assert f"image {word} " in lab.build(expect=2)
+    lab.spec(language="x.eif")
+    assert "image x.eif " in lab.build(expect=2)
     lab.pull(lab.image)
     lab.spec()
     said = lab.build("--image", "mini", "--host-tool", "/opt", expect=2)
