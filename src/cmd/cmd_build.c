@@ -370,12 +370,12 @@ static void keep_log(struct build *build, struct tc_error *err)
         size_t used = strlen(err->message);
         if (err->status == TC_BUILD || err->status == TC_LIMIT)
             (void)snprintf(err->message + used, sizeof err->message - used,
-                           "\nthe build printed nothing: there is no log");
+                           "; the build printed nothing: there is no log");
         return;
     }
     if (tc_tempfile_commit(&build->log, &ignored) == TC_OK) {
         size_t used = strlen(err->message);
-        (void)snprintf(err->message + used, sizeof err->message - used, "\nthe build's log is in %s",
+        (void)snprintf(err->message + used, sizeof err->message - used, "; the build's log is in %s",
                        build->log_path);
     }
 }

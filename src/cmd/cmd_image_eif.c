@@ -6,6 +6,7 @@
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -19,6 +20,7 @@
 #include "cmd/image_show.h"
 #include "cmd/print.h"
 #include "host/image_make.h"
+#include "host/imagefile.h"
 
 enum { KEY_FILE_MAX = 65536 };
 
@@ -153,19 +155,39 @@ static int exit_of(tc_status status)
 static int fail(const struct request *request, const struct tc_error *err, bool usage)
 {
     char command[32];
+    struct tc_error said = *err;
+    int status = exit_of(err->status);
     (void)snprintf(command, sizeof command, "image %s", request->verb);
-    tc_print_error(command, err);
-    if (usage) (void)fputs(request->usage, stderr);
-    return exit_of(err->status);
+    if (status == TC_EXIT_NO) said.status = TC_REFUSED; /* the word in the JSON is the exit's */
+    if (!tc_print_failure(command, &said, request->json)) status = TC_EXIT_UNDECIDED;
+    if (usage) (void)tc_print_usage(stderr, request->usage);
+    return status;
 }
 
 static int help(const struct request *request)
 {
-    return fputs(request->usage, stdout) < 0 ? TC_EXIT_UNDECIDED : TC_EXIT_YES;
+    return tc_print_usage(stdout, request->usage) ? TC_EXIT_YES : TC_EXIT_UNDECIDED;
 }
 
+/* The PCRs are the same wherever the sections end: whoever compares them has not
+ * compared that. A pipe is gone by now; its image is not looked at. */
+static tc_status check_bounds(int fd, const struct tc_image_facts *facts, bool *ret_fits,
+                              struct tc_error *ret_misfit, struct tc_error *err)
+{
+    struct stat info;
+    if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) return TC_OK;
+    tc_status status = tc_imagefile_check_bounds(fd, facts, "this", ret_misfit);
+    if (status == TC_REFUSED) {
+        *ret_fits = false;
+        return TC_OK;
+    }
+    if (status != TC_OK) *err = *ret_misfit;
+    return status;
+}
+
+/* *ret_said: an object is on stdout already, also where this fails. */
 static tc_status show(const struct request *request, bool everything, bool *ret_good,
-                      struct tc_error *err)
+                      bool *ret_said, struct tc_error *err)
 {
     TC_AUTO_BUF struct tc_buf certificate = {0};
     TC_AUTO_CLOSE int fd = -1;
@@ -179,10 +201,14 @@ static tc_status show(const struct request *request, bool everything, bool *ret_
             *err = print_error;
             return print_error.status;
         }
+        *ret_said = true;
     }
     TC_TRY(status);
+    struct tc_error misfit = {0};
+    bool fits = true;
+    TC_TRY(check_bounds(fd, &facts, &fits, &misfit, err));
     struct tc_image_show wanted = {request->file, everything, tc_buf_span(&certificate),
-                                   (int64_t)time(NULL)};
+                                   (int64_t)time(NULL), fits ? NULL : misfit.message};
     return request->json ? tc_image_show_json(stdout, &wanted, &facts, ret_good, err)
                          : tc_image_show_text(stdout, &wanted, &facts, ret_good, err);
 }
@@ -190,8 +216,11 @@ static tc_status show(const struct request *request, bool everything, bool *ret_
 static int run_show(const struct request *request, bool everything)
 {
     struct tc_error err = {0};
-    bool good = false;
-    if (show(request, everything, &good, &err) != TC_OK) return fail(request, &err, false);
+    struct request failed = *request;
+    bool good = false, said = false;
+    tc_status status = show(request, everything, &good, &said, &err);
+    if (said) failed.json = false;
+    if (status != TC_OK) return fail(&failed, &err, false);
     return good ? TC_EXIT_YES : TC_EXIT_NO;
 }
 
@@ -202,6 +231,7 @@ int tc_cmd_image_inspect(int argc, char **argv)
                                             {NULL, 0, NULL, 0}};
     struct request request = {
         .verb = "inspect",
+        .json = tc_wants_json(argc, argv),
         .usage = "usage: tee-compile image inspect FILE|- [--json]\n"
                  "  shows header, sections, command line, metadata, signature and PCRs\n"};
     struct tc_error err = {0};
@@ -218,6 +248,7 @@ int tc_cmd_image_measure(int argc, char **argv)
                                             {NULL, 0, NULL, 0}};
     struct request request = {
         .verb = "measure",
+        .json = tc_wants_json(argc, argv),
         .usage = "usage: tee-compile image measure FILE|- [--cert PEM] [--json]\n"
                  "  prints PCR0, PCR1, PCR2 and, of a signed image, PCR8\n"
                  "  --cert PEM   the image is signed with this certificate; of an unsigned one,\n"
@@ -291,6 +322,7 @@ int tc_cmd_image_sign(int argc, char **argv)
                                             {NULL, 0, NULL, 0}};
     struct request request = {
         .verb = "sign",
+        .json = tc_wants_json(argc, argv),
         .usage = "usage: tee-compile image sign FILE --key PEM --cert PEM -o OUT [option]...\n"
                  "  --key PEM      a private key on P-384, without a pass phrase\n"
                  "  --cert PEM     its certificate, valid now; PCR8 is made of it\n"
@@ -321,6 +353,7 @@ int tc_cmd_image_assemble(int argc, char **argv)
                                             {NULL, 0, NULL, 0}};
     struct request request = {
         .verb = "assemble",
+        .json = tc_wants_json(argc, argv),
         .usage =
             "usage: tee-compile image assemble --kernel FILE --cmdline TEXT --ramdisk FILE...\n"
             "           -o OUT [option]...\n"

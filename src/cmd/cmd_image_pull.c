@@ -19,6 +19,7 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "cmd/commands.h"
+#include "cmd/image_choice.h"
 #include "cmd/print.h"
 #include "cmd/trust.h"
 #include "host/fetch.h"
@@ -44,6 +45,8 @@ struct pull {
     const char *source, *pcr0;
     bool json, help;
     char said[TC_ERROR_MAX]; /* who names the image */
+    bool had_name;           /* stood for another image, or this one, before */
+    struct tc_sha384 before;
 };
 
 static tc_status parse(int argc, char **argv, struct pull *pull, struct tc_error *err)
@@ -56,6 +59,8 @@ static tc_status parse(int argc, char **argv, struct pull *pull, struct tc_error
     opterr = 0;
     optind = 0; /* GNU: start anew, whatever main has parsed before */
     while (!pull->help && (option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        if (option == OPTION_PCR0 && pull->pcr0)
+            return tc_fail(err, TC_USAGE, "--pcr0 is given twice: an image has one");
         if (option == OPTION_PCR0)
             pull->pcr0 = optarg;
         else if (option == OPTION_JSON)
@@ -157,9 +162,9 @@ static tc_status check_pcr0(struct pull *pull, const struct tc_imagefile *image,
                        pull->pcr0, hex);
     TC_TRY(tc_load_trust(&request, &trust, err));
     enum tc_trust_answer answer =
-        tc_trust_ask(&trust, image->pcr, image->is_signed ? &image->pcr8 : NULL,
-                     (int64_t)time(NULL), pull->said, sizeof pull->said);
-    if (answer == TC_TRUST_AGAINST) return tc_fail(err, TC_REFUSED, "PCR0 %s: %s", hex, pull->said);
+        tc_image_ask_trust(&trust, image, pull->said, sizeof pull->said);
+    if (answer >= TC_TRUST_AGAINST)
+        return tc_fail(err, TC_REFUSED, "PCR0 %s: %s", hex, pull->said);
     if (answer == TC_TRUST_UNKNOWN && !pull->pcr0)
         return tc_fail(
             err, TC_REFUSED,
@@ -185,6 +190,32 @@ static tc_status fetch_sbom(const char *source, struct tc_imagestage *stage, str
     return status;
 }
 
+/* A trusted list names older images too, until they expire: who serves one can move
+ * the name back to it, which only the user can see. */
+static void say_move(const struct pull *pull, const char *name, const struct tc_sha384 *to)
+{
+    char before[TC_SHA384_HEX], after[TC_SHA384_HEX];
+    if (!pull->had_name || memcmp(pull->before.bytes, to->bytes, sizeof to->bytes) == 0) return;
+    tc_hex((struct tc_span){pull->before.bytes, sizeof pull->before.bytes}, before);
+    tc_hex((struct tc_span){to->bytes, sizeof to->bytes}, after);
+    (void)fprintf(stderr,
+                  "tee-compile image pull: the name %s stood for PCR0 %s and now stands for PCR0 "
+                  "%s\n",
+                  name, before, after);
+}
+
+/* As good as ever for the local back end; the hardware does not start it. */
+static void say_expired(const struct tc_imagefile *image)
+{
+    char until[TC_TIME_TEXT_SIZE];
+    if (!image->is_signed || (int64_t)time(NULL) <= image->signature_until) return;
+    tc_format_time(image->signature_until, until);
+    (void)fprintf(stderr,
+                  "tee-compile image pull: warning: the signing certificate has expired (%s): no "
+                  "enclave starts with this image; tee-compile image sign --replace\n",
+                  until);
+}
+
 static tc_status take_in(struct pull *pull, struct tc_imagestore *store,
                          struct tc_imagefile *ret_image, struct tc_error *err)
 {
@@ -203,7 +234,13 @@ static tc_status take_in(struct pull *pull, struct tc_imagestore *store,
     }
     TC_TRY(fetch_sbom(sbom, stage, err));
     TC_TRY(go_on(err));
+    struct tc_error ignored = {0}; /* a name that cannot be read is replaced */
+    if (tc_imagestore_find(store, image.content.text.name, &pull->had_name, &pull->before,
+                           &ignored) != TC_OK)
+        pull->had_name = false;
     TC_TRY(tc_imagestage_commit(stage, &image, err));
+    say_expired(&image);
+    say_move(pull, image.content.text.name, &image.pcr[0]);
     *ret_image = image;
     image = TC_IMAGEFILE_NONE;
     return TC_OK;

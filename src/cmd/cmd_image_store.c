@@ -2,11 +2,13 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "cmd/commands.h"
 #include "cmd/print.h"
+#include "cmd/trust.h"
 #include "host/imagestore.h"
 
 static const char list_usage[] =
@@ -52,7 +54,18 @@ static tc_status open_store(struct tc_imagestore **ret_store, struct tc_error *e
 
 /* --- list --- */
 
-static void show_image(const struct tc_stored_image *image)
+/* Does a trusted list revoke it? Then out says which, and why. */
+static bool is_revoked(const struct tc_trust *trust, const struct tc_stored_image *image, char *out,
+                       size_t size)
+{
+    const struct tc_trust_question question = {.pcr = image->pcr,
+                                               .pcr8 = image->is_signed ? &image->pcr8 : NULL,
+                                               .name = image->name,
+                                               .recipe = &image->recipe};
+    return tc_trust_ask(trust, &question, (int64_t)time(NULL), out, size) == TC_TRUST_REVOKED;
+}
+
+static void show_image(const struct tc_trust *trust, const struct tc_stored_image *image)
 {
     char hex[TC_SHA384_HEX], recipe[TC_SHA256_HEX], size[16], shown[TC_ERROR_MAX];
     tc_hex((struct tc_span){image->pcr0.bytes, sizeof image->pcr0.bytes}, hex);
@@ -66,9 +79,11 @@ static void show_image(const struct tc_stored_image *image)
                  image->newest ? "" : " (not the newest: name it by its PCR0)", hex, recipe,
                  image->packages_count, tc_human_size(image->size, size),
                  image->self_contained ? ", self-contained" : "");
+    if (is_revoked(trust, image, shown, sizeof shown)) (void)printf("  REVOKED %s\n", shown);
 }
 
-static void write_image(struct tc_jsonw *w, const struct tc_stored_image *image)
+static void write_image(struct tc_jsonw *w, const struct tc_trust *trust,
+                        const struct tc_stored_image *image)
 {
     static const char *const keys[] = {"pcr0", "pcr1", "pcr2"};
     char shown[TC_ERROR_MAX];
@@ -89,10 +104,14 @@ static void write_image(struct tc_jsonw *w, const struct tc_stored_image *image)
     tc_jsonw_u64(w, "packages", image->packages_count);
     tc_jsonw_u64(w, "size", image->size);
     tc_jsonw_bool(w, "self_contained", image->self_contained);
+    bool revoked = is_revoked(trust, image, shown, sizeof shown);
+    tc_jsonw_bool(w, "revoked", revoked);
+    if (revoked) tc_jsonw_text(w, "revocation", shown);
     tc_jsonw_end_object(w);
 }
 
-static tc_status show_json(const struct tc_stored_list *list, bool good, struct tc_error *err)
+static tc_status show_json(const struct tc_trust *trust, const struct tc_stored_list *list, bool good,
+                           struct tc_error *err)
 {
     TC_AUTO_BUF struct tc_buf buf = tc_buf_new(16384 + list->count * 8 * TC_ERROR_MAX);
     struct tc_jsonw w = tc_jsonw_new(&buf);
@@ -102,7 +121,7 @@ static tc_status show_json(const struct tc_stored_list *list, bool good, struct 
     tc_jsonw_end_array(&w);
     tc_jsonw_array(&w, "images");
     for (size_t i = 0; i < list->count; i++)
-        write_image(&w, &list->images[i]);
+        write_image(&w, trust, &list->images[i]);
     tc_jsonw_end_array(&w);
     tc_jsonw_end_object(&w);
     TC_TRY(tc_buf_check(&buf, "the list", err));
@@ -113,14 +132,17 @@ static tc_status list(const struct request *request, bool *ret_good, struct tc_e
 {
     TC_AUTO_IMAGESTORE struct tc_imagestore *store = NULL;
     TC_AUTO_STORED struct tc_stored_list images = {0};
+    TC_AUTO_TRUST struct tc_trust trust = {0};
+    const struct tc_trust_request nothing = {0};
+    TC_TRY(tc_load_trust(&nothing, &trust, err));
     TC_TRY(open_store(&store, err));
     TC_TRY(tc_imagestore_list(store, &images, err));
     *ret_good = true;
     for (size_t i = 0; i < images.count; i++)
         *ret_good = *ret_good && images.images[i].good;
-    if (request->json) return show_json(&images, *ret_good, err);
+    if (request->json) return show_json(&trust, &images, *ret_good, err);
     for (size_t i = 0; i < images.count; i++)
-        show_image(&images.images[i]);
+        show_image(&trust, &images.images[i]);
     if (images.count == 0)
         (void)puts("no images yet: tee-compile image build, tee-compile image pull");
     return tc_print_flush(stdout, err);

@@ -1,9 +1,11 @@
 #include "cmd/image_choice.h"
 
 #include <string.h>
+#include <time.h>
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "cmd/trust.h"
 #include "host/imagestore.h"
 
 void tc_image_choice_done(struct tc_image_choice *choice)
@@ -65,6 +67,32 @@ static tc_status open_stored(const char *word, const char *where, struct tc_imag
     return tc_imagestore_load(store, &pcr0, ret_file, err);
 }
 
+enum tc_trust_answer tc_image_ask_trust(const struct tc_trust *trust,
+                                        const struct tc_imagefile *image, char *out, size_t size)
+{
+    const struct tc_trust_question question = {.pcr = image->pcr,
+                                               .pcr8 = image->is_signed ? &image->pcr8 : NULL,
+                                               .name = image->content.text.name,
+                                               .recipe = &image->content.text.recipe};
+    return tc_trust_ask(trust, &question, (int64_t)time(NULL), out, size);
+}
+
+/* Whoever builds with an image that nobody will accept any more learns it now. That
+ * nobody has named it yet is no reason against it: the build may be the first. */
+static tc_status check_trust(const struct tc_imagefile *image, struct tc_error *err)
+{
+    TC_AUTO_TRUST struct tc_trust trust = {0};
+    const struct tc_trust_request request = {0};
+    char hex[TC_SHA384_HEX], said[TC_ERROR_MAX / 2];
+    TC_TRY(tc_load_trust(&request, &trust, err));
+    if (tc_image_ask_trust(&trust, image, said, sizeof said) < TC_TRUST_AGAINST) return TC_OK;
+    tc_hex((struct tc_span){image->pcr[0].bytes, sizeof image->pcr[0].bytes}, hex);
+    return tc_fail(err, TC_REFUSED,
+                   "PCR0 %s: %s; pull or build another image (tee-compile image list has those that "
+                   "are here)",
+                   hex, said);
+}
+
 tc_status tc_image_choose(const char *option, const struct tc_buildspec *spec,
                           struct tc_image_choice *ret_choice, struct tc_error *err)
 {
@@ -72,13 +100,15 @@ tc_status tc_image_choose(const char *option, const struct tc_buildspec *spec,
     const char *where = option        ? "--image"
                         : spec->image ? "\"image\" of the build file"
                                       : "\"language\" of the build file, which names no \"image\"";
-    struct tc_image_choice choice = TC_IMAGE_CHOICE_NONE;
+    struct tc_image_choice choice TC_CLEANUP(tc_image_choice_done) = TC_IMAGE_CHOICE_NONE;
     /* A language of that name is no wish for an unmeasured toolchain. */
     choice.host = (option || spec->image) && strcmp(word, "host") == 0;
     if (!choice.host && option && is_path(option))
         TC_TRY(tc_imagefile_open(option, &choice.file, err));
     else if (!choice.host)
         TC_TRY(open_stored(word, where, &choice.file, err));
+    if (!choice.host) TC_TRY(check_trust(&choice.file, err));
     *ret_choice = choice;
+    choice = TC_IMAGE_CHOICE_NONE;
     return TC_OK;
 }

@@ -4,6 +4,7 @@
 
 #include "core/buildspec.h"
 #include "host/imagefile.h"
+#include "verify/trust.h"
 
 struct tc_image_choice {
     bool host;                /* the machine's own toolchain; else: */
@@ -18,11 +19,17 @@ void tc_image_choice_done(struct tc_image_choice *choice);
 
 /* option: "host", a name or a PCR0 of the store, or the path of an .eif (a word with a
  * slash, or with that ending); NULL: as spec says, which names no paths. TC_UNAVAILABLE
- * for an image that is not there: the message has the commands that make or fetch it. */
+ * for an image that is not there: the message has the commands that make or fetch it.
+ * TC_REFUSED also for one that a trusted list speaks against. */
 tc_status tc_image_choose(const char *option, const struct tc_buildspec *spec,
                           struct tc_image_choice *ret_choice, struct tc_error *err) TC_MUST_USE;
 
 /* "host", or the name that the image has for itself. */
 const char *tc_image_choice_name(const struct tc_image_choice *choice);
+
+/* What does trust say of the file, now? As tc_trust_ask. */
+enum tc_trust_answer tc_image_ask_trust(const struct tc_trust *trust,
+                                        const struct tc_imagefile *image, char *out, size_t size)
+    TC_MUST_USE;
 
 #endif

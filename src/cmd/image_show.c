@@ -28,7 +28,7 @@ struct check {
 struct view {
     struct check checks[CHECKS_MAX];
     size_t checks_count;
-    char warnings[WARNINGS_MAX][256];
+    char warnings[WARNINGS_MAX][TC_ERROR_MAX];
     size_t warnings_count;
     bool have_pcr8;
     struct tc_sha384 pcr8;
@@ -115,6 +115,7 @@ static void warn(struct view *view, const struct tc_image_show *show,
     if (facts->warnings & TC_EIF_WARNING_UNALIGNED)
         add_warning(view, "an uncompressed ramdisk does not start at a multiple of 4 bytes: Linux "
                           "leaves it out without a word");
+    if (show->misfit) add_warning(view, show->misfit);
     if (!facts->signature_is_read) return;
     if (show->now < facts->signature.not_before)
         add_warning(view, "the signing certificate is not valid yet: the image does not start");

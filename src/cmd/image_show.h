@@ -12,6 +12,7 @@ struct tc_image_show {
     bool everything;            /* sections, command line, metadata, certificate */
     struct tc_span certificate; /* DER of --cert; empty: not given */
     int64_t now;                /* for a certificate's validity */
+    const char *misfit;         /* what does not fit the image's own text; NULL: nothing */
 };
 
 /* Prints, and says in *ret_good whether every check passed. */

@@ -29,7 +29,10 @@ static bool is_digit(char c)
 
 bool tc_image_text_name_is_good(const char *name)
 {
-    size_t size = strlen(name);
+    static const char file[] = ".eif";
+    size_t size = strlen(name), end = sizeof file - 1;
+    if (strcmp(name, "host") == 0 || (size >= end && strcmp(name + size - end, file) == 0))
+        return false;
     if (size == 0 || size > TC_IMAGE_TEXT_NAME_MAX || !is_lower(*name)) return false;
     for (const char *at = name; *at; at++)
         if (!is_lower(*at) && !is_digit(*at) && *at != '-' && *at != '.') return false;
@@ -89,7 +92,8 @@ static const char *packages_flaw(const struct tc_image_package *packages, size_t
 static const char *flaw(const struct tc_image_text *text)
 {
     if (!tc_image_text_name_is_good(text->name))
-        return "the name is not 1 to 64 of a-z, 0-9, '-' and '.', a letter first";
+        return "the name is not 1 to 64 of a-z, 0-9, '-' and '.', a letter first, or is \"host\" or "
+               "ends in .eif";
     if (text->kernel_size == 0 || text->kernel_size > size_max || text->ramdisk_size == 0 ||
         text->ramdisk_size > size_max)
         return "a section's size is not 1 to 2^40";

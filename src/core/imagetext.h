@@ -47,6 +47,8 @@ void tc_image_text_free(struct tc_image_text *text); /* accepts NULL and a zeroe
 void tc_image_package_done(struct tc_image_package *package);
 void tc_image_packages_free(struct tc_image_package *packages, size_t count);
 
+/* Of that alphabet, and no word that means something else where images are named:
+ * "host" is the toolchain of the machine, what ends in ".eif" is a file. */
 bool tc_image_text_name_is_good(const char *name) TC_MUST_USE;
 /* At most TC_IMAGE_PACKAGES_MAX, each of Debian's alphabets, sorted, no two alike. */
 bool tc_image_packages_are_good(const struct tc_image_package *packages, size_t count) TC_MUST_USE;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "core/imagetext.h"
 #include "core/json.h"
 
 #define LOWER "abcdefghijklmnopqrstuvwxyz"
@@ -120,9 +121,10 @@ static tc_status read_recipe(const struct tc_json *top, struct tc_recipe *recipe
     if (version != 1) return tc_json_fail(&value, err, "must be 1, the one version there is");
     TC_TRY(tc_json_check_keys(top, known, err));
     TC_TRY(read_word(top, "name", &recipe->name, &value, err));
-    if (!is_word(recipe->name, 1, TC_RECIPE_NAME_MAX, LOWER, LOWER DIGITS "-."))
+    if (!tc_image_text_name_is_good(recipe->name))
         return tc_json_fail(&value, err,
-                            "must be a name of 1 to 64 of a-z, 0-9, - and ., a letter first");
+                            "must be a name of 1 to 64 of a-z, 0-9, - and ., a letter first, but "
+                            "not host and nothing that ends in .eif");
     TC_TRY(read_word(top, "suite", &recipe->suite, &value, err));
     if (!tc_suite_name_is_good(recipe->suite))
         return tc_json_fail(&value, err, "must be a suite of Debian, such as trixie");

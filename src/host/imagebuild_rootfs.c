@@ -121,7 +121,7 @@ static tc_status take_name(struct tc_making *making, struct tc_error *err)
         return tc_fail(
             err, TC_USAGE,
             "\"%s\" of the output is no image's name: expected 1 to 64 of a-z 0-9 - . and "
-            ".eif behind them, a letter first",
+            ".eif behind them, a letter first, and not \"host\"",
             making->recipe.name);
     return TC_OK;
 }

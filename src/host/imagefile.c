@@ -150,6 +150,22 @@ static tc_status check_boundaries(const struct tc_image_facts *facts, const stru
     return TC_OK;
 }
 
+tc_status tc_imagefile_check_bounds(int fd, const struct tc_image_facts *facts, const char *what,
+                                    struct tc_error *err)
+{
+    TC_AUTO_TOOLRAMDISK struct tc_toolramdisk content = {0};
+    struct tc_error foreign = {0};
+    struct places places;
+    if (!find_places(facts, &places)) return TC_OK;
+    tc_status status = read_content(fd, places.ramdisks[1], what, &content, &foreign);
+    if (status == TC_REFUSED) return TC_OK;
+    if (status != TC_OK) {
+        *err = foreign;
+        return status;
+    }
+    return check_boundaries(facts, &places, &content.text, what, err);
+}
+
 static tc_status read_image(int fd, const char *what, struct tc_imagefile *image,
                             struct tc_error *err)
 {
@@ -183,7 +199,10 @@ static tc_status read_image(int fd, const char *what, struct tc_imagefile *image
     }
     memcpy(image->pcr, facts.pcr, sizeof image->pcr);
     image->is_signed = facts.is_signed;
-    if (facts.is_signed) image->pcr8 = facts.signature.pcr8;
+    if (facts.is_signed) {
+        image->pcr8 = facts.signature.pcr8;
+        image->signature_until = facts.signature.not_after;
+    }
     return TC_OK;
 }
 
@@ -313,12 +332,29 @@ tc_status tc_imagefile_beside(const char *path, const char *ending, char **ret_p
     return TC_OK;
 }
 
+tc_status tc_imagefile_check_owner(int fd, const char *path, struct tc_error *err)
+{
+    struct stat info;
+    if (fstat(fd, &info) != 0)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot look at %s", path);
+    if (info.st_uid != geteuid() && info.st_uid != 0)
+        return tc_fail(err, TC_UNAVAILABLE,
+                       "%s belongs to user %u, who could change it while it is used: expected it to "
+                       "be yours or root's; chown it, or take a copy with tee-compile image pull",
+                       path, (unsigned)info.st_uid);
+    if (info.st_mode & (S_IWGRP | S_IWOTH))
+        return tc_fail(err, TC_UNAVAILABLE,
+                       "others can write to %s, also while it is used: chmod go-w it", path);
+    return TC_OK;
+}
+
 /* A FIFO must not make it wait. */
 static tc_status open_file(const char *path, int *ret_fd, struct tc_error *err)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    TC_AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot open %s", path);
-    *ret_fd = fd;
+    TC_TRY(tc_imagefile_check_owner(fd, path, err));
+    *ret_fd = TC_TAKE_FD(fd);
     return TC_OK;
 }
 
@@ -333,7 +369,7 @@ tc_status tc_imagefile_open(const char *path, struct tc_imagefile *ret_image, st
     TC_TRY(tc_imagefile_read(eif_fd, path, &image, err));
     if (!image.content.self_contained) {
         if (open_file(root, &root_fd, err) != TC_OK)
-            return tc_wrap(err, "the toolchain's file system of %s must lie beside it", path);
+            return tc_wrap(err, "the toolchain's file system beside %s", path);
         TC_TRY(tc_imagefile_add_root(&image, root_fd, root, err));
     }
     *ret_image = image;

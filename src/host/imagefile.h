@@ -5,7 +5,8 @@
  * of the EIF ends. Whether that PCR0 is a trusted one is the caller's question.
  *
  * A file that somebody else replaces meanwhile does no harm, since descriptors are
- * kept; one that its owner rewrites in place does, as on any host. */
+ * kept; one that is rewritten in place does, and so nobody but this user and root may
+ * be able to. */
 #ifndef TC_HOST_IMAGEFILE_H
 #define TC_HOST_IMAGEFILE_H
 
@@ -22,7 +23,8 @@ struct tc_imagefile {
     uint64_t root_offset, root_size;
     struct tc_sha384 pcr[3];
     bool is_signed;
-    struct tc_sha384 pcr8; /* where is_signed */
+    struct tc_sha384 pcr8; /* where is_signed; with the certificate's last second */
+    int64_t signature_until;
     struct tc_toolramdisk content;
 };
 #define TC_AUTO_IMAGEFILE TC_CLEANUP(tc_imagefile_done)
@@ -40,6 +42,13 @@ void tc_imagefile_done(struct tc_imagefile *image); /* accepts one that was neve
 tc_status tc_imagefile_read(int fd, const char *what, struct tc_imagefile *ret_image,
                             struct tc_error *err) TC_MUST_USE;
 
+/* Of an EIF that was read and measured (image_read.h): do its sections end where its
+ * text says, if its second ramdisk is one of this project? TC_REFUSED says what does
+ * not fit; TC_OK also for an image of somebody else. fd is a regular file. */
+struct tc_image_facts;
+tc_status tc_imagefile_check_bounds(int fd, const struct tc_image_facts *facts, const char *what,
+                                    struct tc_error *err) TC_MUST_USE;
+
 /* Bytes that the .erofs must have; 0 for a self-contained image. */
 uint64_t tc_imagefile_root_file_size(const struct tc_imagefile *image);
 
@@ -48,8 +57,12 @@ uint64_t tc_imagefile_root_file_size(const struct tc_imagefile *image);
 tc_status tc_imagefile_add_root(struct tc_imagefile *image, int fd, const char *what,
                                 struct tc_error *err) TC_MUST_USE;
 
-/* Both, by the EIF's path; the .erofs has the same name with the other ending.
- * TC_USAGE: path does not end in ".eif". */
+/* Could somebody other than this user and root rewrite it? TC_UNAVAILABLE then, with
+ * what to do. A file that is used after it was checked must have passed this. */
+tc_status tc_imagefile_check_owner(int fd, const char *path, struct tc_error *err) TC_MUST_USE;
+
+/* Both, by the EIF's path; the .erofs has the same name with the other ending. Others
+ * may not be able to write either. TC_USAGE: path does not end in ".eif". */
 tc_status tc_imagefile_open(const char *path, struct tc_imagefile *ret_image, struct tc_error *err)
     TC_MUST_USE;
 

@@ -30,19 +30,6 @@ tc_status tc_imagestore_folder(char **ret_path, struct tc_error *err)
     return TC_OK;
 }
 
-tc_status tc_imagestore_check(int fd, const char *path, struct tc_error *err)
-{
-    struct stat info;
-    if (fstat(fd, &info) != 0)
-        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot look at %s", path);
-    if (info.st_uid != geteuid() && info.st_uid != 0)
-        return tc_fail(err, TC_UNAVAILABLE, "%s belongs to user %u; it must be yours or root's",
-                       path, (unsigned)info.st_uid);
-    if (info.st_mode & (S_IWGRP | S_IWOTH))
-        return tc_fail(err, TC_UNAVAILABLE, "others can write to %s: chmod go-w it", path);
-    return TC_OK;
-}
-
 static tc_status open_folder(struct tc_imagestore *store, const char *folder, struct tc_error *err)
 {
     store->folder = strdup(folder);
@@ -50,7 +37,7 @@ static tc_status open_folder(struct tc_imagestore *store, const char *folder, st
     store->fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (store->fd < 0 && errno != ENOENT)
         return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot open the image store %s", folder);
-    return store->fd < 0 ? TC_OK : tc_imagestore_check(store->fd, folder, err);
+    return store->fd < 0 ? TC_OK : tc_imagefile_check_owner(store->fd, folder, err);
 }
 
 tc_status tc_imagestore_open(const char *folder, struct tc_imagestore **ret_store,
@@ -97,7 +84,7 @@ tc_status tc_imagestore_subfolder(const struct tc_imagestore *store, const char 
         return tc_fail(err, TC_REFUSED,
                        "%s is no folder: symlinks are not followed here; take it away", path);
     if (fd < 0) return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot open %s", path);
-    TC_TRY(tc_imagestore_check(fd, path, err));
+    TC_TRY(tc_imagefile_check_owner(fd, path, err));
     *ret_fd = TC_TAKE_FD(fd);
     return TC_OK;
 }
@@ -153,7 +140,7 @@ tc_status tc_imagestore_find(const struct tc_imagestore *store, const char *word
             return tc_fail(
                 err, TC_USAGE,
                 "\"%s\" is neither a PCR0 of %d hex digits nor an image's name: expected "
-                "a letter and then any of a-z 0-9 . -, %d in all",
+                "a letter and then any of a-z 0-9 . -, %d in all, but not host and no .eif",
                 tc_printable(tc_span_of_text(word), shown, sizeof shown), PCR0_DIGITS,
                 TC_IMAGE_TEXT_NAME_MAX);
         TC_TRY(tc_imagestore_read_name(store, word, &found, &pcr0, err));
@@ -176,7 +163,7 @@ static tc_status open_part(int folder, const char *name, const char *path, int *
     if (fd < 0) return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot open %s", path);
     if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode))
         return tc_fail(err, TC_REFUSED, "%s is no regular file", path);
-    TC_TRY(tc_imagestore_check(fd, path, err));
+    TC_TRY(tc_imagefile_check_owner(fd, path, err));
     *ret_fd = TC_TAKE_FD(fd);
     return TC_OK;
 }
@@ -256,12 +243,13 @@ static tc_status describe(const struct tc_imagestore *store, const struct tc_sha
     bool named = false;
     stored->pcr0 = *pcr0;
     tc_status status = load(store, pcr0, false, &image, &root_size, &problem);
-    if (status == TC_OK)
-        status = tc_imagestore_read_name(store, image.content.text.name, &named, &newest, &problem);
     if (status != TC_OK) {
         memcpy(stored->problem, problem.message, sizeof stored->problem);
         return TC_OK;
     }
+    /* A name that cannot be read stands for nothing, and is no flaw of the image. */
+    if (tc_imagestore_read_name(store, image.content.text.name, &named, &newest, &problem) != TC_OK)
+        named = false;
     stored->name = strdup(image.content.text.name);
     if (!stored->name || fstat(image.eif_fd, &info) != 0)
         return tc_fail(err, TC_SYSTEM, "out of memory to list images");
@@ -269,6 +257,8 @@ static tc_status describe(const struct tc_imagestore *store, const struct tc_sha
     stored->newest = named && memcmp(newest.bytes, pcr0->bytes, sizeof newest.bytes) == 0;
     stored->self_contained = image.content.self_contained;
     memcpy(stored->pcr, image.pcr, sizeof stored->pcr);
+    stored->is_signed = image.is_signed;
+    stored->pcr8 = image.pcr8;
     stored->recipe = image.content.text.recipe;
     stored->packages_count = image.content.text.packages_count;
     stored->size = (uint64_t)info.st_size + root_size;

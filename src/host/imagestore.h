@@ -46,6 +46,8 @@ struct tc_stored_image {
     bool newest; /* the one that the name stands for */
     bool self_contained;
     struct tc_sha384 pcr[3];
+    bool is_signed;
+    struct tc_sha384 pcr8; /* where is_signed */
     struct tc_sha256 recipe;
     size_t packages_count;
     uint64_t size; /* of its files */

@@ -56,7 +56,7 @@ static tc_status make_store(struct tc_imagestore *store, struct tc_error *err)
     if (fd < 0)
         return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot open the image store %s",
                              store->folder);
-    TC_TRY(tc_imagestore_check(fd, store->folder, err));
+    TC_TRY(tc_imagefile_check_owner(fd, store->folder, err));
     store->fd = TC_TAKE_FD(fd);
     return TC_OK;
 }
@@ -71,10 +71,12 @@ static void remove_folder(int store_fd, const char *name)
     (void)unlinkat(store_fd, name, fd < 0 ? 0 : AT_REMOVEDIR);
 }
 
+/* What is no folder was never one of those; opening a FIFO would wait. */
 static bool is_abandoned(int store_fd, const char *name)
 {
-    TC_AUTO_CLOSE int fd = openat(store_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    return fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0;
+    TC_AUTO_CLOSE int fd = openat(store_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0) return errno == ENOTDIR;
+    return flock(fd, LOCK_EX | LOCK_NB) == 0;
 }
 
 /* Under the lock. */
@@ -206,6 +208,9 @@ static tc_status write_name(const struct tc_imagestore *store, const char *name,
     if (mkdirat(store->fd, TC_STORE_NAMES, 0700) != 0 && errno != EEXIST)
         return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot write to %s", store->folder);
     TC_TRY(tc_imagestore_subfolder(store, TC_STORE_NAMES, &names, err));
+    struct stat there;
+    if (fstatat(names, name, &there, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(there.st_mode))
+        (void)unlinkat(names, name, 0); /* what it cannot replace is told by the next step */
     TC_TRY(tc_tempfile_open(path, &file, err));
     /* Whatever the umask is, nobody else may write it. */
     if (fchmod(file.fd, 0600) != 0)
@@ -274,7 +279,9 @@ static const struct tc_stored_image *latest(const struct tc_imagestore *store,
     return found;
 }
 
-/* Names are found by what they hold, not by what the image says: it may be damaged. */
+/* Names are found by what they hold, not by what the image says: it may be damaged.
+ * A name that cannot be read stood for nothing: it is set right where that is
+ * possible, and does not stop anything. */
 static tc_status update_name(const struct tc_imagestore *store, const char *name,
                              const struct tc_sha384 *gone, struct tc_error *err)
 {
@@ -283,17 +290,20 @@ static tc_status update_name(const struct tc_imagestore *store, const char *name
     struct tc_sha384 pcr0;
     bool found = false;
     if (!tc_image_text_name_is_good(name)) return TC_OK;
-    TC_TRY(tc_imagestore_read_name(store, name, &found, &pcr0, err));
-    if (!found || memcmp(pcr0.bytes, gone->bytes, sizeof pcr0.bytes) != 0) return TC_OK;
+    struct tc_error problem = {0};
+    tc_status status = tc_imagestore_read_name(store, name, &found, &pcr0, &problem);
+    bool junk = status != TC_OK;
+    if (!junk && (!found || memcmp(pcr0.bytes, gone->bytes, sizeof pcr0.bytes) != 0)) return TC_OK;
     TC_TRY(tc_imagestore_list(store, &list, err));
     const struct tc_stored_image *left = latest(store, &list, name);
     if (left) {
         char hex[TC_SHA384_HEX];
         tc_hex((struct tc_span){left->pcr0.bytes, sizeof left->pcr0.bytes}, hex);
-        return write_name(store, name, hex, err);
+        status = write_name(store, name, hex, junk ? &problem : err);
+        return junk ? TC_OK : status;
     }
     TC_TRY(tc_imagestore_subfolder(store, TC_STORE_NAMES, &names, err));
-    if (names >= 0 && unlinkat(names, name, 0) != 0 && errno != ENOENT)
+    if (names >= 0 && unlinkat(names, name, 0) != 0 && errno != ENOENT && !junk)
         return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot take the name %s away", name);
     return TC_OK;
 }

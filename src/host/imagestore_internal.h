@@ -15,9 +15,6 @@ struct tc_imagestore {
     char *folder;
 };
 
-/* It is mine or root's, and nobody else can write to it. */
-tc_status tc_imagestore_check(int fd, const char *path, struct tc_error *err) TC_MUST_USE;
-
 /* A folder of the store; *ret_fd -1 when it is not there. */
 tc_status tc_imagestore_subfolder(const struct tc_imagestore *store, const char *name, int *ret_fd,
                                   struct tc_error *err) TC_MUST_USE;

@@ -20,6 +20,7 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "core/erofs.h"
 #include "os/files.h"
 #include "os/process.h"
 
@@ -159,9 +160,22 @@ static tc_status prepare_fuse(const struct tc_imagefile *image, struct tc_local_
     return TC_OK;
 }
 
+static tc_status check_head(const struct tc_imagefile *image, struct tc_error *err)
+{
+    uint8_t head[TC_EROFS_HEAD];
+    ssize_t got;
+    do
+        got = pread(image->root_fd, head, sizeof head, (off_t)image->root_offset);
+    while (got < 0 && errno == EINTR);
+    if (got < 0)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot read the image's file system");
+    return tc_erofs_check((struct tc_span){head, (size_t)got}, image->root_size, err);
+}
+
 tc_status tc_local_image_prepare(const struct tc_imagefile *image,
                                  struct tc_local_image *ret_mounted, struct tc_error *err)
 {
+    TC_TRY(check_head(image, err));
     struct tc_local_image mounted = TC_LOCAL_IMAGE_NONE;
     tc_status status = geteuid() == 0 ? mount_kernel(image, &mounted.mount_fd, err)
                                       : prepare_fuse(image, &mounted, err);

@@ -7,8 +7,8 @@
  *
  * Every list that counts is asked, in this order of weight: a revocation by any
  * of them refuses, whoever else vouches; then PCR1 or 2 that differ from the
- * entry's, since two images cannot have one PCR0 and something is wrong; then one
- * good entry is enough; else the first entry's problem is told. A list whose
+ * entry's, or a name or recipe that differs from the image's own text, since two
+ * images cannot have one PCR0 and something is wrong; then one good entry is enough; else the first entry's problem is told. A list whose
  * signer is a certificate counts only where PCR8 is that certificate's. Validity
  * is judged at the document's own signed time, as its certificates are. */
 #include <stdio.h>
@@ -228,6 +228,30 @@ static void report_other_signer(struct search *search, const struct tc_trusted_l
            image->name, image->version, expected, seen);
 }
 
+/* One PCR0 is one text: an entry that says otherwise speaks of another image, or its
+ * maker was wrong. Unmeasured, there is no text, and nothing that a list can name. */
+static bool contradicts_text(struct search *search, const struct tc_trusted_list *list,
+                             const struct tc_image *image)
+{
+    const struct tc_part_image *text = &search->judge->statement->image;
+    char expected[TC_SHA256_HEX], seen[TC_SHA256_HEX], shown[TC_IMAGE_TEXT_NAME_MAX + 1];
+    if (!text->name) return false;
+    if (strcmp(image->name, text->name) != 0) {
+        report(search, CONTRADICTED, image->name, list,
+               "is that of %s %s, but the image calls itself %s", image->name, image->version,
+               tc_printable(tc_span_of_text(text->name), shown, sizeof shown));
+        return true;
+    }
+    if (memcmp(image->recipe.bytes, text->recipe.bytes, sizeof text->recipe.bytes) == 0)
+        return false;
+    tc_hex((struct tc_span){image->recipe.bytes, sizeof image->recipe.bytes}, expected);
+    tc_hex((struct tc_span){text->recipe.bytes, sizeof text->recipe.bytes}, seen);
+    report(search, CONTRADICTED, image->name, list,
+           "is that of %s %s, but the image's recipe is not the entry's: expected %s, saw %s",
+           image->name, image->version, expected, seen);
+    return true;
+}
+
 static void ask_list(struct search *search, const struct tc_trusted_list *list)
 {
     if (!counts(search, list)) {
@@ -252,13 +276,36 @@ static void ask_list(struct search *search, const struct tc_trusted_list *list)
                    image->version, i);
             return;
         }
+    if (contradicts_text(search, list, image)) return;
     if (is_in_force(search, list, image)) accept_listed(search, list, image);
+}
+
+/* The user may give an image a name of their own, but not another recipe. */
+static bool own_contradicts_text(struct search *search, const struct tc_own_image *image)
+{
+    const struct tc_part_image *text = &search->judge->statement->image;
+    char expected[TC_SHA256_HEX], seen[TC_SHA256_HEX];
+    if (!text->name || !image->has_recipe ||
+        memcmp(image->recipe.bytes, text->recipe.bytes, sizeof text->recipe.bytes) == 0)
+        return false;
+    if (!outweighs(search, CONTRADICTED)) return true;
+    tc_hex((struct tc_span){image->recipe.bytes, sizeof image->recipe.bytes}, expected);
+    tc_hex((struct tc_span){text->recipe.bytes, sizeof text->recipe.bytes}, seen);
+    search->finding = CONTRADICTED;
+    (void)snprintf(search->problem, sizeof search->problem,
+                   "PCR0 %s is that of %s by your own word, but the image's recipe is not the one "
+                   "you gave: expected %s, saw %s",
+                   search->hex, image->name, expected, seen);
+    (void)snprintf(search->name, sizeof search->name, "%s", image->name);
+    return true;
 }
 
 static void ask_own(struct search *search, const struct tc_own_image *image)
 {
     search->images++;
-    if (!is_same(&image->pcr0, &search->pcr[0]) || !takes_over(search, image->name)) return;
+    if (!is_same(&image->pcr0, &search->pcr[0]) || own_contradicts_text(search, image) ||
+        !takes_over(search, image->name))
+        return;
     search->finding = GOOD;
     memcpy(search->name, image->name, sizeof search->name);
     struct tc_image_fact *fact = &search->judge->verdict->image;

@@ -36,15 +36,23 @@ void tc_trust_free(struct tc_trust *trust); /* accepts NULL and a zeroed one */
 tc_status tc_trust_add(struct tc_trust *trust, const struct tc_signer *signer, bool vouches,
                        struct tc_imagelist *list, struct tc_error *err) TC_MUST_USE;
 
-/* Does anything name the image whose file has these PCRs, now? pcr8 is NULL for an
- * unsigned one. out gets one printable line: who names it, or why not. By weight. */
+/* An image's file: what was measured of it, and what its measured text says. */
+struct tc_trust_question {
+    const struct tc_sha384 *pcr;  /* three */
+    const struct tc_sha384 *pcr8; /* NULL: not signed */
+    const char *name;
+    const struct tc_sha256 *recipe;
+};
+/* Does anything name it now? out gets one printable line: who names it, or why not.
+ * By weight. */
 enum tc_trust_answer {
     TC_TRUST_UNKNOWN, /* nothing that is in force */
     TC_TRUST_NAMED,
-    TC_TRUST_AGAINST, /* revoked, or it contradicts its entry */
+    TC_TRUST_AGAINST, /* it contradicts its entry */
+    TC_TRUST_REVOKED,
 };
-enum tc_trust_answer tc_trust_ask(const struct tc_trust *trust, const struct tc_sha384 pcr[3],
-                                  const struct tc_sha384 *pcr8, int64_t now, char *out, size_t size)
-    TC_MUST_USE;
+enum tc_trust_answer tc_trust_ask(const struct tc_trust *trust,
+                                  const struct tc_trust_question *question, int64_t now, char *out,
+                                  size_t size) TC_MUST_USE;
 
 #endif

@@ -127,9 +127,9 @@ class Image:
             lines.append(f"package-{i:04} 1.{i}-1 amd64 {hashlib.sha256(b'%d' % i).hexdigest()}")
         return ("\n".join(lines) + "\n").encode()
 
-    def ramdisk(self, **changes):
+    def ramdisk(self, extra_blocks=0, **changes):
         data_blocks = len(self.data) // BLOCK
-        total = data_blocks + len(self.tree) // BLOCK
+        total = data_blocks + len(self.tree) // BLOCK + extra_blocks
         verity = (f"tee-compile/verity/1\ndata {data_blocks}\ntotal {total}\nroot {self.root}\n"
                   f"salt {self.salt.hex()}\n").encode()
         what = ("root.erofs", self.data) if self.self_contained else ("root.verity", verity)

@@ -157,9 +157,11 @@ def test_detached(p):
 def test_source_of_a_plain_folder(p):
     """The bundle itself, where build puts it by default, is not part of the source."""
     p.spec("exit 1")
-    subprocess.run([TOOL, "build", "--image", "host"], cwd=p.dir, capture_output=True)  # leaves no log
+    done = subprocess.run([TOOL, "build", "--image", "host"], cwd=p.dir, capture_output=True, text=True)
+    assert "; the build printed nothing: there is no log\n" in done.stderr, done.stderr
     p.spec("echo hi; exit 1")
-    subprocess.run([TOOL, "build", "--image", "host"], cwd=p.dir, capture_output=True)
+    done = subprocess.run([TOOL, "build", "--image", "host"], cwd=p.dir, capture_output=True, text=True)
+    assert "; the build's log is in release.tar.log\n" in done.stderr, done.stderr
     assert (p.dir / "release.tar.log").exists()
     p.spec("echo > out")
     subprocess.run([TOOL, "build", "--image", "host"], cwd=p.dir, check=True, capture_output=True)

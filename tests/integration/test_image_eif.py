@@ -17,6 +17,7 @@ import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import eif_oracle as eif  # noqa: E402
+import image_lab  # noqa: E402
 from cryptography import x509  # noqa: E402
 from cryptography.hazmat.primitives import hashes, serialization  # noqa: E402
 from cryptography.hazmat.primitives.asymmetric import ec  # noqa: E402
@@ -219,6 +220,19 @@ def test_undecided(folder):
     run('measure', expect=2)
     run('measure', folder / 'a.eif', folder / 'a.eif', expect=2)
     run('measure', folder / 'a.eif', '--cert', folder / 'absent', expect=2)
+    for words in (['measure', folder / 'absent'], ['inspect', folder], ['measure'], ['inspect', '--nonsense'],
+                  ['sign', folder / 'a.eif'], ['assemble'], ['assemble', '--kernel'],
+                  ['sign', folder / 'a.eif', '--key', folder / 'absent', '--cert', folder / 'absent', '-o', 'x']):
+        answer = run_json(*words, expect=2)
+        assert answer['verdict'] == 'undecided' and answer['checks'] == [] and answer['reason'], answer
+    (folder / 'none.eif').write_bytes(b'none')
+    answer = run_json('inspect', folder / 'none.eif', expect=1)
+    assert answer['verdict'] == 'refused' and check_of(answer, 'format') == 'fail', answer
+    with open('/dev/full', 'w') as full:
+        for verb in ('inspect', 'measure', 'sign', 'assemble'):
+            for words in ([verb, '--help'], [verb, '--json', folder / 'absent']):
+                done = subprocess.run([TOOL, 'image', *map(str, words)], stdout=full, stderr=subprocess.PIPE)
+                assert done.returncode == 2, (words, done)
     run('measur', expect=2)
     run(expect=2)
     assert b'did you mean measure' in run('measur', expect=2).stderr
@@ -315,6 +329,41 @@ def test_foreign_signatures(folder):
     with_signature(eif.sign(pcr0, key, certificate))
     (warning,) = run_json('measure', path)['warnings']
     assert 'expired' in warning
+
+
+def test_signature_of_what_is_used(folder):
+    """A bad signature is refused where an image is taken in or used; one that has expired is told."""
+    image = image_lab.Image(folder)
+    pcr0 = bytes.fromhex(image.pcrs()[0])
+    env = {**os.environ, 'XDG_DATA_HOME': str(folder / 'data'), 'NO_COLOR': '1'}
+    project = folder / 'project'
+    project.mkdir()
+    (project / 'build.json').write_text(json.dumps({'language': 'mini', 'input': {'cmd': 'false'},
+                                                    'output': {'files': ['out']}}))
+
+    def tool(*args):
+        done = subprocess.run([TOOL, *map(str, args)], capture_output=True, text=True, env=env, cwd=folder)
+        return done.returncode, done.stderr
+
+    def with_signature(signed, key, certificate):
+        sections = [(eif.KERNEL, image.kernel), (eif.CMDLINE, image.cmdline.encode()), (eif.METADATA, b'{}'),
+                    (eif.RAMDISK, image.first), (eif.RAMDISK, image.second),
+                    (eif.SIGNATURE, eif.sign(signed, key, certificate))]
+        image.eif.write_bytes(eif.build(sections))
+
+    pull = ['image', 'pull', image.eif, '--pcr0', pcr0.hex()]
+    key, certificate = make_key(folder, 'me')
+    with_signature(bytes(48), key, certificate)
+    build = ['build', '--dir', project, '--output', folder / 'out.tar', '--image', image.eif]
+    for words in (pull, build):
+        status, said = tool(*words)
+        assert status == 1 and 'mini.eif' in said and 'signature' in said, (status, said)
+    with_signature(pcr0, key, certificate)
+    status, said = tool(*pull)
+    assert status == 0 and 'expired' not in said, (status, said)
+    with_signature(pcr0, *make_key(folder, 'past', start=-10, days=9))
+    status, said = tool(*pull)
+    assert status == 0 and 'the signing certificate has expired' in said, (status, said)
 
 
 def test_warning(folder):

@@ -157,6 +157,8 @@ def test_pull_wants_a_reason(lab):
     assert f"--pcr0 {pcr0}" in said and "no list that you trust names it" in said
     lab.refuse(lab.image, "another image", pcr0="ab" * 48)
     lab.refuse(lab.image, "96 hex digits", pcr0="ab", expect=2)
+    said = lab.run("image", "pull", lab.image.eif, "--pcr0", "ab" * 48, "--pcr0", pcr0, expect=2)
+    assert "given twice" in said, said
     lab.run("image", "trust", "add", "--pcr0", pcr0, "--name", "mini")
     assert "by your own word" in lab.run("image", "pull", lab.image.eif)
 
@@ -164,7 +166,7 @@ def test_pull_wants_a_reason(lab):
 def signed_list(lab, sequence, key, **changes):
     pcrs = lab.image.pcrs()
     entry = {"name": "mini", "version": "1", "architecture": "x86_64", "pcr0": pcrs[0], "pcr1": pcrs[1],
-             "pcr2": pcrs[2], "recipe": "ee" * 32, "valid_from": "2020-01-01T00:00:00Z",
+             "pcr2": pcrs[2], "recipe": hashlib.sha256(b"mini").hexdigest(), "valid_from": "2020-01-01T00:00:00Z",
              "valid_until": "2099-01-01T00:00:00Z", **changes}
     draft = lab.base / "draft.json"
     draft.write_text(json.dumps({"type": "tee-compile/images/1", "sequence": sequence,
@@ -188,6 +190,37 @@ def test_pull_by_a_list(lab):
     assert "no list that you trust" in lab.run("image", "pull", lab.image.eif, expect=1)
     signed_list(lab, 4, key, revoked={"reason": "leaked a key"})
     lab.refuse(lab.image, "leaked a key")  # also with --pcr0
+    # The entry must say what the image says of itself.
+    signed_list(lab, 5, key, name="rust")
+    lab.refuse(lab.image, "the image's name is not the entry's")
+    signed_list(lab, 6, key, recipe="ee" * 32)
+    lab.refuse(lab.image, "the image's recipe is not the entry's")
+    signed_list(lab, 7, key)
+    lab.run("image", "pull", lab.image.eif)
+    lab.run("image", "remove", "mini")
+    lab.run("image", "trust", "add", "--pcr0", lab.image.pcrs()[0], "--name", "mini", "--recipe", "ee" * 32)
+    lab.refuse(lab.image, "recipe is not the one you gave")
+
+
+def test_revoked_after_it_was_pulled(lab):
+    """What is in the store, or lies in a folder, is no longer used, and is shown as what it is."""
+    key, public = lab.base / "key", lab.base / "public"
+    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", key], check=True)
+    subprocess.run(["openssl", "pkey", "-in", key, "-pubout", "-out", public], check=True)
+    lab.run("image", "trust", "add", "--key", public)
+    lab.spec("false")
+    lab.pull(lab.image)
+    assert lab.list()[0]["revoked"] is False and "REVOKED" not in lab.run("image", "list")
+    signed_list(lab, 1, key, recipe="ee" * 32)
+    assert "recipe is not the entry's" in lab.build(expect=1)
+    assert lab.list()[0]["revoked"] is False
+    signed_list(lab, 2, key, revoked={"reason": "leaked \x1b a key"})
+    for words in ([], ["--image", "mini"], ["--image", lab.image.pcrs()[0]], ["--image", lab.image.eif]):
+        said = lab.build(*words, expect=1)
+        assert "is revoked by the list of" in said and "leaked \\x1b a key" in said, said
+    assert lab.list()[0]["revoked"] is True and "leaked" in lab.list()[0]["revocation"]
+    assert "REVOKED mini 1 is revoked by the list of" in lab.run("image", "list")
+    lab.run("image", "remove", "mini")
 
 
 def certificate_of(lab):
@@ -265,7 +298,11 @@ def test_moved_bounds(lab):
         image.write(image.eif, **sections)
         measured = lab.run("image", "measure", "--json", image.eif)
         assert pcr0 in measured, "the attack is none"
+        assert ("is not the image that was made" in measured) == (word[:2] != "no"), measured
+        assert ("is not the image that was made" in lab.run("image", "inspect", image.eif)) == (word[:2] != "no")
         lab.refuse(image, word)
+    image.write()
+    assert json.loads(lab.run("image", "measure", "--json", image.eif))["warnings"] == []
     image.write(image.eif, flags=1)  # neither is the architecture
     lab.refuse(image, "aarch64")
     image.write(image.eif, metadata=b'{"x": 1}')  # not measured, and nothing reads it
@@ -285,6 +322,12 @@ def test_lies_about_itself(lab):
     image.write(image.eif, ramdisks=[image.first, image.second, third])
     boot = [image.kernel, image.cmdline.encode(), image.first, image.second, third]
     lab.refuse(image, "expected 2 ramdisks", pcr0=image_lab.measure(boot))
+    for extra in (1, -1):  # of the blocks in all, and as many in the file
+        image.second = image.ramdisk(extra_blocks=extra)
+        image.write()
+        whole = image.data + image.tree
+        image.erofs.write_bytes(whole + bytes(4096) if extra > 0 else whole[:-4096])
+        lab.refuse(image, "blocks" if extra > 0 else "", expect=1)
     image.second = image.ramdisk()[:-512]
     image.write()
     lab.refuse(image, "no image")
@@ -328,6 +371,36 @@ def test_what_killed_commands_left(lab):
     assert not live.exists()
 
 
+def test_a_fifo_does_not_make_the_store_wait(lab):
+    lab.pull(lab.image)
+    os.mkfifo(lab.store / ".part-aa")
+    lab.pull(lab.image)
+    assert lab.stored() == [lab.image.pcrs()[0]]
+    os.mkfifo(lab.store / ".part-aa")
+    lab.run("image", "remove", "mini")
+    assert lab.stored() == []
+
+
+def test_remove_passes_over_names_that_are_none(lab):
+    """What was removed is said to be, whatever else lies among the names."""
+    other = lab.new("other")
+    lab.pull(lab.image)
+    lab.pull(other)
+    names = lab.store / "names"
+    (names / "junk").write_text("no PCR0\n")
+    (names / "link").symlink_to("/etc/passwd")
+    (names / "folder").mkdir()
+    os.mkfifo(names / "pipe")
+    (names / "other").write_text("damaged\n")
+    assert "removed" in lab.run("image", "remove", lab.image.pcrs()[0])
+    assert sorted(p.name for p in names.iterdir()) == ["folder", "other"]
+    assert (names / "other").read_text() == other.pcrs()[0] + "\n"
+    (names / "other").unlink()
+    (names / "other").symlink_to("/etc/passwd")
+    assert "stood for" not in lab.pull(other)
+    assert (names / "other").read_text() == other.pcrs()[0] + "\n" and not (names / "other").is_symlink()
+
+
 def test_interrupted_pull(lab):
     """A signal that is there from the start is heeded before anything has a name."""
     def block():
@@ -344,7 +417,12 @@ def test_interrupted_pull(lab):
 def test_newest_of_a_name(lab):
     first = lab.image
     second = lab.new("mini", packages=4, stem="second")
-    lab.pull(first)
+    move = "stood for PCR0 {} and now stands for PCR0 {}\n".format
+    assert "stood for" not in lab.pull(first)
+    assert "stood for" not in lab.pull(first)
+    said = lab.pull(second)
+    assert "the name mini " + move(first.pcrs()[0], second.pcrs()[0]) in said, said
+    assert move(second.pcrs()[0], first.pcrs()[0]) in lab.pull(first)
     lab.pull(second)
     newest = {one["pcr0"]: one["newest"] for one in lab.list()}
     assert newest == {first.pcrs()[0]: False, second.pcrs()[0]: True}
@@ -375,6 +453,10 @@ def test_swapped_in_the_store(lab):
     lab.pull(lab.image)  # mends it
     flip(here / "image.erofs", len(lab.image.data) + 1)
     assert "hash tree" in lab.build(expect=1)
+    lab.pull(lab.image)
+    os.truncate(here / "image.erofs", len(lab.image.data + lab.image.tree) - 4096)
+    (cut,) = [one for one in lab.list(expect=1) if not one["good"]]
+    assert cut["pcr0"] == lab.image.pcrs()[0] and "is cut" in cut["problem"], cut
     (here / "image.erofs").unlink()
     assert "image.erofs" in lab.build(expect=2)
     assert not lab.list(expect=1)[0]["good"] or not lab.list(expect=1)[1]["good"]
@@ -426,6 +508,24 @@ def test_others_may_not_write(lab):
         path.chmod(mode)
 
 
+def test_files_that_others_own(lab):
+    """The build mounts what it has measured: nobody may be able to rewrite it in between."""
+    lab.spec("false")
+    for path in (lab.image.eif, lab.image.erofs):
+        for bit in (0o020, 0o002):
+            path.chmod(0o644 | bit)
+            said = lab.build("--image", lab.image.eif, expect=2)
+            assert f"others can write to {path}" in said and "chmod go-w" in said, said
+        path.chmod(0o644)
+        if ROOT:
+            os.chown(path, 65534, 65534)
+            said = lab.build("--image", lab.image.eif, expect=2)
+            assert f"{path} belongs to user 65534" in said and "image pull" in said, said
+            os.chown(path, 0, 0)
+    lab.image.eif.chmod(0o666)
+    lab.pull(lab.image)  # a copy of one's own
+
+
 # --- building ---
 
 def test_choice(lab):
@@ -445,6 +545,14 @@ def test_choice(lab):
     assert "image host" in lab.build(expect=2)  # a language is no wish for an unmeasured build
     lab.spec(image="../../x")
     lab.build(expect=2)
+    # Only the command line names files: build.json may be somebody else's.
+    for word in ("mini.eif", "x.eif"):
+        shutil.copy(lab.image.eif, lab.base / word)
+        shutil.copy(lab.image.erofs, (lab.base / word).with_suffix(".erofs"))
+        lab.spec(image=word)
+        assert f"image {word} " in lab.build(expect=2)
+    lab.spec(language="x.eif")
+    assert "image x.eif " in lab.build(expect=2)
     lab.pull(lab.image)
     lab.spec()
     said = lab.build("--image", "mini", "--host-tool", "/opt", expect=2)
@@ -599,9 +707,26 @@ def test_no_file_system(lab):
     lab.spec()
     for data in (bytes(40960), Lab.erofs[:1024] + bytes(len(Lab.erofs) - 1024)):
         junk = lab.new("junk", erofs=data, stem="junk")
-        said = lab.build("--image", junk.eif, expect=2)
-        assert "EROFS" in said or "erofsfuse could not serve" in said, said
+        assert "no EROFS" in lab.build("--image", junk.eif, expect=1)
         assert lab.loops() == "", lab.loops()
+    hollow = lab.new("hollow", erofs=Lab.erofs[:1152] + bytes(len(Lab.erofs) - 1152), stem="hollow")
+    said = lab.build("--image", hollow.eif, expect=2)
+    assert "EROFS" in said or "erofsfuse could not serve" in said, said
+    assert lab.loops() == "", lab.loops()
+
+
+def test_file_system_with_devices(lab):
+    """A kernel would open them by the paths in the image: it is not asked to."""
+    if not need_mount():
+        return
+    lab.spec()
+    for at, byte, word in ((80, 0x08, "features"), (86, 1, "further devices")):
+        for self_contained in (False, True):
+            data = bytearray(Lab.erofs)
+            data[1024 + at] |= byte
+            image = lab.new("bad", erofs=bytes(data), stem="bad", self_contained=self_contained)
+            assert word in lab.build("--image", image.eif, expect=1)
+            assert lab.loops() == "", lab.loops()
 
 
 def test_failed_build_leaves_nothing(lab):

@@ -78,7 +78,7 @@ class Lab:
 
 def image(**more):
     return {"name": "c", "version": "1.2", "architecture": "x86_64", "pcr0": PCR[0], "pcr1": PCR[1],
-            "pcr2": PCR[2], "recipe": "ee" * 32, "valid_from": "2020-01-01T00:00:00Z",
+            "pcr2": PCR[2], "recipe": "4e" * 32, "valid_from": "2020-01-01T00:00:00Z",
             "valid_until": "2099-01-01T00:00:00Z", **more}
 
 

@@ -28,7 +28,7 @@
 #define P00 "000000000000000000000000000000000000000000000000"
 #define REST                                                                                       \
     "\"pcr1\":\"" P10 P10 "\",\"pcr2\":\"" P10 P10                                                 \
-    "\",\"recipe\":\"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\","           \
+    "\",\"recipe\":\"4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e4e\","           \
     "\"valid_from\":\"2026-01-01T00:00:00Z\",\"valid_until\":\"2027-01-01T00:00:00Z\""
 #define NAMED "\"name\":\"c\",\"version\":\"1\",\"architecture\":\"x86_64\","
 #define IMAGE(pcr0, more) "{" NAMED "\"pcr0\":\"" pcr0 "\"," REST more "}"

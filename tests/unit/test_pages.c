@@ -108,18 +108,24 @@ static uint8_t byte_at(size_t offset)
     return (uint8_t)(offset * 31 + offset / 4096);
 }
 
-static int start(struct server *server)
+/* Over its file; the client's end. */
+static int start_server(struct server *server)
 {
     int ends[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+    server->fd = ends[0];
+    assert_int_equal(pthread_create(&server->thread, NULL, run, server), 0);
+    return ends[1];
+}
+
+static int start(struct server *server)
+{
     static uint8_t bytes[FILE_SIZE];
     for (size_t i = 0; i < FILE_SIZE; i++)
         bytes[i] = byte_at(i);
     server->file_fd = memfd_create("pages", MFD_CLOEXEC);
     assert_int_equal(write(server->file_fd, bytes, FILE_SIZE), FILE_SIZE);
-    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
-    server->fd = ends[0];
-    assert_int_equal(pthread_create(&server->thread, NULL, run, server), 0);
-    return ends[1];
+    return start_server(server);
 }
 
 static tc_status end(struct server *server, int client)
@@ -224,6 +230,30 @@ static void test_reads_outside(void **state)
     assert_int_equal(end(&server, client), TC_OK);
 }
 
+static void test_largest_read(void **state)
+{
+    const uint64_t size = (uint64_t)TC_NBD_READ_MAX + 4096;
+    struct server server = {.file_fd = memfd_create("pages", MFD_CLOEXEC)};
+    (void)state;
+    assert_int_equal(ftruncate(server.file_fd, (off_t)size), 0);
+    int client = start_server(&server);
+    assert_true(greet(client) == size);
+    ask(client, TC_NBD_READ, 0, TC_NBD_READ_MAX + 1);
+    assert_int_equal(answer(client), TC_NBD_INVALID);
+    ask(client, TC_NBD_READ, 0, TC_NBD_READ_MAX);
+    assert_int_equal(answer(client), TC_NBD_OK);
+    for (size_t done = 0; done < TC_NBD_READ_MAX;) {
+        uint8_t piece[4096];
+        get(client, piece, sizeof piece);
+        done += sizeof piece;
+    }
+    ask(client, TC_NBD_READ, 4096, 1); /* nothing came beyond */
+    assert_int_equal(answer(client), TC_NBD_OK);
+    uint8_t byte;
+    get(client, &byte, 1);
+    assert_int_equal(end(&server, client), TC_OK);
+}
+
 static void test_other_commands(void **state)
 {
     (void)state;
@@ -308,6 +338,7 @@ int main(void)
         cmocka_unit_test(test_description_is_strict),
         cmocka_unit_test(test_reads),
         cmocka_unit_test(test_reads_outside),
+        cmocka_unit_test(test_largest_read),
         cmocka_unit_test(test_other_commands),
         cmocka_unit_test(test_not_nbd),
         cmocka_unit_test(test_greeting_is_strict),

@@ -64,6 +64,8 @@ static void test_recipe_faults(void **state)
         {RECIPE("", ",\"script\":\"lock.json\""), "script: must not be the recipe or its lock"},
         {RECIPE("", ",\"script\":\"\""), "script"},
         {"{\"recipe\":1,\"name\":\"Rust\",\"suite\":\"trixie\",\"packages\":[]}", "name: must be"},
+        {"{\"recipe\":1,\"name\":\"host\",\"suite\":\"trixie\",\"packages\":[]}", "name: must be"},
+        {"{\"recipe\":1,\"name\":\"r.eif\",\"suite\":\"trixie\",\"packages\":[]}", "name: must be"},
         {"{\"recipe\":1,\"name\":\"1\",\"suite\":\"trixie\",\"packages\":[]}", "name: must be"},
         {"{\"recipe\":1,\"name\":\"r\",\"suite\":\"a b\",\"packages\":[]}", "suite: must be"},
         {"{\"recipe\":1,\"name\":\"r\",\"suite\":\"a/b\",\"packages\":[]}", "suite: must be"},

@@ -323,7 +323,7 @@ static void test_name(void **state)
 {
     (void)state;
     char id[TC_SHA256_HEX];
-    struct tc_image image = sample_image("c", 0x10), rust = sample_image("rust", 0x10);
+    struct tc_image image = sample_image("c", 0x10);
     TC_AUTO_TRUST struct tc_trust trust = {0};
     add_list(&trust, 'a', true, 3, &image, 1);
     struct tc_verdict verdict = judge(name_image, &trust, 0);
@@ -334,10 +334,46 @@ static void test_name(void **state)
     assert_non_null(strstr(check->expected, "the image rust, as build.json names it (image)"));
     assert_non_null(strstr(check->seen, "the image c"));
     tc_verdict_free(&verdict);
-    /* Where two signers call it differently, the asked name is found. */
-    add_list(&trust, 'b', true, 3, &rust, 1);
-    assert_good(name_image, &trust, id_of('b', id));
+    /* Where the user calls it differently, the asked name is found. */
+    trust.own = calloc(1, sizeof *trust.own);
+    assert_non_null(trust.own);
+    trust.own[trust.own_count++] = (struct tc_own_image){.name = "rust", .pcr0 = image.pcr[0]};
+    assert_good(name_image, &trust, NULL);
     assert_good(NULL, &trust, id_of('a', id));
+}
+
+/* What the image says of itself is measured, and so is what an entry must say of it. */
+static void test_text(void **state)
+{
+    (void)state;
+    char id[TC_SHA256_HEX];
+    struct tc_image good = sample_image("c", 0x10), rust = sample_image("rust", 0x10), other = good;
+    other.recipe.bytes[31] ^= 1;
+    const struct {
+        struct tc_image *image;
+        const char *says;
+    } cases[] = {{&rust, "but the image calls itself c"}, {&other, "recipe is not the entry's"}};
+    for (size_t i = 0; i < 2; i++) {
+        TC_AUTO_TRUST struct tc_trust trust = {0};
+        add_list(&trust, 'a', true, 3, cases[i].image, 1);
+        assert_refused(NULL, &trust, i == 0, SAYS(cases[i].says, "aaaa, sequence 3", PCR0));
+        /* Another list that knows better does not help. */
+        add_list(&trust, 'b', true, 1, &good, 1);
+        assert_refused(NULL, &trust, i == 0, SAYS(cases[i].says, "aaaa, sequence 3"));
+        /* One that may not vouch may not do this either. */
+        trust.lists[0].vouches = false;
+        assert_good(NULL, &trust, id_of('b', id));
+    }
+    TC_AUTO_TRUST struct tc_trust trust = {.own = calloc(1, sizeof(struct tc_own_image)),
+                                           .own_count = 1};
+    assert_non_null(trust.own);
+    trust.own[0] = (struct tc_own_image){
+        .name = "c", .pcr0 = good.pcr[0], .has_recipe = true, .recipe = good.recipe};
+    assert_good(NULL, &trust, NULL);
+    trust.own[0].recipe = other.recipe;
+    assert_refused(NULL, &trust, false, SAYS("by your own word", "not the one you gave", PCR0));
+    add_list(&trust, 'a', true, 3, &good, 1);
+    assert_refused(NULL, &trust, false, SAYS("by your own word", "not the one you gave"));
 }
 
 static void sign_image(struct sample_parts *parts)
@@ -443,7 +479,8 @@ int main(void)
         cmocka_unit_test(test_good),         cmocka_unit_test(test_unknown),
         cmocka_unit_test(test_contradicted), cmocka_unit_test(test_validity),
         cmocka_unit_test(test_named_by_pcr), cmocka_unit_test(test_revoked),      cmocka_unit_test(test_own),
-        cmocka_unit_test(test_name),         cmocka_unit_test(test_certificate),
+        cmocka_unit_test(test_name),         cmocka_unit_test(test_text),
+        cmocka_unit_test(test_certificate),
         cmocka_unit_test(test_old_lists),    cmocka_unit_test(test_stale),
         cmocka_unit_test(test_not_vouching), cmocka_unit_test(test_problem),
     };

@@ -76,7 +76,7 @@ struct tc_image sample_image(const char *name, uint8_t first)
     (void)snprintf(image.name, sizeof image.name, "%s", name);
     for (size_t i = 0; i < 3; i++)
         memset(image.pcr[i].bytes, first + (int)i, TC_SHA384_SIZE);
-    memset(image.recipe.bytes, 0xee, sizeof image.recipe.bytes);
+    memset(image.recipe.bytes, 0x4e, sizeof image.recipe.bytes);
     must(tc_parse_time("2026-01-01T00:00:00Z", &image.valid_from));
     must(tc_parse_time("2036-01-01T00:00:00Z", &image.valid_until));
     return image;
