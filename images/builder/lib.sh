@@ -28,14 +28,25 @@ uuid=7e3c0de5-0000-4000-8000-000000000001
 # know it anyway, since images are public.
 salt=7465652d636f6d70696c653a2073616c74206f66206120746f6f6c636861696e
 
+# No toolchain comes near; a file of holes gets there at once.
+apparent_max=$((64 << 30))
+
 # check_tree TREE: what a toolchain must have, and what an image cannot carry.
 check_tree() {
-    local tree=$1 odd
+    local tree=$1 odd size
     [[ -n $(intree "$tree" /bin/bash) ]] ||
         stop 2 'the root file system has no /bin/bash, by which every command of a build is run'
     odd=$(find "$tree" -xdev \( -type b -o -type c -o -type p -o -type s \) -printf '/%P ' | head -c 400 || true)
     [[ -z $odd ]] || stop 2 "the root file system holds devices, FIFOs or sockets, which an image does not carry: $odd"
+    size=$(du --summarize --apparent-size --block-size=1 --one-file-system "$tree" | cut -f 1)
+    ((size <= apparent_max)) ||
+        stop 2 "the root file system's files come to $size bytes; expected $apparent_max at most"
 }
+
+# What mmdebstrap copies of the machine, which packages' scripts would see, is replaced
+# before any of them runs.
+# shellcheck disable=SC2016,SC2034
+machine_hook='--setup-hook=rm -f "$1/etc/hostname" "$1/etc/resolv.conf"; echo tee-compile >"$1/etc/hostname"; : >"$1/etc/resolv.conf"'
 
 # intree TREE PATH: the file that PATH is in TREE, or nothing.
 intree() {
@@ -54,21 +65,14 @@ packages_of() {
     for file in "$@"; do realpath "$file"; done >"$tmp/files"
     # "NAME:ARCHITECTURE: PATH"; a file in no package ends it.
     names=$(xargs dpkg-query --search <"$tmp/files" | sed -E 's/:.*//' | LC_ALL=C sort -u)
-    locked /source/images/builder/lock.json >"$tmp/digests"
+    locked digests /source/images/builder/lock.json >"$tmp/digests"
     # shellcheck disable=SC2086 # a list of names
     sbom packages / "$tmp/digests" $names
 }
 
-# locked FILE: "NAME ARCHITECTURE SHA256" a package of a lock; nothing without one.
+# locked ...: see locked.py.
 locked() {
-    [[ -f $1 ]] || return 0
-    python3 -B -c '
-import json
-import sys
-
-for package in json.load(open(sys.argv[1], encoding="utf-8"))["packages"]:
-    print(package["name"], package["architecture"], package["sha256"])
-' "$1"
+    python3 -B /source/images/builder/locked.py "$@"
 }
 
 # make_folders TREE: those on which the worker mounts (src/worker/spawner.h).
@@ -90,6 +94,8 @@ make_folders() {
 seal() {
     local tree=$1 blocks hex
     find "$tree" -xdev ! -type l -perm /7000 -exec chmod ug-s,o-t {} +
+    # -T leaves alone what is older.
+    find "$tree" -xdev -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
     mkfs.erofs --quiet -T "$SOURCE_DATE_EPOCH" --all-root -U "$uuid" -x-1 --workers=1 \
         -zlz4hc,9 -C65536 -Eztailpacking,fragments "$out/root.erofs" "$tree" >&2
     truncate --size=%4096 "$out/root.erofs"

@@ -3,31 +3,43 @@ under the name "image".
 
 Follows the indexes, which may nest, checks size and digest of what it follows, and
 writes an index of its own. Anything but exactly one image is an error: which one
-was meant is not ours to guess.
+was meant is not ours to guess. A layer with a device or a FIFO is one too, as in a
+tar file: whoever unpacks it without rights would leave an empty file in its place.
 """
 import hashlib
 import json
 import os
 import re
+import subprocess
 import sys
+import tarfile
+import zlib
 
 MANIFESTS = {'application/vnd.oci.image.manifest.v1+json'}
 INDEXES = {'application/vnd.oci.image.index.v1+json'}
 SIZE_MAX = 4 << 20
 DEPTH_MAX = 4
+LAYERS_MAX = 256
+UNPACKED_MAX = 64 << 30
+EMPTIED = ('dev', 'proc', 'sys')  # whatever is in them goes
 
 
 def fail(message):
     sys.exit(f'oci: {message}')
 
 
-def blob(layout, descriptor):
+def blob_path(layout, descriptor):
     digest = descriptor.get('digest', '')
     if not re.fullmatch(r'sha256:[0-9a-f]{64}', digest):
         fail(f'expected a digest sha256:..., saw {digest!r}')
     path = os.path.join(layout, 'blobs', 'sha256', digest[7:])
     if os.path.islink(path) or not os.path.isfile(path):
         fail(f'blob {digest} is not in the archive')
+    return digest, path
+
+
+def blob(layout, descriptor):
+    digest, path = blob_path(layout, descriptor)
     if os.path.getsize(path) != descriptor.get('size') or os.path.getsize(path) > SIZE_MAX:
         fail(f'blob {digest} has {os.path.getsize(path)} bytes, expected {descriptor.get("size")}')
     with open(path, 'rb') as file:
@@ -56,6 +68,37 @@ def images(layout, index, depth=0):
             yield descriptor
 
 
+def members(path):
+    """Of a layer, by what it is and not by what it is called."""
+    with open(path, 'rb') as file:
+        start = file.read(4)
+    command = ['zstd', '-dcq', path] if start == b'\x28\xb5\x2f\xfd' else ['cat', path]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+        mode = 'r|gz' if start[:2] == b'\x1f\x8b' else 'r|'
+        with tarfile.open(fileobj=child.stdout, mode=mode) as layer:
+            yield from layer
+        child.stdout.close()
+
+
+def check_layers(layout, descriptor):
+    layers = json.loads(blob(layout, descriptor))['layers']
+    size = 0
+    if len(layers) > LAYERS_MAX:
+        fail(f'expected {LAYERS_MAX} layers at most, saw {len(layers)}')
+    for layer in layers:
+        digest, path = blob_path(layout, layer)
+        try:
+            for member in members(path):
+                place = os.path.normpath('/' + member.name).lstrip('/')
+                if member.isdev() and place.split('/')[0] not in EMPTIED:
+                    fail(f'layer {digest} holds a device or FIFO, which an image does not carry: {place!r}')
+                size += member.size
+                if size > UNPACKED_MAX:
+                    fail(f'the layers come to more than {UNPACKED_MAX} bytes')
+        except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
+            fail(f'layer {digest} cannot be read: {error}')
+
+
 def main(layout):
     path = os.path.join(layout, 'index.json')
     if not os.path.isfile(path) or not os.path.isfile(os.path.join(layout, 'oci-layout')):
@@ -65,6 +108,7 @@ def main(layout):
     if len(found) != 1:
         fail(f'expected exactly one image for linux/amd64, saw {len(found)}: {" ".join(sorted(found))}')
     descriptor = next(iter(found.values()))
+    check_layers(layout, descriptor)
     descriptor['annotations'] = {'org.opencontainers.image.ref.name': 'image'}
     with open(path, 'w', encoding='utf-8') as file:
         json.dump({'schemaVersion': 2, 'manifests': [descriptor]}, file)

@@ -9,7 +9,8 @@
 Read are dpkg's own records and the machine-readable copyright files (Debian's
 copyright format 1.0) of the root itself. What they do not say is NOASSERTION: a
 licence is never guessed. DIGESTS has a line "NAME ARCHITECTURE SHA256" a package,
-or is empty. The same input gives the same bytes: lists are sorted and the one time
+or is empty; where it is not, a package without its line is an error, and without
+NAMEs a line without its package. The same input gives the same bytes: lists are sorted and the one time
 that SPDX demands is SOURCE_DATE_EPOCH.
 """
 import hashlib
@@ -159,8 +160,13 @@ def packages(tree, digests, wanted):
             'references': dict(sorted(other.items())),
         })
     missing = set(wanted) - {package['name'] for package in found}
+    if not wanted:
+        missing = {name for name, _ in known.keys() - {(one['name'], one['architecture']) for one in found}}
     if missing:
         sys.exit(f'sbom: not installed in {tree}: {", ".join(sorted(missing))}')
+    unknown = sorted(one['name'] for one in found if known and one['sha256'] is None)
+    if unknown:
+        sys.exit(f'sbom: no digest is known of {", ".join(unknown)}')
     return sorted(found, key=lambda package: (package['name'], package['architecture']))
 
 

@@ -168,7 +168,7 @@ int tc_cmd_image_build(int argc, char **argv)
     if (status == TC_OK) status = check_output(request.build.output, &err);
     if (status == TC_OK) status = tc_image_build(&request.build, &built, &err);
     tc_interrupts_release(&interrupt_fd);
-    if (status != TC_OK) return fail(&request, &err, status == TC_USAGE);
+    if (status != TC_OK) return fail(&request, &err, false);
     say_result(&request, &built);
     const struct tc_image_show show = {.name = request.build.output, .now = (int64_t)time(NULL)};
     status = request.json ? tc_image_show_json(stdout, &show, &built.facts, &good, &err)

@@ -94,11 +94,19 @@ static tc_status lock_it(const struct arguments *arguments, struct outcome *outc
                     "locking without it\n",
                     stderr);
     TC_TRY(tc_interrupts_catch(&interrupt_fd, err));
+    bool dates_ignored = false;
     struct tc_lock_request request = {.recipe = &recipe,
                                       .mirrors = &mirrors,
                                       .now = (int64_t)time(NULL),
-                                      .interrupt_fd = interrupt_fd};
-    TC_TRY(tc_lock_make(&request, &outcome->lock, err));
+                                      .interrupt_fd = interrupt_fd,
+                                      .ret_dates_ignored = &dates_ignored};
+    tc_status status = tc_lock_make(&request, &outcome->lock, err);
+    if (dates_ignored)
+        (void)fputs(
+            "the machine's apt does not check how old an index is (Acquire::Check-Valid-Until, "
+            "Acquire::Check-Date), and so neither does this lock\n",
+            stderr);
+    TC_TRY(status);
     /* One that cannot be read, or is of another recipe, is replaced. */
     if (tc_lock_load(arguments->folder, &recipe, &outcome->before, &ignored) == TC_OK)
         outcome->kept = says_the_same(&outcome->before, &outcome->lock);

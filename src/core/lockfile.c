@@ -91,6 +91,29 @@ static const char *fault_of(const struct tc_lock_package *p)
     return NULL;
 }
 
+static int compare_digests(const void *a, const void *b)
+{
+    const struct tc_lock_package *const *left = a, *const *right = b;
+    return memcmp((*left)->digest.bytes, (*right)->digest.bytes, sizeof(*left)->digest.bytes);
+}
+
+/* One file is one package: under a second name it would be in an image's list and
+ * nowhere in the image. */
+static tc_status check_digests(const struct tc_lock *lock, struct tc_error *err)
+{
+    TC_AUTO_FREE const struct tc_lock_package **sorted =
+        calloc(lock->packages_count, sizeof(const struct tc_lock_package *));
+    if (!sorted) return tc_fail(err, TC_SYSTEM, "out of memory for a list");
+    for (size_t i = 0; i < lock->packages_count; i++)
+        sorted[i] = &lock->packages[i];
+    qsort((void *)sorted, lock->packages_count, sizeof *sorted, compare_digests);
+    for (size_t i = 1; i < lock->packages_count; i++)
+        if (compare_digests(&sorted[i - 1], &sorted[i]) == 0)
+            return tc_fail(err, TC_MALFORMED, "packages: %s and %s have the same sha256",
+                           sorted[i - 1]->name, sorted[i]->name);
+    return TC_OK;
+}
+
 tc_status tc_lock_check(const struct tc_lock *lock, struct tc_error *err)
 {
     char text[TC_TIME_TEXT_SIZE];
@@ -112,7 +135,7 @@ tc_status tc_lock_check(const struct tc_lock *lock, struct tc_error *err)
             return tc_fail(err, TC_MALFORMED, "packages[%zu]: %s is %s", i, lock->packages[i].name,
                            order == 0 ? "there twice" : "not in ascending order");
     }
-    return TC_OK;
+    return check_digests(lock, err);
 }
 
 /* --- reading */

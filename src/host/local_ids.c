@@ -58,24 +58,35 @@ tc_status tc_local_ids_find(struct tc_local_ids *ret_ids, struct tc_error *err)
                        "newuidmap and newgidmap are missing: apt-get install uidmap");
     if (!find_range("/etc/subuid", name, TC_INNER_IDS - 1, &ids.subuid) ||
         !find_range("/etc/subgid", name, TC_INNER_IDS - 1, &ids.subgid))
-        return tc_fail(err, TC_UNAVAILABLE,
-                       "user %s has no range of %d subordinate ids, which keep the build's uid apart "
-                       "from the worker's. Run as root, once: usermod --add-subuids 1000000-1065535 "
-                       "--add-subgids 1000000-1065535 %s",
-                       name, TC_INNER_IDS - 1, name);
+        return tc_fail(
+            err, TC_UNAVAILABLE,
+            "user %s has no range of %d subordinate ids, which keep the build's uid apart "
+            "from the worker's. Run as root, once: usermod --add-subuids 1000000-1065535 "
+            "--add-subgids 1000000-1065535 %s",
+            name, TC_INNER_IDS - 1, name);
     *ret_ids = ids;
     return TC_OK;
 }
 
-static tc_status write_map(pid_t pid, const char *file, unsigned long outer, struct tc_error *err)
+static tc_status write_map(pid_t pid, const char *file, const char *map, struct tc_error *err)
 {
-    char path[64], map[64];
+    char path[64];
+    size_t size = strlen(map);
     (void)snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, file);
-    int size = snprintf(map, sizeof map, "0 %lu %d\n", outer, TC_INNER_IDS);
     TC_AUTO_CLOSE int fd = open(path, O_WRONLY | O_CLOEXEC);
-    if (fd < 0 || write(fd, map, (size_t)size) != size)
+    if (fd < 0 || write(fd, map, size) != (ssize_t)size)
         return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot write the map of ids %s", path);
     return TC_OK;
+}
+
+tc_status tc_local_ids_map_same(pid_t pid, struct tc_error *err)
+{
+    /* In two, as a user's map has it (run_mapper): none of a line's ids may be in
+     * another line of the map above. */
+    char map[64];
+    (void)snprintf(map, sizeof map, "0 0 1\n1 1 %d\n", TC_INNER_IDS - 1);
+    TC_TRY(write_map(pid, "uid_map", map, err));
+    return write_map(pid, "gid_map", map, err);
 }
 
 /* newuidmap and newgidmap are the machine's way to let a user use its ranges. */
@@ -95,7 +106,8 @@ static tc_status run_mapper(const char *program, pid_t pid, unsigned long own, u
     }
     int status;
     while (waitpid(child, &status, 0) < 0)
-        if (errno != EINTR) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot wait for %s", program);
+        if (errno != EINTR)
+            return tc_fail_errno(err, TC_SYSTEM, errno, "cannot wait for %s", program);
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return TC_OK;
     return tc_fail(err, TC_UNAVAILABLE, "%s refused to map this user's subordinate ids", program);
 }
@@ -103,8 +115,10 @@ static tc_status run_mapper(const char *program, pid_t pid, unsigned long own, u
 tc_status tc_local_ids_map(const struct tc_local_ids *ids, pid_t pid, struct tc_error *err)
 {
     if (ids->root) {
-        TC_TRY(write_map(pid, "uid_map", root_range, err));
-        return write_map(pid, "gid_map", root_range, err);
+        char map[64];
+        (void)snprintf(map, sizeof map, "0 %lu %d\n", (unsigned long)root_range, TC_INNER_IDS);
+        TC_TRY(write_map(pid, "uid_map", map, err));
+        return write_map(pid, "gid_map", map, err);
     }
     TC_TRY(run_mapper("/usr/bin/newuidmap", pid, getuid(), ids->subuid, err));
     return run_mapper("/usr/bin/newgidmap", pid, getgid(), ids->subgid, err);

@@ -14,7 +14,7 @@ enum { TC_INNER_IDS = 65536 };
  * and the rest to its subordinate ids. */
 struct tc_local_ids {
     bool root;
-    uid_t inner_root; /* as the kernel sees it */
+    uid_t inner_root;             /* as the kernel sees it */
     unsigned long subuid, subgid; /* first subordinate id; 0 for root */
 };
 
@@ -24,5 +24,9 @@ tc_status tc_local_ids_find(struct tc_local_ids *ret_ids, struct tc_error *err) 
 /* Writes the maps of a process that has just made its user namespace. */
 tc_status tc_local_ids_map(const struct tc_local_ids *ids, pid_t pid, struct tc_error *err)
     TC_MUST_USE;
+
+/* The same by root of a namespace that was mapped so, for one below it: every id is
+ * itself. */
+tc_status tc_local_ids_map_same(pid_t pid, struct tc_error *err) TC_MUST_USE;
 
 #endif

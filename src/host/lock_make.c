@@ -257,6 +257,20 @@ static bool is_setting(const char *line)
            tc_is_printable(tc_span_of_text(line));
 }
 
+/* Of the checks of an index's date, in the words that apt knows. */
+static bool turns_dates_off(const char *line)
+{
+    static const char *const checks[] = {"Acquire::Check-Valid-Until \"", "Acquire::Check-Date \""};
+    static const char *const words[] = {"false\";",   "no\";",  "0\";",
+                                        "without\";", "off\";", "disable\";"};
+    for (size_t i = 0; i < sizeof checks / sizeof *checks; i++) {
+        if (strncasecmp(line, checks[i], strlen(checks[i])) != 0) continue;
+        for (size_t j = 0; j < sizeof words / sizeof *words; j++)
+            if (strcasecmp(line + strlen(checks[i]), words[j]) == 0) return true;
+    }
+    return false;
+}
+
 static tc_status add_of_machine(const struct apt *apt, struct tc_buf *conf, struct tc_error *err)
 {
     char *const arguments[] = {(char[]){"apt-config"}, (char[]){"--format=%f \"%v\";%n"},
@@ -268,7 +282,10 @@ static tc_status add_of_machine(const struct apt *apt, struct tc_buf *conf, stru
     char *state = NULL;
     for (char *line = lines ? strtok_r(lines, "\n", &state) : NULL; line;
          line = strtok_r(NULL, "\n", &state))
-        if (is_kept(line) && is_setting(line)) tc_buf_add_format(conf, "%s\n", line);
+        if (is_kept(line) && is_setting(line)) {
+            tc_buf_add_format(conf, "%s\n", line);
+            if (turns_dates_off(line)) *apt->request->ret_dates_ignored = true;
+        }
     return TC_OK;
 }
 

@@ -10,12 +10,14 @@ struct tc_lock_request {
     int64_t now;                      /* becomes the lock's snapshot */
     const char *keyring;              /* NULL: Debian's own, where Debian installs it */
     int interrupt_fd;                 /* readable: stop; -1: none */
+    bool *ret_dates_ignored; /* the machine's apt takes indexes of any age, and so this one */
 };
 
 /* The essential packages, the recipe's and all they depend on; what is only
  * recommended is left out. SUITE and SUITE-updates, and SUITE-security where a mirror
  * of the security archive is known. apt checks the signatures by the keyring, over a
- * configuration of its own: of the machine's, only proxies and the like are kept.
+ * configuration of its own: of the machine's, only proxies and the like are kept, and
+ * whether the dates of indexes are looked at.
  * Nothing is installed and nothing of the machine's apt is touched.
  * TC_UNAVAILABLE: apt or keyring is missing, a mirror cannot be used (apt's own words
  * follow), a package does not exist. */

@@ -1,8 +1,16 @@
 /* Who runs a command in a closed room:
  *
- *   caller -- fork --> keeper: new user namespace; waits for its map
- *                        -- unshare the rest, fork --> PID 1: assembles the root,
- *                                                      becomes the command
+ *   caller -- fork --> keeper: outer user namespace, whose map the caller writes;
+ *                              mount, network, IPC and host name namespaces in it
+ *                        -- clone --> PID 1: inner user namespace, whose map the
+ *                                     keeper writes, and a process namespace; waits
+ *                        -- fork --> assembler: puts the root together, and ends
+ *                                     PID 1: mount namespace of its own, filter, command
+ *
+ * Two user namespaces, of the same ids: mounts that come from one with more rights
+ * cannot be changed by root of the other, so that what is read-only stays so. Network,
+ * IPC and host name are out of its power too; processes are in it, since it has to
+ * mount a /proc in the roots that it makes.
  *
  * The command is PID 1, so that everything it started is dead as soon as the keeper
  * has been told of its end. The caller ends it early by hanging up: the keeper kills
@@ -13,6 +21,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/keyctl.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -21,12 +30,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "host/local_ids.h"
+#include "host/room_filter.h"
 #include "host/room_root.h"
 #include "os/process.h"
 
@@ -34,6 +47,9 @@
 #define TEXT_OF(value) STRING_OF(value)
 
 enum { KILLED = 128 }; /* + the signal: how the keeper says it */
+
+/* More than any file of an image, less than a full disk. */
+static const rlim_t FILE_MAX = (rlim_t)32 << 30;
 
 /* One command's way into the room. */
 struct entry {
@@ -61,22 +77,54 @@ _Noreturn static void fail_start(int report_fd, const struct tc_error *err)
     _exit(EXIT_FAILURE);
 }
 
-static tc_status run_command(const struct entry *entry, int keeper_fd, int *ret_report,
-                             struct tc_error *err)
+static tc_status become_root(struct tc_error *err)
+{
+    if (setgroups(0, NULL) != 0 || setresgid(0, 0, 0) != 0 || setresuid(0, 0, 0) != 0)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot become root of the user namespace");
+    return TC_OK;
+}
+
+/* In the room's process namespace, whose processes cannot see the keeper. */
+static tc_status die_with_keeper(int keeper_fd, struct tc_error *err)
 {
     struct pollfd keeper = {.fd = keeper_fd, .events = POLLIN};
-    char jobs[32];
     TC_TRY(tc_process_die_with(0, err));
     if (poll(&keeper, 1, 0) != 0)
         return tc_fail(err, TC_INTERRUPTED, "the room's keeper has ended");
-    if (!entry->ids->root) TC_TRY(tc_room_trees_clone(entry->room, entry->trees, err));
-    TC_TRY(tc_room_root_enter(entry->room, entry->trees, err));
-    if (sethostname("builder", strlen("builder")) != 0)
-        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot set the room's host name");
+    return TC_OK;
+}
+
+static tc_status limit(int resource, rlim_t most, struct tc_error *err)
+{
+    struct rlimit now;
+    if (getrlimit(resource, &now) != 0)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot read a limit of the room");
+    if (now.rlim_max > most) now.rlim_max = most;
+    if (now.rlim_cur > now.rlim_max) now.rlim_cur = now.rlim_max;
+    if (setrlimit(resource, &now) != 0)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot set a limit of the room");
+    return TC_OK;
+}
+
+static tc_status run_command(const struct entry *entry, int keeper_fd, int go_fd, int *ret_report,
+                             struct tc_error *err)
+{
+    char jobs[32], byte;
+    TC_TRY(die_with_keeper(keeper_fd, err));
+    if (read(go_fd, &byte, 1) != 1)
+        return tc_fail(err, TC_INTERRUPTED, "the room's keeper has ended");
+    TC_TRY(become_root(err));
+    TC_TRY(die_with_keeper(keeper_fd, err));
+    /* The root has been exchanged meanwhile, but not where this process is. */
+    if (chdir("/") != 0 || unshare(CLONE_NEWNS) != 0)
+        return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot close the room");
+    TC_TRY(limit(RLIMIT_CORE, 0, err));
+    TC_TRY(limit(RLIMIT_FSIZE, FILE_MAX, err));
     TC_TRY(tc_process_keep(&entry->report_fd, 1, entry->room->log_fd, err));
     *ret_report = TC_PROCESS_FIRST_FD;
     if (fcntl(*ret_report, F_SETFD, FD_CLOEXEC) != 0)
         return tc_fail_errno(err, TC_SYSTEM, errno, "cannot mark a descriptor");
+    TC_TRY(tc_room_filter_load(err));
     (void)snprintf(jobs, sizeof jobs, "JOBS=%u", entry->room->jobs);
     char path[] = "PATH=/usr/sbin:/usr/bin:/sbin:/bin", locale[] = "LC_ALL=C.UTF-8",
          zone[] = "TZ=UTC0", home[] = "HOME=/root",
@@ -87,12 +135,33 @@ static tc_status run_command(const struct entry *entry, int keeper_fd, int *ret_
                          entry->command[0]);
 }
 
-_Noreturn static void become_command(const struct entry *entry, int keeper_fd)
+_Noreturn static void become_command(const struct entry *entry, int keeper_fd, int go_fd)
 {
     struct tc_error err = {0};
     int report = entry->report_fd;
-    (void)!run_command(entry, keeper_fd, &report, &err);
+    (void)!run_command(entry, keeper_fd, go_fd, &report, &err);
     fail_start(report, &err);
+}
+
+_Noreturn static void assemble(const struct entry *entry, int keeper_fd)
+{
+    struct tc_error err = {0};
+    tc_status status = die_with_keeper(keeper_fd, &err);
+    if (status == TC_OK && !entry->ids->root)
+        status = tc_room_trees_clone(entry->room, entry->trees, &err);
+    if (status == TC_OK) status = tc_room_root_enter(entry->room, entry->trees, &err);
+    if (status != TC_OK) fail_start(entry->report_fd, &err);
+    _exit(EXIT_SUCCESS);
+}
+
+/* What the command could otherwise read and pass on: keyrings are the kernel's. Where
+ * the call is refused, it is refused to the command as well. */
+static tc_status leave_keyring(struct tc_error *err)
+{
+    if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0 && errno != ENOSYS &&
+        errno != EPERM)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot leave the caller's keyring");
+    return TC_OK;
 }
 
 /* In two steps, since the second needs the ids that the caller maps between them. */
@@ -108,11 +177,39 @@ static tc_status enter_namespaces(const struct entry *entry, pid_t parent, struc
                              "kernel.apparmor_restrict_unprivileged_userns)");
     if (write(entry->ready_fd, "r", 1) != 1 || read(entry->go_fd, &byte, 1) != 1)
         return tc_fail(err, TC_INTERRUPTED, "the caller has ended");
-    if (setgroups(0, NULL) != 0 || setresgid(0, 0, 0) != 0 || setresuid(0, 0, 0) != 0)
-        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot become root of the user namespace");
+    TC_TRY(become_root(err));
     TC_TRY(tc_process_die_with(parent, err));
-    if (unshare(CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) != 0)
+    TC_TRY(leave_keyring(err));
+    if (unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) != 0)
         return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot make the room's namespaces");
+    if (sethostname("builder", strlen("builder")) != 0)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot set the room's host name");
+    return TC_OK;
+}
+
+/* Starts PID 1, which waits until a byte comes over ret_go_fd. */
+static tc_status start_command(const struct entry *entry, int self, pid_t *ret_pid, int *ret_pid_fd,
+                               int *ret_go_fd, struct tc_error *err)
+{
+    int go[2];
+    if (self < 0 || pipe2(go, O_CLOEXEC) != 0)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot prepare the room");
+    /* Both at once, so that the second namespace belongs to the first. */
+    pid_t pid =
+        (pid_t)syscall(SYS_clone, CLONE_NEWUSER | CLONE_NEWPID | SIGCHLD, NULL, NULL, NULL, 0);
+    if (pid == 0) {
+        (void)close(go[1]);
+        become_command(entry, self, go[0]);
+    }
+    int reason = errno;
+    (void)close(go[0]);
+    int pid_fd = pid < 0 ? -1 : (int)syscall(SYS_pidfd_open, pid, 0);
+    if (pid_fd < 0)
+        return tc_fail_errno(err, TC_UNAVAILABLE, pid < 0 ? reason : errno, "cannot start %s",
+                             entry->command[0]);
+    *ret_pid = pid;
+    *ret_pid_fd = pid_fd;
+    *ret_go_fd = go[1];
     return TC_OK;
 }
 
@@ -129,20 +226,42 @@ _Noreturn static void keep(pid_t pid, int pid_fd, int go_fd)
     _exit(WIFEXITED(status) ? WEXITSTATUS(status) : KILLED + WTERMSIG(status));
 }
 
+/* In the room's process namespace, so that its /proc is that one's, but with the
+ * rights of the outer user namespace. */
+static void assemble_root(const struct entry *entry, int self, int pid_fd)
+{
+    struct tc_error err = {0};
+    int status = 0;
+    pid_t pid = setns(pid_fd, CLONE_NEWPID) != 0 ? -1 : fork();
+    if (pid == 0) assemble(entry, self);
+    if (pid < 0) {
+        (void)tc_fail_errno(&err, TC_UNAVAILABLE, errno, "cannot enter the room's processes");
+        fail_start(entry->report_fd, &err);
+    }
+    while (waitpid(pid, &status, 0) < 0)
+        if (errno != EINTR) _exit(EXIT_FAILURE);
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) _exit(EXIT_FAILURE); /* it has said why */
+}
+
 _Noreturn static void run_keeper(const struct entry *entry, pid_t parent)
 {
     struct tc_error err = {0};
     (void)setsid(); /* Ctrl-C is the caller's to handle */
+    (void)umask(022);
     if (tc_process_reset_signals(&err) != TC_OK || enter_namespaces(entry, parent, &err) != TC_OK)
         fail_start(entry->report_fd, &err);
-    int self = (int)syscall(SYS_pidfd_open, getpid(), 0);
-    pid_t pid = self < 0 ? -1 : fork();
-    if (pid == 0) become_command(entry, self);
-    int pid_fd = pid < 0 ? -1 : (int)syscall(SYS_pidfd_open, pid, 0);
-    if (pid_fd < 0) {
-        (void)tc_fail_errno(&err, TC_UNAVAILABLE, errno, "cannot start %s", entry->command[0]);
+    int self = (int)syscall(SYS_pidfd_open, getpid(), 0), pid_fd = -1, inner_go_fd = -1;
+    pid_t pid = 0;
+    /* The files in /proc of a process that is not dumpable belong to the machine's root,
+     * which the keeper is not any more: it could not write the map. */
+    (void)prctl(PR_SET_DUMPABLE, 1);
+    if (start_command(entry, self, &pid, &pid_fd, &inner_go_fd, &err) != TC_OK ||
+        tc_local_ids_map_same(pid, &err) != TC_OK)
         fail_start(entry->report_fd, &err); /* and PID 1 dies with this one */
-    }
+    (void)prctl(PR_SET_DUMPABLE, 0);
+    assemble_root(entry, self, pid_fd);
+    if (write(inner_go_fd, "g", 1) != 1) _exit(EXIT_FAILURE);
+    (void)close(inner_go_fd);
     (void)close(entry->report_fd);
     keep(pid, pid_fd, entry->go_fd);
 }

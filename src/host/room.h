@@ -2,7 +2,8 @@
  * root that was made for it, without network, as uid 0 of a user namespace whose
  * ids are nobody's on this machine. What an image is made of is made in such rooms:
  * nothing of the machine but its kernel gets into one, except where the machine's
- * own tools are asked for by name (root NULL).
+ * own tools are asked for by name (root NULL). What is mounted cannot be remounted or
+ * taken away from inside; new mounts can be made.
  *
  * Inside: /source, /recipe and /packages read-only where they are given, /work
  * writable, /dev with null, zero, full, random, urandom and tty, an own /proc, an

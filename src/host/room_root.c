@@ -145,7 +145,7 @@ static tc_status furnish_machine(struct tc_error *err)
         (void)snprintf(path, sizeof path, NEW "%s", system_folders[i]);
         TC_TRY(link_to(target, path, err));
     }
-    return mount_memory(NEW "/tmp", "mode=1777", err);
+    return mount_memory(NEW "/tmp", "mode=1777,size=4g,nr_inodes=1m", err);
 }
 
 static tc_status furnish(struct tc_error *err)
@@ -156,7 +156,7 @@ static tc_status furnish(struct tc_error *err)
     TC_TRY(link_to("/proc/self/fd/0", NEW "/dev/stdin", err));
     TC_TRY(link_to("/proc/self/fd/1", NEW "/dev/stdout", err));
     TC_TRY(link_to("/proc/self/fd/2", NEW "/dev/stderr", err));
-    TC_TRY(mount_memory(NEW "/dev/shm", "mode=1777", err));
+    TC_TRY(mount_memory(NEW "/dev/shm", "mode=1777,size=256m,nr_inodes=64k", err));
     TC_TRY(make_folder(NEW "/proc", err));
     if (mount("proc", NEW "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) != 0)
         return tc_fail_errno(
@@ -170,13 +170,12 @@ tc_status tc_room_root_enter(const struct tc_room *room, const struct tc_room_tr
                              struct tc_error *err)
 {
     size_t next = 0;
-    (void)umask(022);
     if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
         return tc_fail_errno(err, TC_SYSTEM, errno, "cannot leave the machine's mounts alone");
     if (room->root)
         TC_TRY(attach(&trees->list[next++], err));
     else
-        TC_TRY(mount_memory(NEW, "mode=0755", err));
+        TC_TRY(mount_memory(NEW, "mode=0755,size=64m", err));
     TC_TRY(furnish(err));
     if (!room->root) TC_TRY(furnish_machine(err));
     for (; next < trees->count; next++)

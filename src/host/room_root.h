@@ -29,8 +29,9 @@ tc_status tc_room_trees_clone(const struct tc_room *room, struct tc_room_trees *
                               struct tc_error *err) TC_MUST_USE;
 void tc_room_trees_close(struct tc_room_trees *trees);
 
-/* In namespaces of its own for mounts and processes: puts the root together and
- * makes it "/". */
+/* In a mount namespace of the room and with its processes: puts the root together and
+ * makes it "/" of every process in that namespace. What is made has no more rights
+ * than umask gives. */
 tc_status tc_room_root_enter(const struct tc_room *room, const struct tc_room_trees *trees,
                              struct tc_error *err) TC_MUST_USE;
 

@@ -1,14 +1,18 @@
 #!/usr/bin/env python3
 """What the builder's Python reads: lists of parts (sbom.py), links of a foreign root
-(intree.py), indexes of OCI archives (oci.py), hostile ones too.
+(intree.py), indexes and layers of OCI archives (oci.py), locks (locked.py), hostile ones
+too; and the scripts' own steps, in a sandbox where the slow programs are a few lines.
 
 usage: test_builder_scripts.py IMAGES/BUILDER"""
 import hashlib
+import io
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 
 SCRIPTS = pathlib.Path(sys.argv[1]).resolve()
@@ -68,14 +72,28 @@ def test_packages(folder):
     root = folder / 'root'
     make_root(root)
     digest = '0' * 64
-    found = sbom.packages(str(root), f'zeta amd64 {digest}\n', set())
+    def refuse(digests, wanted, says):
+        try:
+            sbom.packages(str(root), digests, wanted)
+        except SystemExit as error:
+            assert says in str(error), error
+            return
+        raise AssertionError(f'{digests!r} was taken')
+
+    refuse(f'zeta amd64 {digest}\n', set(), 'no digest is known of alpha+')
+    refuse(f'zeta amd64 {digest}\nalpha+ all {digest}\nbeta all {digest}\n', set(), 'not installed in')
+    refuse(f'zeta amd64 {digest}\nalpha+ amd64 {digest}\n', set(), 'not installed in')
+    refuse(f'zeta all {digest}\n', {'zeta'}, 'no digest is known of zeta')
+    refuse('', {'beta'}, 'not installed in')
+    equal(len(sbom.packages(str(root), f'zeta amd64 {digest}\nbeta all {digest}\n', {'zeta'})), 1, 'some')
+    found = sbom.packages(str(root), f'zeta amd64 {digest}\nalpha+ all {digest}\n', set())
     equal([package['name'] for package in found], ['alpha+', 'zeta'], 'names')
     alpha, zeta = found
     equal((zeta['version'], zeta['source'], zeta['source_version'], zeta['sha256']),
           ('1:2.0+b1', 'zeta-source', '1:2.0', digest), 'zeta')
     equal(zeta['licence'], '((GPL-2.0-or-later OR Artistic-2.0) AND MIT) AND LicenseRef-zeta-MIT', 'licence')
     equal(zeta['references'], {'LicenseRef-zeta-MIT': 'MIT'}, 'references')
-    equal((alpha['licence'], alpha['sha256']), (None, None), 'alpha')
+    equal((alpha['licence'], alpha['sha256']), (None, digest), 'alpha')
     body = sbom.document('small', [('toolchain', found)])
     equal(body['packages'][2]['licenseDeclared'], 'NOASSERTION', 'alpha')
     equal(body['packages'][2]['externalRefs'][0]['referenceLocator'],
@@ -119,9 +137,15 @@ class Layout:
         return {'mediaType': f'application/vnd.oci.image.{kind}.v1+json', 'digest': 'sha256:' + digest,
                 'size': len(data), **more}
 
-    def manifest(self, architecture='amd64', mark='', **more):
+    def layer(self, data):
+        digest = hashlib.sha256(data).hexdigest()
+        (self.folder / 'blobs/sha256' / digest).write_bytes(data)
+        return {'mediaType': 'application/vnd.oci.image.layer.v1.tar', 'digest': 'sha256:' + digest,
+                'size': len(data)}
+
+    def manifest(self, architecture='amd64', mark='', layers=(), **more):
         config = self.blob({'os': 'linux', 'architecture': architecture, 'mark': mark}, 'config')
-        return self.blob({'schemaVersion': 2, 'config': config, 'layers': []}, 'manifest', **more)
+        return self.blob({'schemaVersion': 2, 'config': config, 'layers': list(layers)}, 'manifest', **more)
 
     def index(self, *manifests):
         (self.folder / 'index.json').write_text(json.dumps({'schemaVersion': 2, 'manifests': manifests}))
@@ -168,13 +192,205 @@ def test_oci(folder):
     assert 'is it an OCI archive' in layout_says.stderr
 
 
+def tar(*members, mode='w'):
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode=mode, format=tarfile.PAX_FORMAT) as file:
+        for name, kind, size in members:
+            member = tarfile.TarInfo(name)
+            member.type, member.size = kind, size
+            file.addfile(member, io.BytesIO(bytes(size)))
+    return out.getvalue()
+
+
+def test_layers(folder):
+    layout = Layout(folder)
+
+    def judge(*layers, says=None):
+        layout.index(layout.manifest(layers=[layout.layer(data) for data in layers]))
+        layout.choose(says=says)
+
+    plain = tar(('etc', tarfile.DIRTYPE, 0), ('etc/x', tarfile.REGTYPE, 5), ('dev/null', tarfile.CHRTYPE, 0),
+                ('./proc/x', tarfile.FIFOTYPE, 0))
+    judge(plain, tar(('a', tarfile.REGTYPE, 5), mode='w:gz'))
+    for kind in (tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE):
+        for name in ('odd', './etc/odd', '/odd', 'dev/../odd', 'devices/odd'):
+            judge(plain, tar(('a', tarfile.REGTYPE, 5), (name, kind, 0)), says='holds a device')
+    judge(tar(('odd', tarfile.BLKTYPE, 0), mode='w:gz'), says='holds a device')
+    if shutil.which('zstd'):
+        judge(subprocess.run(['zstd', '-qc'], input=tar(('odd', tarfile.BLKTYPE, 0)), stdout=subprocess.PIPE,
+                             check=True).stdout, says='holds a device')
+    judge(b'no tar' * 1000, says='cannot be read')
+    judge(tar(('a', tarfile.REGTYPE, 5), mode='w:gz')[:40], says='cannot be read')
+    sparse = tarfile.TarInfo('holes')
+    sparse.pax_headers = {'GNU.sparse.major': '0', 'GNU.sparse.minor': '1', 'GNU.sparse.map': '0,0',
+                          'GNU.sparse.size': str(65 << 30)}
+    judge(sparse.tobuf(tarfile.PAX_FORMAT) + bytes(1024), says='come to more than')
+    descriptor = layout.manifest(layers=[{'digest': 'sha256:' + 'b' * 64, 'size': 1}])
+    layout.index(descriptor)
+    layout.choose(says='is not in the archive')
+
+
+def make_package(folder, name, version='1.0-1', architecture='all'):
+    """As SHA256.deb; its entry in a lock."""
+    tree = folder / 'deb'
+    (tree / 'DEBIAN').mkdir(parents=True)
+    (tree / 'DEBIAN/control').write_text(
+        f'Package: {name}\nVersion: {version}\nArchitecture: {architecture}\nMaintainer: x <x@example.org>\n'
+        'Description: of a test\n')
+    subprocess.run(['dpkg-deb', '--build', '--root-owner-group', tree, folder / 'new.deb'], check=True,
+                   stdout=subprocess.DEVNULL)
+    shutil.rmtree(tree)
+    digest = hashlib.sha256((folder / 'new.deb').read_bytes()).hexdigest()
+    (folder / 'new.deb').rename(folder / f'{digest}.deb')
+    return {'name': name, 'version': version, 'architecture': architecture, 'sha256': digest}
+
+
+def status_of(entries):
+    return '\n'.join(f'Package: {entry["name"]}\nStatus: install ok installed\nVersion: {entry["version"]}\n'
+                     f'Architecture: {entry["architecture"]}\n' for entry in entries)
+
+
+def test_locks(folder):
+    packages, tree, lock = folder / 'packages', folder / 'tree', folder / 'lock.json'
+    packages.mkdir()
+    (tree / 'var/lib/dpkg').mkdir(parents=True)
+    entries = [make_package(packages, 'one'), make_package(packages, 'two', '2:1~rc1', 'amd64')]
+
+    def judge(verb, place, changed, says=None):
+        lock.write_text(json.dumps({'packages': changed}))
+        result = subprocess.run([sys.executable, '-B', SCRIPTS / 'locked.py', verb, lock, place], text=True,
+                                capture_output=True)
+        equal(result.returncode == 0, says is None, f'verdict ({result.stderr})')
+        assert says is None or says in result.stderr, result.stderr
+        return result.stdout
+
+    lines = ''.join(f'{entry["name"]} {entry["architecture"]} {entry["sha256"]}\n' for entry in entries)
+    equal(judge('files', packages, entries), lines, 'lines')
+    (tree / 'var/lib/dpkg/status').write_text(status_of(entries))
+    equal(judge('installed', tree, entries), '', 'lines')
+    for key, value in (('name', 'other'), ('version', '1:1.0-1'), ('architecture', 'amd64')):
+        lie = [{**entries[0], key: value}, entries[1]]
+        judge('files', packages, lie, says='lock again')
+        judge('installed', tree, lie, says='not installed')
+    judge('files', packages, entries[:1], says='is not in the lock')
+    judge('installed', tree, entries[:1], says='not in the lock')
+    more = {**entries[0], 'name': 'more', 'sha256': 'c' * 64}
+    judge('files', packages, entries + [more], says='is missing')
+    judge('installed', tree, entries + [more], says="not installed ['more")
+    (tree / 'var/lib/dpkg/status').write_text(status_of(entries).replace('ok installed', 'ok half-configured', 1))
+    judge('installed', tree, entries, says='(install ok half-configured)')
+    (tree / 'var/lib/dpkg/status').unlink()
+    judge('installed', tree, entries, says='not installed')
+
+
+FAKES = {
+    # What it copies of the machine; its packages' scripts run at its end.
+    'mmdebstrap': r'''
+for word; do
+    case $word in
+    /work/*) tree=$word ;;
+    --setup-hook=*) hooks+=("${word#*=}") ;;
+    esac
+done
+mkdir -p "$tree"/{dev,etc/ssl/certs,bin,tmp,usr/bin,var/lib/dpkg}
+ln -s /run/of-the-machine "$tree/etc/resolv.conf"
+echo of-the-machine >"$tree/etc/hostname"
+for hook in "${hooks[@]}"; do sh -c "$hook" exec "$tree"; done
+cp /recipe/status "$tree/var/lib/dpkg/status"
+echo x | tee "$tree/bin/bash" >"$tree/etc/ssl/certs/ca-certificates.crt"
+ln -s bash "$tree/bin/sh"
+touch -d @5 "$tree/bin/bash"
+touch -h -d @6 "$tree/bin/sh"
+touch -d @4000000000 "$tree/bin"
+cat "$tree/etc/hostname" "$tree/etc/resolv.conf" >/work/seen
+[[ ! -L $tree/etc/resolv.conf ]]
+''',
+    'mkfs.erofs': 'find "${@: -1}" -printf "%T@ %P\\n" >/work/times; head -c 5000 /dev/zero >"${@: -2:1}"\n',
+    'veritysetup': 'echo "Root hash: $(printf %064d 5)"\n',
+}
+
+
+class Sandbox:
+    """/work, /packages, /recipe and the scripts where they expect them."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        for name in ('work', 'packages', 'recipe', 'fakes'):
+            (folder / name).mkdir()
+        for name, text in FAKES.items():
+            (folder / 'fakes' / name).write_text('#!/bin/bash\nset -eu\n' + text)
+            (folder / 'fakes' / name).chmod(0o755)
+
+    def run(self, *command, expect=0, says=''):
+        binds = [word for name in ('packages', 'recipe', 'fakes')
+                 for word in ('--ro-bind', self.folder / name, '/' + name)]
+        for name in ('bin', 'sbin', 'lib', 'lib64'):
+            binds += (('--symlink', 'usr/' + name, '/' + name) if os.path.islink('/' + name)
+                      else ('--ro-bind-try', '/' + name, '/' + name))
+        result = subprocess.run(
+            ['bwrap', '--unshare-user', '--unshare-pid', '--uid', '0', '--gid', '0', '--die-with-parent', '--clearenv',
+             '--ro-bind', '/usr', '/usr', '--ro-bind', '/etc', '/etc', '--dev', '/dev', '--proc', '/proc',
+             '--tmpfs', '/tmp', '--bind', self.folder / 'work', '/work', *binds,
+             '--ro-bind', SCRIPTS, '/source/images/builder', '--setenv', 'PATH', '/fakes:/usr/sbin:/usr/bin:/sbin:/bin',
+             '--setenv', 'LC_ALL', 'C.UTF-8', '--setenv', 'SOURCE_DATE_EPOCH', '315532800', '--setenv', 'JOBS', '1',
+             'bash', *command], capture_output=True, text=True, timeout=300)
+        equal(result.returncode, expect, f'{command} ({result.stderr})')
+        assert says in result.stderr, result.stderr
+
+    def script(self, name, **more):
+        self.run(f'/source/images/builder/{name}', **more)
+
+
+def test_scripts(folder):
+    sandbox = Sandbox(folder)
+    packages, recipe, work = folder / 'packages', folder / 'recipe', folder / 'work'
+    entries = [make_package(packages, 'one'), make_package(packages, 'two')]
+    (recipe / 'status').write_text(status_of(entries))
+    (recipe / 'lock.json').write_text(json.dumps({'packages': entries}))
+
+    sandbox.script('bootstrap')
+    equal((work / 'seen').read_text(), 'tee-compile\n', 'what packages see of the machine')
+    with tarfile.open(work / 'root.tar') as file:
+        equal(file.extractfile('./etc/hostname').read(), b'tee-compile\n', 'the host name')
+        equal(file.extractfile('./etc/resolv.conf').read(), b'', 'name servers')
+    (work / 'seen').unlink()
+
+    sandbox.script('root')
+    equal((work / 'seen').read_text(), 'tee-compile\n', 'what packages see of the builder')
+    times = (work / 'times').read_text().splitlines()
+    names = {line.split(' ')[1] for line in times}
+    assert {'', 'bin', 'bin/bash', 'bin/sh', 'build', 'etc/hostname'} <= names, names
+    equal({line.split(' ')[0] for line in times}, {'315532800.0000000000'}, 'times')
+    found = json.loads((work / 'root.out/packages.json').read_text())
+    equal([one['sha256'] for one in found], [entry['sha256'] for entry in entries], 'digests')
+
+    (recipe / 'status').write_text(status_of(entries[:1]))
+    sandbox.script('root', expect=1, says='other packages than lock.json names')
+    (recipe / 'status').write_text(status_of(entries))
+    (recipe / 'lock.json').write_text(json.dumps({'packages': [{**entries[0], 'version': '9'}, entries[1]]}))
+    sandbox.script('root', expect=2, says='not those that lock.json names')
+
+    tree = work / 'tree'
+    (tree / 'bin').mkdir(parents=True)
+    (tree / 'bin/bash').write_text('x')
+    check = 'name=x; source /source/images/builder/lib.sh; check_tree /work/tree'
+    sandbox.run('-euc', check)
+    for name in ('a', 'b'):
+        with open(tree / name, 'wb') as file:
+            file.truncate(33 << 30)
+    sandbox.run('-euc', check, expect=2, says='expected 68719476736 at most')
+
+
 def main():
     os.environ['SOURCE_DATE_EPOCH'] = '315532800'
     test_expressions()
-    for test in (test_packages, test_links, test_oci):
+    tests = [test_packages, test_links, test_oci, test_layers, test_locks]
+    if shutil.which('bwrap'):
+        tests.append(test_scripts)
+    for test in tests:
         with tempfile.TemporaryDirectory() as folder:
             test(pathlib.Path(folder))
-    print('4 passed, 0 failed')
+    print(f'{1 + len(tests)} passed, 0 failed')
 
 
 main()

@@ -334,8 +334,8 @@ def test_result_that_is_not_what_it_says(lab):
 
 
 def test_refused(lab):
-    lab.build(expect=2, says='.eif', output='x.img')
-    lab.build('--jobs', '0', expect=2, says='--jobs')
+    assert 'usage:' not in lab.build(expect=2, says='.eif', output='x.img').stderr
+    assert 'usage:' in lab.build('--jobs', '0', expect=2, says='--jobs').stderr
     lab.build(expect=2, says='no such', recipe=lab.folder / 'no such')
     (lab.recipe / 'link').symlink_to('/etc/passwd')
     lab.build(expect=2, says='link')
@@ -343,6 +343,10 @@ def test_refused(lab):
     (lab.recipe / 'new\nline').write_text('')
     lab.build(expect=2, says='rename it')
     (lab.recipe / 'new\nline').unlink()
+    two = lock().splitlines(keepends=True)
+    two[1] = two[1].replace('}\n', '},\n') + two[1].replace('hello', 'zero')
+    write(lab.recipe / 'lock.json', ''.join(two))
+    lab.build(expect=2, says='have the same sha256')
     (lab.recipe / 'lock.json').unlink()
     lab.build(expect=2, says='image lock')
     alone = lab.folder / 'alone'

@@ -264,6 +264,21 @@ def is_running(pid):
         return False
 
 
+def test_dates(folder, mirror):
+    """Followed as the machine has them, and said when they are off."""
+    write_recipe(folder, packages=['no-such-package-anywhere'])
+    said = 'does not check how old an index is'
+    for off, on in ((), ('Valid-Until', 'Date')), (('Valid-Until',), ('Date',)), (('Date',), ('Valid-Until',)):
+        config = folder.parent / 'apt.conf'
+        config.write_text('Dir::Etc::parts "/dev/null";\nDir::Etc::main "/dev/null";\n' + ''.join(
+            f'Acquire::Check-{name} "{value}";\n' for value, names in (('false', off), ('true', on))
+            for name in names))
+        result = subprocess.run([TOOL, 'image', 'lock', folder, '--mirror', mirror.url], capture_output=True,
+                                text=True, timeout=300, env={**os.environ, 'APT_CONFIG': str(config)})
+        assert result.returncode == 2, result
+        assert (said in result.stderr) == bool(off), (off, result.stderr)
+
+
 def write_recipe(folder, **changes):
     recipe = json.loads((RECIPE / 'recipe.json').read_text())
     recipe.update(changes)
@@ -315,6 +330,7 @@ def main():
         test_changes(folder, mirror, packages)
         test_hostile_mirrors(folder, mirror)
         test_interrupt(folder, mirror)
+        test_dates(folder, mirror)
         test_faults(folder, mirror)
         assert not leftovers(), leftovers()
     print(f'{len(packages)} packages')

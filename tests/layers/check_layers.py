@@ -45,7 +45,7 @@ LIBRARIES = {
     'jansson.h': {'core'},
     'git2.h': {'source'},
     'git2/': {'source'},
-    'seccomp.h': {'worker'},
+    'seccomp.h': {'worker', 'host'},
     'curl/': {'host'},
     'cbor.h': set(),  # the tests' oracle, never the product
 }

@@ -82,7 +82,7 @@ class Rules(unittest.TestCase):
         self.refuse('os/a.c', '#include <openssl/evp.h>\n', 'os may not use')
         self.refuse('verify/a.c', '#include <jansson.h>\n', 'verify may not use')
         self.refuse('worker/a.c', '#include <git2.h>\n', 'worker may not use')
-        self.refuse('host/a.c', '#include <seccomp.h>\n', 'host may not use')
+        self.refuse('verify/a.c', '#include <seccomp.h>\n', 'verify may not use')
         self.refuse('worker/a.c', '#include <cbor.h>\n', 'worker may not use')
 
     def test_each_banned_call_in_each_folder(self):

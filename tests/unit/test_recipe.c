@@ -84,17 +84,20 @@ static void test_recipe_faults(void **state)
 }
 
 #define HEX64 "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+#define OTHER64 "ffeeddccbbaa99887766554433221100ffeeddccbbaa99887766554433221100"
 #define HEAD                                                                                       \
     "{\"lock\":1,\"suite\":\"trixie\",\"architecture\":\"amd64\",\"snapshot\":"                    \
     "\"20260102T030405Z\","                                                                        \
     "\"packages\":[\n"
-#define PACKAGE(name, version, architecture, size, archive, path)                                  \
+#define PACKAGE_OF(hex, name, version, architecture, size, archive, path)                          \
     "{\"name\":\"" name "\",\"version\":\"" version "\",\"architecture\":\"" architecture          \
-    "\",\"sha256\":\"" HEX64 "\",\"size\":" size ",\"archive\":\"" archive "\",\"path\":\"" path   \
+    "\",\"sha256\":\"" hex "\",\"size\":" size ",\"archive\":\"" archive "\",\"path\":\"" path     \
     "\"}"
+#define PACKAGE(...) PACKAGE_OF(HEX64, __VA_ARGS__)
 #define BASH PACKAGE("bash", "5.2.37-2+b1", "amd64", "1500792", "debian", "pool/main/b/bash_1.deb")
 #define TZDATA                                                                                     \
-    PACKAGE("tzdata", "1:2026a-0+deb13u1~1", "all", "1", "debian-security", "pool/updates/t_1.deb")
+    PACKAGE_OF(OTHER64, "tzdata", "1:2026a-0+deb13u1~1", "all", "1", "debian-security",            \
+               "pool/updates/t_1.deb")
 #define TAIL "\n]}\n"
 
 static const char good[] = HEAD BASH ",\n" TZDATA TAIL;
@@ -167,6 +170,9 @@ static void test_lock_faults(void **state)
         {HEAD TAIL, "packages: expected 1 to"},
         {HEAD TZDATA ",\n" BASH TAIL, "packages[1]: bash is not in ascending order"},
         {HEAD BASH ",\n" BASH TAIL, "packages[1]: bash is there twice"},
+        {HEAD BASH ",\n" TZDATA ",\n" PACKAGE("zlib1g", "1", "all", "1", "debian", "pool/z.deb")
+             TAIL,
+         "packages: bash and zlib1g have the same sha256"},
         {HEAD BASH ", " TZDATA TAIL, "is not written the one way"},
         {HEAD BASH ",\n" TZDATA "\n]}", "is not written the one way"},
         {ONE("bash-", "1", "all", "1", "debian", "pool/a.deb"), "packages[0].name"},

@@ -1,5 +1,7 @@
 /* The closed room: what a command in it sees, and that nothing of it stays. */
 #include <fcntl.h>
+#include <grp.h>
+#include <linux/keyctl.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -11,6 +13,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -80,6 +83,7 @@ static int tear_down(void **state)
 static void test_world(void **state)
 {
     const struct lab *lab = *state;
+    mode_t mask = umask(077);
     expect_ok(lab, "[[ $(id -u) = 0 && $$ = 1 && $(uname -n) = builder ]]");
     expect_ok(lab, "[[ $(env | grep -vE '^(_|SHLVL|PWD)=' | sort | tr '\\n' ' ') = "
                    "'HOME=/root JOBS=3 LC_ALL=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin "
@@ -87,6 +91,106 @@ static void test_world(void **state)
     expect_ok(lab, "[[ $(ls /proc/self/fd | wc -w) -le 4 ]]");
     expect_ok(lab, "[[ $(umask) = 0022 && ! -e /home && ! -e /source ]]");
     expect_ok(lab, "echo >/dev/null; read -r -n 1 -d '' </dev/zero || true");
+    /* One root, of which it cannot get out by where it is. */
+    expect_ok(lab, "[[ $(awk '$5 == \"/\"' /proc/self/mountinfo | wc -l) = 1 ]]");
+    expect_ok(lab, "[[ $(pwd -P) = / && $(stat -c %d:%i .) = \"$(stat -c %d:%i /)\" && "
+                   "$(stat -c %d:%i ..) = \"$(stat -c %d:%i /)\" ]]");
+    expect_ok(lab, "[[ $(ls -d /proc/[0-9]* | wc -l) -le 4 && $(readlink /proc/1/exe) = */bash ]]");
+    (void)umask(mask);
+}
+
+/* None of the caller's groups, namespaces and limits. */
+static void test_nothing_inherited(void **state)
+{
+    static const char *const kinds[] = {"user", "mnt", "pid", "net", "ipc", "uts"};
+    const gid_t group = 4242;
+    char script[256], path[64], name[64];
+    if (geteuid() == 0) assert_int_equal(setgroups(1, &group), 0);
+    expect_ok(*state, "[[ $(awk '/^Groups:/ { print NF }' /proc/self/status) = 1 ]]");
+    if (geteuid() == 0) assert_int_equal(setgroups(0, NULL), 0);
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        (void)snprintf(path, sizeof path, "/proc/self/ns/%s", kinds[i]);
+        ssize_t size = readlink(path, name, sizeof name - 1);
+        assert_true(size > 0);
+        name[size] = '\0';
+        (void)snprintf(script, sizeof script, "[[ $(readlink %s) != '%s' ]]", path, name);
+        expect_ok(*state, script);
+    }
+    expect_ok(*state, "[[ $(ulimit -H -c) = 0 && $(ulimit -H -f) -le $((32 << 20)) ]]");
+    expect_ok(*state, "for folder in /tmp /dev /dev/shm /; do "
+                      "(($(stat -f -c '%b * %S' $folder) <= 4 << 30)); done");
+}
+
+/* A session keyring of the room's own takes the place of the caller's. What is in the
+ * caller's cannot be asked for (test_refused_calls). */
+static void test_own_keyring(void **state)
+{
+    if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, "tc-room-caller") < 0) skip();
+    expect_ok(*state, "grep -q 'keyring  *_ses' /proc/keys");
+    if (geteuid() == 0) expect_ok(*state, "! grep -q tc-room-caller /proc/keys");
+}
+
+#define PYTHON(text) "python3 -c '" text "'"
+/* Called with junk above the 32 bits that the kernel looks at, too. */
+static void test_refused_calls(void **state)
+{
+    expect_ok(*state,
+              PYTHON("import ctypes, errno\n"
+                     "libc = ctypes.CDLL(None, use_errno=True)\n"
+                     "def call(*words):\n"
+                     "    if libc.syscall(*map(ctypes.c_long, words)) >= 0: return 0\n"
+                     "    return ctypes.get_errno()\n"
+                     "for number in 248, 249, 250, 298, 304, 321, 323, 425:\n"
+                     "    assert call(number, 0, 0, 0, 0, 0) == errno.ENOSYS, number\n"
+                     "for number in 41, 53:\n"
+                     "    for family in range(64):\n"
+                     "        for high in 0, 1 << 32:\n"
+                     "            if family in (1, 2, 10, 16) and not high: continue\n"
+                     "            seen = call(number, family | high, 2, 0, 0, 0)\n"
+                     "            assert seen == errno.EAFNOSUPPORT, (number, family, high, seen)\n"
+                     "for family in 1, 2, 10:\n"
+                     "    assert call(41, family, 2, 0) == 0, family\n"));
+    expect_ok(*state, "grep -q '^NoNewPrivs:[[:space:]]*1' /proc/self/status");
+}
+
+/* Not even by root of the room: the flags are locked, and nothing can be taken away
+ * to see what is below. */
+static void test_mounts_are_locked(void **state)
+{
+    const struct lab *lab = *state;
+    expect_ok(lab, "for path in /packages /usr /etc; do "
+                   "[[ $(awk -v p=$path '$5 == p { print $6 }' /proc/self/mountinfo) "
+                   "=~ ^ro,nosuid,nodev ]]; done");
+    expect_ok(lab, "for path in /work /tmp /dev /dev/shm /proc; do "
+                   "[[ $(awk -v p=$path '$5 == p { print $6 }' /proc/self/mountinfo) "
+                   "=~ ^rw,nosuid,nodev ]]; done");
+    expect_ok(lab,
+              "[[ $(awk '$5 == \"/dev/null\" { print $6 }' /proc/self/mountinfo) =~ nosuid ]]");
+    expect_ok(lab, PYTHON("import ctypes\n"
+                          "libc = ctypes.CDLL(None)\n"
+                          "def mount(path, flags):\n"
+                          "    return libc.mount(None, path, None, ctypes.c_ulong(flags), None)\n"
+                          "for path in b\"/packages\", b\"/usr\", b\"/etc\":\n"
+                          "    for kept in range(7):\n"
+                          "        assert mount(path, 0x1020 | kept) != 0, (path, kept)\n"
+                          "for path in b\"/work\", b\"/tmp\", b\"/proc\":\n"
+                          "    assert mount(path, 0x1020) != 0, path\n"
+                          "    assert mount(path, 0x1022) != 0, path\n"
+                          "    assert mount(path, 0x1024) != 0, path\n"
+                          "for path in b\"/packages\", b\"/proc\", b\"/dev/null\", b\"/dev\":\n"
+                          "    assert libc.umount2(path, 2) != 0, path\n"));
+    expect_ok(lab, "mkdir /work/b && mount --rbind /packages /work/b && "
+                   "! mount -o remount,bind,rw /work/b && ! touch /work/b/file");
+}
+
+/* What mmdebstrap does in a root that it makes. */
+static void test_own_mounts(void **state)
+{
+    expect_ok(*state, "mkdir /work/{proc,pts,shm,null-} && touch /work/null; "
+                      "mount -t proc proc /work/proc && [[ -r /work/proc/1/stat ]]; "
+                      "mount -t devpts -o newinstance,ptmxmode=0666 devpts /work/pts; "
+                      "mount -t tmpfs tmpfs /work/shm; mount --bind /dev/null /work/null; "
+                      "echo >/work/null; umount /work/{proc,pts,shm,null}");
 }
 
 static void test_no_network(void **state)
@@ -206,6 +310,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_world, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_nothing_inherited, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_own_keyring, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_refused_calls, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_mounts_are_locked, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_own_mounts, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_no_network, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_is_writable, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_mounts_stay_inside, set_up, tear_down),
