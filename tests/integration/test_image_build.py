@@ -307,6 +307,13 @@ def test_caches(lab):
     assert 'running kernel' not in lab.build().stderr
 
 
+def test_deep_folders(lab):
+    """Paths that are longer than the kernel takes are removed too."""
+    lab.script('root', 'n=$(printf "d%.0s" {1..200})\n'
+               '(cd /work && for i in {1..60}; do mkdir $n && cd $n && echo >file; done)\n')
+    lab.build()
+
+
 def test_failing_step(lab):
     lab.script('ramdisk', 'echo "this went wrong" >&2; exit 3\n')
     lab.build(expect=1, says=f'its log is {lab.out}/x.log')
