@@ -66,9 +66,9 @@ tc_status tc_making_run(const struct tc_making *making, struct tc_room *room,
     pthread_t thread;
     if (pipe2(ends, O_CLOEXEC) != 0)
         return tc_fail_errno(err, TC_SYSTEM, errno, "cannot make a pipe");
-    struct pump pump = {ends[0], making->log_fd};
     TC_AUTO_CLOSE int from = ends[0];
     TC_AUTO_CLOSE int to = ends[1];
+    struct pump pump = {from, making->log_fd};
     /* A script may open its /dev/stderr by name. */
     if (geteuid() == 0 && fchown(to, (uid_t)making->owner, (gid_t)making->owner) != 0)
         return tc_fail_errno(err, TC_SYSTEM, errno, "cannot give the log's pipe away");
