@@ -5,9 +5,14 @@
  *     -- copied aside; the recipe's digest is taken over the copies
  *   lock.json of each -- packages by their digests, from the cache or a mirror
  *     -- the builder's root, by the machine's mmdebstrap from packages alone
- *   inside the builder's root: worker, first ramdisk, toolchain's file system
  *   inside the kernel's root: the kernel, unless it is in the cache
+ *   inside the builder's root: worker and first ramdisk
+ *   inside another copy of it: the toolchain's file system
+ *   inside a third: the list of parts
  *     -- second ramdisk, image, and beside it the file system and its list of parts
+ *
+ * Of these rooms, the one for the toolchain runs code that the recipe brings. It shares
+ * nothing that can be written with any other; what the others made is not in it.
  *
  * Nothing of the machine is in the result but what these roots were unpacked with.
  * Everything is made in a folder below the cache, which goes when this returns; the
@@ -29,15 +34,14 @@
 #include "base/text.h"
 #include "host/imagebuild_internal.h"
 #include "host/recipe_files.h"
-#include "host/room.h"
 #include "os/files.h"
 #include "os/readfile.h"
-#include "os/tempfile.h"
 
 /* What the worker and everything around the toolchain is made of, in the project's
  * tree, which is "images/..." and so on in the recipe's digest too. */
+static const char kernel_folder[] = "images/kernel";
 static const char *const project_files[] = {"images/builder",
-                                            "images/kernel",
+                                            kernel_folder,
                                             "meson.build",
                                             "meson_options.txt",
                                             "src/meson.build",
@@ -48,6 +52,9 @@ static const char *const project_files[] = {"images/builder",
                                             "src/cmd/worker_main.c",
                                             NULL};
 static const char *const project_folders[] = {"src", "src/cmd", "images", NULL};
+
+/* A ramdisk or a list of parts. */
+#define RESULT_MAX ((uint64_t)256 << 20)
 
 static void making_done(struct tc_making *making)
 {
@@ -60,7 +67,10 @@ static void making_done(struct tc_making *making)
     free(making->recipe_folder);
     free(making->source);
     free(making->packages);
-    free(making->shop);
+    free(making->results);
+    free(making->lists);
+    free(making->root_work);
+    free(making->builder_tar);
     free(making->log_path);
     free(making->package_cache);
     free(making->kernel);
@@ -144,6 +154,7 @@ static tc_status stage_project(struct tc_making *making, struct tc_error *err)
     }
     for (const char *const *name = project_files; *name; name++) {
         TC_AUTO_FREE char *from = NULL, *to = NULL;
+        if (making->wanted->kernel && strcmp(*name, kernel_folder) == 0) continue;
         if (asprintf(&from, "%s/%s", project, *name) < 0 ||
             asprintf(&to, "%s/%s", making->source, *name) < 0)
             return tc_fail(err, TC_SYSTEM, "out of memory");
@@ -153,12 +164,10 @@ static tc_status stage_project(struct tc_making *making, struct tc_error *err)
 }
 
 /* A kernel that somebody gave stands in the digest for what the project's own is made
- * of, which is not looked at then. */
-static tc_status stage_kernel(struct tc_making *making, struct tc_staging *recipe,
-                              struct tc_error *err)
+ * of, which is neither copied nor looked at then. */
+static tc_status stage_kernel(struct tc_making *making, struct tc_error *err)
 {
-    enum { KERNEL_MAX = 64 << 20 };
-    TC_AUTO_BUF struct tc_buf content = tc_buf_new(KERNEL_MAX);
+    TC_AUTO_BUF struct tc_buf content = tc_buf_new(TC_MAKING_KERNEL_MAX);
     struct tc_sha256 digest;
     TC_TRY(tc_readfile_at(AT_FDCWD, making->wanted->kernel, true, making->wanted->kernel, &content,
                           err));
@@ -168,22 +177,17 @@ static tc_status stage_kernel(struct tc_making *making, struct tc_staging *recip
     TC_AUTO_CLOSE int fd = open(making->kernel, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
     if (fd < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot write %s", making->kernel);
     TC_TRY(tc_write_all(fd, tc_buf_span(&content), making->kernel, err));
-    return tc_staging_add(recipe, "bzImage", &digest, err);
+    return tc_staging_add(&making->staging, "bzImage", &digest, err);
 }
 
+/* Once, when all files have been named. */
 static tc_status take_digest(struct tc_making *making, struct tc_error *err)
 {
-    TC_AUTO_STAGING struct tc_staging recipe = {0};
-    static const char kernel[] = "images/kernel/";
-    if (!making->wanted->kernel)
-        return tc_staging_digest(&making->staging, NULL, &making->digest, err);
-    TC_TRY(stage_kernel(making, &recipe, err));
-    for (size_t i = 0; i < making->staging.count; i++) {
-        const struct tc_staged *file = &making->staging.files[i];
-        if (strncmp(file->path, kernel, sizeof kernel - 1) != 0)
-            TC_TRY(tc_staging_add(&recipe, file->path, &file->digest, err));
-    }
-    return tc_staging_digest(&recipe, NULL, &making->digest, err);
+    struct tc_sha256 digest;
+    TC_TRY(tc_sha256_of(tc_span_of_text(tc_making_cmdline), &digest, err));
+    TC_TRY(tc_staging_add(&making->staging, "cmdline", &digest, err));
+    if (making->wanted->kernel) TC_TRY(stage_kernel(making, err));
+    return tc_staging_digest(&making->staging, NULL, &making->digest, err);
 }
 
 static tc_status stage(struct tc_making *making, struct tc_error *err)
@@ -218,7 +222,9 @@ static tc_status prepare(struct tc_making *making, struct tc_error *err)
     TC_TRY(tc_cache_folder("packages", &making->package_cache, err));
     TC_TRY(tc_cache_folder("work", &work, err));
     TC_TRY(tc_workfolder_make(work, &making->folder, err));
-    TC_TRY(tc_workfolder_add(&making->folder, "shop", making->owner, &making->shop, err));
+    TC_TRY(tc_workfolder_add(&making->folder, "results", -1, &making->results, err));
+    TC_TRY(tc_workfolder_add(&making->folder, "lists", making->owner, &making->lists, err));
+    TC_TRY(tc_workfolder_add(&making->folder, "root", making->owner, &making->root_work, err));
     if (asprintf(&making->log_path, "%s/log", making->folder.path) < 0)
         return tc_fail(err, TC_SYSTEM, "out of memory");
     making->log_fd = open(making->log_path, O_RDWR | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0644);
@@ -236,57 +242,96 @@ static tc_status bring_packages(struct tc_making *making, struct tc_error *err)
                            &making->packages, err);
 }
 
-static tc_status make_root(struct tc_making *making, const char *builder, struct tc_error *err)
+/* What a room made goes to the results, where no room comes. */
+static tc_status take(struct tc_making *making, const char *work, const char *made,
+                      const char *name, struct tc_error *err)
 {
-    const char *const none[] = {NULL};
-    const char *const script[] = {"--script", making->recipe.script, NULL};
-    if (!making->wanted->rootfs)
-        return tc_making_script(making, builder, "root", making->recipe.script ? script : none,
-                                err);
-    TC_TRY(tc_making_script(making, builder, "rootfs", none, err));
+    TC_AUTO_FREE char *path = NULL;
+    if (asprintf(&path, "%s/%s", making->results, name) < 0)
+        return tc_fail(err, TC_SYSTEM, "out of memory");
+    return tc_making_take(making, work, made, RESULT_MAX, path, NULL, err);
+}
+
+/* SCRIPT.out/packages.json, to where "spdx" reads it. */
+static tc_status take_list(struct tc_making *making, const char *work, const char *out,
+                           struct tc_error *err)
+{
+    TC_AUTO_FREE char *folder = NULL, *made = NULL, *path = NULL;
+    if (asprintf(&folder, "%s/%s", making->lists, out) < 0 ||
+        asprintf(&path, "%s/packages.json", folder) < 0 ||
+        asprintf(&made, "%s/packages.json", out) < 0)
+        return tc_fail(err, TC_SYSTEM, "out of memory");
+    if (mkdir(folder, 0755) != 0 || chmod(folder, 0755) != 0)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot make %s", folder);
+    return tc_making_take(making, work, made, RESULT_MAX, path, NULL, err);
+}
+
+/* The same for every recipe: nothing of one is in these rooms. */
+static tc_status make_ramdisk(struct tc_making *making, struct tc_error *err)
+{
+    TC_AUTO_FREE char *root = NULL, *work = NULL;
+    TC_TRY(tc_making_builder(making, "worker", &root, err));
+    TC_TRY(tc_workfolder_add(&making->folder, "worker-work", making->owner, &work, err));
+    struct tc_step step = {
+        .script = "worker", .root = root, .source = making->source, .work = work};
+    TC_TRY(tc_making_script(making, &step, err));
+    step.script = "ramdisk";
+    TC_TRY(tc_making_script(making, &step, err));
+    TC_TRY(take(making, work, "ramdisk.out/ramdisk", "ramdisk", err));
+    TC_TRY(take_list(making, work, "worker.out", err));
+    return take_list(making, work, "ramdisk.out", err);
+}
+
+/* Runs the recipe's own code, and that of its packages, as the room's root: whatever is
+ * in this room is theirs from then on, and so the room has nothing that another sees. */
+static tc_status make_root(struct tc_making *making, struct tc_error *err)
+{
+    static const char *const paths[] = {"images/builder", NULL};
+    const char *const arguments[] = {"--script", making->recipe.script, NULL};
+    TC_AUTO_FREE char *root = NULL, *source = NULL;
+    TC_TRY(tc_making_builder(making, "toolchain", &root, err));
+    TC_TRY(tc_making_source(making, "toolchain-source", paths, &source, err));
+    const struct tc_step step = {.script = making->wanted->rootfs ? "rootfs" : "root",
+                                 .root = root,
+                                 .source = source,
+                                 .work = making->root_work,
+                                 .recipe = true,
+                                 .arguments = making->recipe.script ? arguments : NULL};
+    TC_TRY(tc_making_script(making, &step, err));
+    TC_TRY(take(making, making->root_work, "root.out/root.verity", "root.verity", err));
+    TC_TRY(take_list(making, making->root_work, "root.out", err));
+    if (!making->wanted->rootfs) return TC_OK;
     TC_TRY(tc_making_name_rootfs(making, err));
     return take_digest(making, err);
 }
 
+/* Reads what a recipe may have written, in a root that it has not seen. */
+static tc_status make_list(struct tc_making *making, struct tc_error *err)
+{
+    const char *const arguments[] = {making->recipe.name, making->wanted->kernel ? NULL : "kernel",
+                                     NULL};
+    TC_AUTO_FREE char *root = NULL;
+    TC_TRY(tc_making_builder(making, "spdx", &root, err));
+    const struct tc_step step = {.script = "spdx",
+                                 .root = root,
+                                 .source = making->source,
+                                 .work = making->lists,
+                                 .arguments = arguments};
+    TC_TRY(tc_making_script(making, &step, err));
+    return take(making, making->lists, "spdx.out/image.spdx.json", "image.spdx.json", err);
+}
+
 static tc_status make(struct tc_making *making, struct tc_image_built *built, struct tc_error *err)
 {
-    TC_AUTO_FREE char *builder = NULL;
     TC_TRY(prepare(making, err));
     TC_TRY(stage(making, err));
     TC_TRY(making->wanted->rootfs ? tc_making_bring_rootfs(making, err)
                                   : bring_packages(making, err));
     if (!making->wanted->kernel) TC_TRY(tc_making_kernel(making, err));
-    TC_TRY(tc_making_builder(making, &builder, err));
-
-    const char *const none[] = {NULL};
-    TC_TRY(tc_making_script(making, builder, "worker", none, err));
-    TC_TRY(tc_making_script(making, builder, "ramdisk", none, err));
-    TC_TRY(make_root(making, builder, err));
-    const char *const listed[] = {making->recipe.name, making->wanted->kernel ? NULL : "kernel",
-                                  NULL};
-    TC_TRY(tc_making_script(making, builder, "spdx", listed, err));
+    TC_TRY(make_ramdisk(making, err));
+    TC_TRY(make_root(making, err));
+    TC_TRY(make_list(making, err));
     return tc_making_write(making, built, err);
-}
-
-/* A log that says something outlives a failed step, under a name that the message
- * gives. */
-static void keep_log(const struct tc_making *making, struct tc_error *err)
-{
-    TC_AUTO_FREE char *stem = NULL, *path = NULL;
-    TC_AUTO_TEMPFILE struct tc_tempfile file = TC_TEMPFILE_NONE;
-    struct tc_error ignored = {0};
-    char piece[16384];
-    off_t at = 0;
-    if (making->log_fd < 0 || tc_making_stem(making->wanted->output, &stem, &ignored) != TC_OK ||
-        asprintf(&path, "%s.log", stem) < 0 || tc_tempfile_open(path, &file, &ignored) != TC_OK)
-        return;
-    for (ssize_t got; (got = pread(making->log_fd, piece, sizeof piece, at)) > 0; at += got)
-        if (tc_write_all(file.fd, (struct tc_span){(uint8_t *)piece, (size_t)got}, path,
-                         &ignored) != TC_OK)
-            return;
-    if (at == 0 || tc_tempfile_commit(&file, &ignored) != TC_OK) return;
-    size_t used = strlen(err->message);
-    (void)snprintf(err->message + used, sizeof err->message - used, "; its log is %s", path);
 }
 
 tc_status tc_image_build(const struct tc_image_build *wanted, struct tc_image_built *ret_built,
@@ -298,7 +343,7 @@ tc_status tc_image_build(const struct tc_image_build *wanted, struct tc_image_bu
     TC_AUTO_FREE char *stem = NULL;
     TC_TRY(tc_making_stem(wanted->output, &stem, err));
     tc_status status = make(&making, &built, err);
-    if (status == TC_BUILD) keep_log(&making, err);
+    if (status == TC_BUILD) tc_making_keep_log(&making, err);
     if (status != TC_OK) return status;
     *ret_built = built;
     built = (struct tc_image_built){0};

@@ -30,8 +30,9 @@ struct tc_image_built {
 void tc_image_built_free(struct tc_image_built *built);
 
 /* All files or none. No network unless a package is missing in the cache. TC_BUILD: a
- * step failed; the message names the file with its log, NAME.log. TC_UNAVAILABLE: a
- * package, a tool or a feature of the machine is missing, and what to do. */
+ * step failed; the message names the file with its log, NAME.log, or NAME.1.log and so on
+ * where a file of that name is no such log. TC_UNAVAILABLE: a package, a tool or a
+ * feature of the machine is missing, and what to do. */
 tc_status tc_image_build(const struct tc_image_build *wanted, struct tc_image_built *ret_built,
                          struct tc_error *err) TC_MUST_USE;
 

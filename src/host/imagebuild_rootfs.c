@@ -152,7 +152,7 @@ tc_status tc_making_name_rootfs(struct tc_making *making, struct tc_error *err)
     TC_AUTO_FREE char *path = NULL;
     TC_AUTO_BUF struct tc_buf text = tc_buf_new(TC_VERITY_TEXT_MAX);
     struct tc_sha256 digest;
-    if (asprintf(&path, "%s/root.out/root.verity", making->shop) < 0)
+    if (asprintf(&path, "%s/root.verity", making->results) < 0)
         return tc_fail(err, TC_SYSTEM, "out of memory");
     TC_TRY(tc_readfile_at(AT_FDCWD, path, false, path, &text, err));
     TC_TRY(tc_sha256_of(tc_buf_span(&text), &digest, err));

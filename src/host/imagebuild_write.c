@@ -22,14 +22,15 @@
 #include "tc_version.h"
 
 /* Ends the machine however it fails; the processor's word on entropy is not enough. */
-static const char cmdline[] = "console=ttyS0 loglevel=4 panic=-1 reboot=k random.trust_cpu=off no_timer_check";
+const char tc_making_cmdline[] =
+    "console=ttyS0 loglevel=4 panic=-1 reboot=k random.trust_cpu=off no_timer_check";
 
 enum { PIECE_BLOCKS = 64, PIECE = PIECE_BLOCKS * TC_VERITY_BLOCK };
 
 /* What the scripts left, and what is written from it. */
 struct writing {
     struct tc_making *making;
-    char *ramdisk, *root, *verity_path, *parts; /* of the shop */
+    char *ramdisk, *verity_path, *parts; /* of the results */
     char *second, *metadata, *image;            /* in the work folder */
     struct tc_verity verity;
     struct tc_image_text text;   /* borrows its strings; its list is owned */
@@ -39,9 +40,8 @@ enum { FILE_ROOT, FILE_PARTS, FILE_IMAGE, FILES };
 
 static void writing_done(struct writing *writing)
 {
-    char *const paths[] = {writing->ramdisk, writing->root,   writing->verity_path,
-                           writing->parts,   writing->second, writing->metadata,
-                           writing->image};
+    char *const paths[] = {writing->ramdisk, writing->verity_path, writing->parts,
+                           writing->second,  writing->metadata,    writing->image};
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
         free(paths[i]);
     free(writing->text.packages);
@@ -51,11 +51,10 @@ static void writing_done(struct writing *writing)
 
 static tc_status name_files(struct writing *writing, struct tc_error *err)
 {
-    const char *shop = writing->making->shop, *folder = writing->making->folder.path;
-    if (asprintf(&writing->ramdisk, "%s/ramdisk.out/ramdisk", shop) < 0 ||
-        asprintf(&writing->root, "%s/root.out/root.erofs", shop) < 0 ||
-        asprintf(&writing->verity_path, "%s/root.out/root.verity", shop) < 0 ||
-        asprintf(&writing->parts, "%s/spdx.out/image.spdx.json", shop) < 0 ||
+    const char *results = writing->making->results, *folder = writing->making->folder.path;
+    if (asprintf(&writing->ramdisk, "%s/ramdisk", results) < 0 ||
+        asprintf(&writing->verity_path, "%s/root.verity", results) < 0 ||
+        asprintf(&writing->parts, "%s/image.spdx.json", results) < 0 ||
         asprintf(&writing->second, "%s/toolchain.cpio", folder) < 0 ||
         asprintf(&writing->metadata, "%s/metadata.json", folder) < 0 ||
         asprintf(&writing->image, "%s/image.eif", folder) < 0)
@@ -63,16 +62,21 @@ static tc_status name_files(struct writing *writing, struct tc_error *err)
     return TC_OK;
 }
 
-/* A step's result is a regular file or an error. */
-static tc_status open_made(const char *path, int *ret_fd, uint64_t *ret_size, struct tc_error *err)
+/* The file system is large, and read where its room left it: nobody is in there now. */
+static const char root_name[] = "root.out/root.erofs";
+
+static tc_status open_root(const struct writing *writing, int *ret_fd, uint64_t *ret_size,
+                           struct tc_error *err)
+{
+    return tc_making_open(writing->making->root_work, root_name, ret_fd, ret_size, err);
+}
+
+static tc_status open_file(const char *path, int *ret_fd, uint64_t *ret_size, struct tc_error *err)
 {
     struct stat info;
     TC_AUTO_CLOSE int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &info) != 0)
-        return tc_fail_errno(err, TC_BUILD, errno, "the builder has not made %s", path);
-    if (!S_ISREG(info.st_mode) || info.st_size == 0)
-        return tc_fail(err, TC_BUILD,
-                       "the builder has made no regular file, or an empty one, of %s", path);
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot open %s", path);
     *ret_size = (uint64_t)info.st_size;
     *ret_fd = TC_TAKE_FD(fd);
     return TC_OK;
@@ -81,7 +85,7 @@ static tc_status open_made(const char *path, int *ret_fd, uint64_t *ret_size, st
 static tc_status size_of(const char *path, uint64_t *ret_size, struct tc_error *err)
 {
     TC_AUTO_CLOSE int fd = -1;
-    return open_made(path, &fd, ret_size, err);
+    return open_file(path, &fd, ret_size, err);
 }
 
 static tc_status read_piece(int fd, const char *path, uint8_t *piece, size_t size,
@@ -124,18 +128,18 @@ static tc_status check_root(struct writing *writing, struct tc_image_built *buil
     struct tc_sha256 root;
     TC_TRY(tc_readfile_at(AT_FDCWD, writing->verity_path, false, writing->verity_path, &text, err));
     TC_TRY(tc_verity_decode(tc_buf_span(&text), verity, err));
-    TC_TRY(open_made(writing->root, &fd, &built->root_size, err));
+    TC_TRY(open_root(writing, &fd, &built->root_size, err));
     if (built->root_size != verity->total_blocks * TC_VERITY_BLOCK ||
         verity->total_blocks != tc_veritytree_total(verity->data_blocks))
-        return tc_fail(err, TC_BUILD, "%s has another size than root.verity says", writing->root);
+        return tc_fail(err, TC_BUILD, "%s has another size than root.verity says", root_name);
     TC_AUTO_VERITYTREE struct tc_veritytree *tree =
         tc_veritytree_new(verity->data_blocks, verity->salt, NULL, NULL);
     if (!tree) return tc_fail(err, TC_SYSTEM, "out of memory");
-    TC_TRY(copy(fd, writing->root, verity->data_blocks * TC_VERITY_BLOCK, -1, "", tree, err));
+    TC_TRY(copy(fd, root_name, verity->data_blocks * TC_VERITY_BLOCK, -1, "", tree, err));
     TC_TRY(tc_veritytree_root(tree, &root, err));
     if (memcmp(root.bytes, verity->root.bytes, sizeof root.bytes) != 0)
         return tc_fail(err, TC_BUILD, "%s has another root hash than root.verity says",
-                       writing->root);
+                       root_name);
     return TC_OK;
 }
 
@@ -153,7 +157,7 @@ static tc_status compose_text(struct writing *writing, struct tc_error *err)
     text->packages_count = making->lock.packages_count;
     text->name = making->recipe.name;
     text->recipe = making->digest;
-    text->cmdline = (char *)(uintptr_t)cmdline; /* borrowed, as the rest of it */
+    text->cmdline = (char *)(uintptr_t)tc_making_cmdline; /* borrowed, as the rest of it */
     TC_TRY(size_of(making->kernel, &text->kernel_size, err));
     return size_of(writing->ramdisk, &text->ramdisk_size, err);
 }
@@ -176,11 +180,11 @@ static tc_status write_ramdisk(struct writing *writing, struct tc_error *err)
     }
     TC_AUTO_CLOSE int root_fd = -1;
     uint64_t size = 0;
-    TC_TRY(open_made(writing->root, &root_fd, &size, err));
+    TC_TRY(open_root(writing, &root_fd, &size, err));
     size = writing->verity.data_blocks * TC_VERITY_BLOCK; /* without the hash tree */
     TC_TRY(tc_toolramdisk_head(&writing->text, size, &buf, err));
     TC_TRY(tc_write_all(fd, tc_buf_span(&buf), writing->second, err));
-    TC_TRY(copy(root_fd, writing->root, size, fd, writing->second, NULL, err));
+    TC_TRY(copy(root_fd, root_name, size, fd, writing->second, NULL, err));
     size += buf.size;
     tc_buf_reset(&buf);
     tc_toolramdisk_tail(size, &buf);
@@ -245,8 +249,8 @@ static tc_status copy_output(struct writing *writing, size_t index, const char *
     TC_AUTO_CLOSE int fd = -1;
     uint64_t size = 0;
     const struct tc_tempfile *file = &writing->files[index];
-    TC_TRY(open_made(from, &fd, &size, err));
-    return copy(fd, from, size, file->fd, file->path, NULL, err);
+    TC_TRY(from ? open_file(from, &fd, &size, err) : open_root(writing, &fd, &size, err));
+    return copy(fd, from ? from : root_name, size, file->fd, file->path, NULL, err);
 }
 
 /* The image last; a name that was given before something failed is taken back. */
@@ -274,7 +278,7 @@ static tc_status publish(struct writing *writing, struct tc_error *err)
     TC_TRY(tc_making_stem(writing->making->wanted->output, &stem, err));
     if (!writing->making->wanted->self_contained) {
         TC_TRY(open_output(writing, FILE_ROOT, stem, ".erofs", err));
-        TC_TRY(copy_output(writing, FILE_ROOT, writing->root, err));
+        TC_TRY(copy_output(writing, FILE_ROOT, NULL, err));
     }
     TC_TRY(open_output(writing, FILE_PARTS, stem, ".spdx.json", err));
     TC_TRY(copy_output(writing, FILE_PARTS, writing->parts, err));
@@ -296,7 +300,7 @@ tc_status tc_making_write(struct tc_making *making, struct tc_image_built *built
     TC_TRY(write_ramdisk(&writing, err));
     TC_TRY(write_metadata(&writing, err));
     const char *const ramdisks[] = {writing.ramdisk, writing.second};
-    const struct tc_image_parts parts = {making->kernel, cmdline, ramdisks, 2, writing.metadata};
+    const struct tc_image_parts parts = {making->kernel, tc_making_cmdline, ramdisks, 2, writing.metadata};
     TC_TRY(tc_image_assemble(&parts, writing.image, &built->facts, err));
     built->recipe = making->digest;
     built->packages = making->lock.packages_count;

@@ -98,6 +98,7 @@ static bool is_left_out(const char *name)
 static tc_status copy_folder(struct tc_staging *staging, const char *from, const char *to,
                              const char *name, unsigned depth, struct tc_error *err)
 {
+    size_t before = staging->count;
     if (depth == DEPTH_MAX)
         return tc_fail(err, TC_LIMIT, "%s has more than %d folders inside one another", from,
                        DEPTH_MAX);
@@ -111,7 +112,12 @@ static tc_status copy_folder(struct tc_staging *staging, const char *from, const
         if (!is_left_out(entry->d_name))
             status = copy_entry(staging, from, to, name, entry->d_name, depth, err);
     (void)closedir(folder);
-    return status;
+    TC_TRY(status);
+    if (staging->count == before && depth > 0)
+        return rmdir(to) == 0 ? TC_OK
+                              : tc_fail_errno(err, TC_SYSTEM, errno, "cannot remove %s", to);
+    TC_AUTO_CLOSE int fd = open(to, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return set_time(fd, to, err);
 }
 
 static tc_status copy_any(struct tc_staging *staging, const char *from, const char *to,
@@ -159,6 +165,39 @@ static tc_status check_paths(const struct tc_staging *staging, const char *const
         while (i < staging->count && !is_at_or_below(staging->files[i].path, *paths))
             i++;
         if (i == staging->count) return tc_fail(err, TC_USAGE, "%s is missing", *paths);
+    }
+    return TC_OK;
+}
+
+/* The folders on the way to to/name. */
+static tc_status make_way(const char *to, const char *name, struct tc_error *err)
+{
+    TC_AUTO_FREE char *path = NULL;
+    if (asprintf(&path, "%s/%s", to, name) < 0) return tc_fail(err, TC_SYSTEM, "out of memory");
+    for (char *slash = path + strlen(to) + 1; (slash = strchr(slash, '/')); *slash++ = '/') {
+        *slash = '\0';
+        if ((mkdir(path, 0755) != 0 && errno != EEXIST) || chmod(path, 0755) != 0)
+            return tc_fail_errno(err, TC_SYSTEM, errno, "cannot make %s", path);
+    }
+    return TC_OK;
+}
+
+tc_status tc_staging_select(struct tc_staging *staging, const char *from, const char *to,
+                            const char *const *paths, struct tc_error *err)
+{
+    TC_AUTO_STAGING struct tc_staging copies = {0};
+    TC_TRY(check_paths(staging, paths, err));
+    for (size_t i = 0; i < staging->count; i++) {
+        TC_AUTO_FREE char *file = NULL, *copy = NULL;
+        const char *name = staging->files[i].path;
+        if (!is_wanted(name, paths)) continue;
+        if (asprintf(&file, "%s/%s", from, name) < 0 || asprintf(&copy, "%s/%s", to, name) < 0)
+            return tc_fail(err, TC_SYSTEM, "out of memory");
+        TC_TRY(make_way(to, name, err));
+        TC_TRY(copy_file(&copies, file, copy, name, err));
+        if (memcmp(copies.files[copies.count - 1].digest.bytes, staging->files[i].digest.bytes,
+                   TC_SHA256_SIZE) != 0)
+            return tc_fail(err, TC_SYSTEM, "%s has changed since it was copied", file);
     }
     return TC_OK;
 }

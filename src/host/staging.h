@@ -23,9 +23,14 @@ void tc_staging_free(struct tc_staging *staging);
 /* Copies the file `from`, or the folder with all that is below it, to `to`, whose
  * parent exists, and adds its files under `name`. Files are 0644, or 0755 when they
  * begin with "#!"; times are TC_ROOM_EPOCH. Names that begin with a dot or end in .md
- * are left out; what is neither file nor folder is TC_USAGE, symlinks too. */
+ * are left out, and folders without any file, which no digest could tell; what is
+ * neither file nor folder is TC_USAGE, symlinks too. */
 tc_status tc_staging_copy(struct tc_staging *staging, const char *from, const char *to,
                           const char *name, struct tc_error *err) TC_MUST_USE;
+/* Copies those files below `from` once more, to the existing folder `to`, whose names
+ * are one of `paths` (as tc_staging_digest) and which lie below `from` by these names. */
+tc_status tc_staging_select(struct tc_staging *staging, const char *from, const char *to,
+                            const char *const *paths, struct tc_error *err) TC_MUST_USE;
 /* A file that stays where it is. */
 tc_status tc_staging_add(struct tc_staging *staging, const char *name,
                          const struct tc_sha256 *digest, struct tc_error *err) TC_MUST_USE;

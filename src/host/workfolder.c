@@ -9,7 +9,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +21,7 @@
 #include "host/room.h"
 
 static const char prefix[] = "run.";
-enum { TRIES = 16, WALK_FDS = 64 };
+enum { TRIES = 16 };
 
 /* Open and locked; -1: somebody has it, or it is no such folder. */
 static int take(const char *path)
@@ -35,12 +34,70 @@ static int take(const char *path)
     return TC_TAKE_FD(fd);
 }
 
-static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *place)
+/* A name in the top folder that nothing has. */
+static bool move_up(int folder_fd, const char *name, int top_fd, unsigned long *next)
 {
-    (void)info;
-    (void)place;
-    (void)(kind == FTW_DP ? rmdir(path) : unlink(path));
-    return 0;
+    for (int i = 0; i < TRIES; i++) {
+        char up[64];
+        (void)snprintf(up, sizeof up, ".removed-%lu", (*next)++);
+        if (renameat2(folder_fd, name, top_fd, up, RENAME_NOREPLACE) == 0) return true;
+        if (errno != EEXIST) return false;
+    }
+    return false;
+}
+
+static bool is_name(const struct dirent *entry)
+{
+    return strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
+}
+
+/* Empties a folder of the top one, whose own folders come up to the top. */
+static bool flatten(int top_fd, const char *name, unsigned long *next)
+{
+    bool changed = false;
+    int fd = openat(top_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *folder = fd >= 0 ? fdopendir(fd) : NULL;
+    if (!folder) {
+        if (fd >= 0) (void)close(fd);
+        return false;
+    }
+    for (const struct dirent *entry; (entry = readdir(folder));)
+        if (is_name(entry))
+            changed |= unlinkat(dirfd(folder), entry->d_name, 0) == 0 ||
+                       move_up(dirfd(folder), entry->d_name, top_fd, next);
+    (void)closedir(folder);
+    return changed;
+}
+
+/* One look at the top folder: did it become less? */
+static bool remove_some(int top_fd, unsigned long *next)
+{
+    bool changed = false;
+    int fd = openat(top_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *top = fd >= 0 ? fdopendir(fd) : NULL;
+    if (!top) {
+        if (fd >= 0) (void)close(fd);
+        return false;
+    }
+    for (const struct dirent *entry; (entry = readdir(top));) {
+        if (!is_name(entry)) continue;
+        changed |= unlinkat(top_fd, entry->d_name, 0) == 0 || flatten(top_fd, entry->d_name, next);
+        changed |= unlinkat(top_fd, entry->d_name, AT_REMOVEDIR) == 0;
+    }
+    (void)closedir(top);
+    return changed;
+}
+
+/* No path is ever longer than two names: how deep a room nested its folders, beyond
+ * PATH_MAX or the count of descriptors, does not matter. */
+static void remove_by_names(const char *path)
+{
+    unsigned long next = 0;
+    TC_AUTO_CLOSE int top_fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (top_fd < 0) return;
+    while (remove_some(top_fd, &next)) {
+    }
+    (void)rmdir(path);
 }
 
 /* The machine's root may remove everything, and in a room it would be nobody. */
@@ -49,7 +106,7 @@ static void remove_tree(const char *path)
     static const char *const command[] = {"find", "/work", "-mindepth", "1", "-delete", NULL};
     struct tc_error ignored = {0};
     if (geteuid() == 0) {
-        (void)nftw(path, remove_one, WALK_FDS, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+        remove_by_names(path);
         return;
     }
     TC_AUTO_CLOSE int log = open("/dev/null", O_WRONLY | O_CLOEXEC);

@@ -26,7 +26,7 @@ set -euo pipefail
 echo "bootstrap ran" >&2
 [[ $(sha256sum </packages/*.deb) == "$(basename /packages/*.deb .deb)  -" ]]
 mkdir /work/root
-for program in bash tar cat cp env grep ls mkdir rm sha256sum sleep sort find touch mkfifo; do
+for program in bash tar cat cp env grep ls mkdir rm sha256sum sleep sort find touch mkfifo chmod mv ln mount head truncate; do
     file=$(type -P "$program")
     cp --parents "$file" $(ldd "$file" | grep -o '/[^ :]*' | sort -u) /work/root
 done
@@ -42,23 +42,29 @@ mkdir /work/$name.out
 SCRIPTS = {
     'bootstrap': BOOTSTRAP,
     'kernel': STEP + 'echo "the kernel" >/work/kernel.out/bzImage\n',
+    'lib.sh': '# of the real ones\n',
     'worker': STEP + '''
-(cd /source && find . -type f | sort) >/work/worker.out/source
+[[ ! -e /packages && ! -e /recipe ]]
+(cd /source && find . -type f | sort) >/work/worker.out/packages.json
 [[ $(env | sort | grep -vE '^(_|PWD|SHLVL)=') == "HOME=/root
 JOBS=${JOBS}
 LC_ALL=C.UTF-8
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 SOURCE_DATE_EPOCH=315532800
 TZ=UTC0" ]]
-[[ -f /packages/''' + hashlib.sha256(PACKAGE).hexdigest() + '''.deb && -f /recipe/recipe.json ]]
 [[ ! -e /etc/passwd && $(ls -A /sys) == "" ]]
 ''',
-    'ramdisk': STEP + '[[ -d /work/worker.out ]]; printf "0707abcd" >/work/ramdisk.out/ramdisk\n',
-    'root': STEP + 'cp /recipe/root.* /work/root.out/; printf "%s\\n" "$*" >/work/root.out/arguments\n'
+    'ramdisk': STEP + '[[ -d /work/worker.out ]]; printf "0707abcd" >/work/ramdisk.out/ramdisk\n'
+    'echo ramdisk >/work/ramdisk.out/packages.json\n',
+    'root': STEP + 'cp /recipe/root.* /work/root.out/; printf "%s\\n" "$*" >/work/root.out/packages.json\n'
+    '[[ -f /packages/' + hashlib.sha256(PACKAGE).hexdigest() + '.deb && -f /recipe/recipe.json ]]\n'
     '[[ "$*" == "--script customize" ]]\n',
     'rootfs': 'set -euo pipefail\nmkdir /work/root.out\n[[ ! -e /recipe/recipe.json ]]\n'
-    'tar -xf /packages/rootfs -C /work/root.out ./root.erofs ./root.verity\n',
-    'spdx': STEP + 'echo "{\\"of\\": \\"$*\\"}" >/work/spdx.out/image.spdx.json\n',
+    'tar -xf /packages/rootfs --no-same-owner -C /work/root.out ./root.erofs ./root.verity\n'
+    'echo rootfs >/work/root.out/packages.json\n',
+    'spdx': STEP + '[[ ! -e /packages && ! -e /recipe ]]\n'
+    '[[ $(cd /work && echo *.out) == "ramdisk.out root.out spdx.out worker.out" ]]\n'
+    'echo "{\\"of\\": \\"$*\\"}" >/work/spdx.out/image.spdx.json\n',
 }
 
 
@@ -155,11 +161,22 @@ class Lab:
                  and not any(part.startswith('.') for part in pathlib.Path(name).parts)
                  and not name.endswith('.md')}
         for path in self.recipe.iterdir():
-            lines['recipe/' + path.name] = path
+            if path.is_file():
+                lines['recipe/' + path.name] = path
         if kernel:
             lines = {name: path for name, path in lines.items() if not name.startswith('images/kernel/')}
             lines['bzImage'] = kernel
-        return [f'{hashlib.sha256(lines[name].read_bytes()).hexdigest()}  {name}' for name in sorted(lines)]
+        digests = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in lines.items()}
+        digests['cmdline'] = hashlib.sha256(self.cmdline()).hexdigest()
+        return [f'{digests[name]}  {name}' for name in sorted(digests)]
+
+    def cmdline(self):
+        """Of an image that was made; there is one for all."""
+        return sections(next(self.out.rglob('*.eif')))[1][1]
+
+    def corrupt(self, folder, change):
+        (path,) = [path for path in (self.cache / 'tee-compile' / folder).iterdir() if path.suffix != '.sha256']
+        path.write_bytes(change(path.read_bytes()))
 
     def digest(self, kernel=None):
         return hashlib.sha256(''.join(line + '\n' for line in self.lines(kernel)).encode()).hexdigest()
@@ -231,7 +248,7 @@ def test_same_bytes_again(lab):
 
 def test_builder_sees_what_is_digested(lab):
     """... and of the project nothing else."""
-    lab.script('spdx', 'cp /work/worker.out/source /work/spdx.out/image.spdx.json\n')
+    lab.script('spdx', 'cp /work/worker.out/packages.json /work/spdx.out/image.spdx.json\n')
     lab.build()
     seen = (lab.out / 'x.spdx.json').read_text().split()
     assert './src/worker/d.c' in seen and './images/kernel/lock.json' in seen
@@ -266,7 +283,6 @@ def test_rootfs(lab):
     write(given / 'root.verity', verity)
     given.chmod(0o700)
     kernel.write_bytes(b'k')
-    write(lab.project / 'images/builder/worker', STEP)  # the lab's looks for recipe and packages
     subprocess.run(['tar', '-C', given, '-cf', lab.folder / 'given.tar', '.'], check=True)
 
     def build(path, output, **more):
@@ -305,6 +321,145 @@ def test_caches(lab):
     write(lab.project / 'images/kernel/enclave.config', 'CONFIG_A=y\n')
     assert 'running kernel' in lab.build().stderr
     assert 'running kernel' not in lab.build().stderr
+
+
+# Bytes that no recipe may decide, as "root" tries in each of these ways.
+HOSTILE = {
+    'another room': 'mkdir -p /work/worker.out /work/ramdisk.out; printf "0707EVIL" >/work/ramdisk.out/ramdisk\n'
+                    'echo evil >/work/ramdisk.out/packages.json; echo evil >/work/worker.out/packages.json\n',
+    'its own root': 'mv /usr/bin/bash /usr/bin/bash0\n'
+                    'printf "#!/usr/bin/bash0\\necho evil >/work/spdx.out/image.spdx.json\\n" >/usr/bin/bash\n'
+                    'chmod 755 /usr/bin/bash\n',
+    'the source': 'mount -o remount,bind,rw /source || true\n'
+                  'echo "echo evil >/work/spdx.out/image.spdx.json" >>/source/images/builder/spdx || true\n'
+                  'echo "evil" >/source/images/builder/worker || true\n',
+    # An ordinary user is uid 0 of his rooms, and so their mounts are his.
+    'the packages': 'mount -o remount,bind,rw /packages || true\n'
+                    'for file in /packages/*; do echo evil >>$file || true; done\n',
+}
+
+
+def test_recipe_cannot_change_what_is_not_its(lab):
+    """The first ramdisk and the list of parts are the same whatever a recipe runs."""
+    lab.build()
+    good = sections(lab.out / 'x.eif')[3][1], (lab.out / 'x.spdx.json').read_bytes()
+    for name, text in HOSTILE.items():
+        lab.script('root', text)
+        lab.build()
+        assert (sections(lab.out / 'x.eif')[3][1], (lab.out / 'x.spdx.json').read_bytes()) == good, name
+        for path in (lab.cache / 'tee-compile/packages').iterdir():
+            assert path.read_bytes() == PACKAGE, name
+
+
+def test_kernel_is_cached_by_all_that_makes_it(lab):
+    """... and its room sees nothing that is not in the key."""
+    lab.script('kernel', '[[ ! -e /packages && ! -e /recipe ]]\n'
+               '(cd /source && find . -type f | sort) >/work/kernel.out/bzImage\n')
+    lab.build()
+    seen = sections(lab.out / 'x.eif')[0][1].decode().split()
+    assert seen == ['./images/builder/kernel', './images/builder/lib.sh', './images/kernel/lock.json',
+                    './images/kernel/recipe.json'], seen
+    for name in ('builder/lib.sh', 'builder/kernel', 'builder/bootstrap', 'kernel/enclave.config'):
+        path = lab.project / 'images' / name
+        write(path, (path.read_text() if path.exists() else '') + '# changed\n')
+        assert 'running kernel' in lab.build().stderr, name
+    lab.script('worker', '# changed\n')
+    assert 'running kernel' not in lab.build().stderr
+
+
+def test_roots_are_made_of_what_is_in_their_key(lab):
+    check = '[[ $(cd /source && find . -type f) == ./images/builder/bootstrap ]]\n'
+    write(lab.project / 'images/builder/bootstrap', BOOTSTRAP + check)
+    lab.build()
+
+
+def test_damaged_cache(lab):
+    lab.build()
+    good = (lab.out / 'x.eif').read_bytes()
+    for folder, again in (('kernels', 'running kernel'), ('roots', 'builder: making its root')):
+        for change in (lambda data: b'', lambda data: data[:len(data) // 2], lambda data: b'x' + data[1:]):
+            lab.corrupt(folder, change)
+            assert again in lab.build(says='made anew').stderr
+            assert (lab.out / 'x.eif').read_bytes() == good
+            assert 'made anew' not in lab.build().stderr
+
+
+def test_cache_is_no_longer_the_room_s(lab):
+    """Another name that a room keeps for its result is not the cache's file."""
+    lab.script('kernel', 'ln /work/kernel.out/bzImage /work/kept\n')
+    lab.build()
+    for path in (lab.cache / 'tee-compile/kernels').iterdir():
+        assert path.stat().st_nlink == 1 and path.stat().st_uid == os.getuid(), path
+
+
+def test_links_to_the_machine(lab):
+    """A result behind a link is none: rooms would have what only the caller may read."""
+    secret = lab.folder / 'secret'
+    for name in ('bzImage', 'ramdisk', 'root.erofs', 'root.verity', 'packages.json', 'image.spdx.json'):
+        write(secret / name, 'of the caller alone\n', 0o600)
+    secret.chmod(0o700)
+    for step, made in (('kernel', 'bzImage'), ('worker', 'packages.json'), ('ramdisk', 'ramdisk'),
+                       ('root', 'root.verity'), ('root', 'root.erofs'), ('spdx', 'image.spdx.json')):
+        for text in (f'rm -rf /work/{step}.out; ln -s {secret} /work/{step}.out\n',
+                     f'rm /work/{step}.out/{made}; ln -s {secret}/{made} /work/{step}.out/\n',
+                     f'rm /work/{step}.out/{made}; mkfifo /work/{step}.out/{made}\n'):
+            lab.script(step, text)
+            # "ramdisk" itself does not find the worker's folder
+            lab.build(expect=1, says='images/builder/' if step == 'worker' and '-rf' in text else 'as a regular file')
+            assert not [name for name in lab.files() if not name.endswith('.log')], (step, text)
+        lab.script(step, '')
+
+
+def test_huge_result(lab):
+    lab.script('spdx', 'truncate -s 300M /work/spdx.out/image.spdx.json\n')
+    lab.build(expect=1, says='expected at most')
+
+
+def test_empty_folder_of_a_recipe(lab):
+    """No digest tells it, so the room does not see it."""
+    lab.script('root', '[[ ! -e /recipe/on && ! -e /recipe/sub ]]\n')
+    (lab.recipe / 'on').mkdir()
+    (lab.recipe / 'sub/sub').mkdir(parents=True)
+    write(lab.recipe / 'sub/README.md', 'not staged\n')
+    lab.build()
+
+
+def test_given_kernel_is_all_of_the_kernel(lab):
+    kernel = lab.folder / 'bzImage'
+    kernel.write_bytes(b'another kernel')
+    lab.script('worker', '[[ ! -e /source/images/kernel ]]\n')
+    lab.build('--kernel', kernel)
+    shutil.rmtree(lab.project / 'images/kernel')
+    lab.build('--kernel', kernel)
+
+
+def test_log_of_somebody_else(lab):
+    write(lab.out / 'x.log', 'a diary\n')
+    lab.script('root', 'echo "first time" >&2; exit 1\n')
+    lab.build(expect=1, says=f'its log is {lab.out}/x.1.log')
+    lab.script('root', 'echo "second time" >&2; exit 1\n')
+    lab.build(expect=1, says=f'its log is {lab.out}/x.1.log')
+    assert (lab.out / 'x.log').read_text() == 'a diary\n' and lab.files() == ['x.1.log', 'x.log']
+    said = (lab.out / 'x.1.log').read_text()
+    assert 'second time' in said and 'first time' not in said
+
+
+def test_long_log(lab):
+    """A step's share is 64 MiB, and the build does not wait for who says more."""
+    lab.script('worker', 'head -c 100000000 /dev/zero >&2\n')
+    lab.script('root', 'echo "this went wrong" >&2; exit 1\n')
+    lab.build(expect=1)
+    size = (lab.out / 'x.log').stat().st_size
+    assert 64 << 20 < size < 65 << 20, size
+    end = (lab.out / 'x.log').read_bytes()[-1000:]
+    assert b'is left out' in end and b'this went wrong' in end
+
+
+def test_deep_folders(lab):
+    """Paths that are longer than the kernel takes are removed too."""
+    lab.script('root', 'n=$(printf "d%.0s" {1..200})\n'
+               '(cd /work && for i in {1..60}; do mkdir $n && cd $n && echo >file; done)\n')
+    lab.build()
 
 
 def test_failing_step(lab):
