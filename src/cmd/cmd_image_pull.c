@@ -161,10 +161,8 @@ static tc_status check_pcr0(struct pull *pull, const struct tc_imagefile *image,
         return tc_fail(err, TC_REFUSED, "expected PCR0 %s, saw %s: this is another image",
                        pull->pcr0, hex);
     TC_TRY(tc_load_trust(&request, &trust, err));
-    enum tc_trust_answer answer =
-        tc_image_ask_trust(&trust, image, pull->said, sizeof pull->said);
-    if (answer >= TC_TRUST_AGAINST)
-        return tc_fail(err, TC_REFUSED, "PCR0 %s: %s", hex, pull->said);
+    enum tc_trust_answer answer = tc_image_ask_trust(&trust, image, pull->said, sizeof pull->said);
+    if (answer >= TC_TRUST_AGAINST) return tc_fail(err, TC_REFUSED, "PCR0 %s: %s", hex, pull->said);
     if (answer == TC_TRUST_UNKNOWN && !pull->pcr0)
         return tc_fail(
             err, TC_REFUSED,

@@ -110,8 +110,8 @@ static void write_image(struct tc_jsonw *w, const struct tc_trust *trust,
     tc_jsonw_end_object(w);
 }
 
-static tc_status show_json(const struct tc_trust *trust, const struct tc_stored_list *list, bool good,
-                           struct tc_error *err)
+static tc_status show_json(const struct tc_trust *trust, const struct tc_stored_list *list,
+                           bool good, struct tc_error *err)
 {
     TC_AUTO_BUF struct tc_buf buf = tc_buf_new(16384 + list->count * 8 * TC_ERROR_MAX);
     struct tc_jsonw w = tc_jsonw_new(&buf);

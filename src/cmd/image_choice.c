@@ -87,10 +87,11 @@ static tc_status check_trust(const struct tc_imagefile *image, struct tc_error *
     TC_TRY(tc_load_trust(&request, &trust, err));
     if (tc_image_ask_trust(&trust, image, said, sizeof said) < TC_TRUST_AGAINST) return TC_OK;
     tc_hex((struct tc_span){image->pcr[0].bytes, sizeof image->pcr[0].bytes}, hex);
-    return tc_fail(err, TC_REFUSED,
-                   "PCR0 %s: %s; pull or build another image (tee-compile image list has those that "
-                   "are here)",
-                   hex, said);
+    return tc_fail(
+        err, TC_REFUSED,
+        "PCR0 %s: %s; pull or build another image (tee-compile image list has those that "
+        "are here)",
+        hex, said);
 }
 
 tc_status tc_image_choose(const char *option, const struct tc_buildspec *spec,

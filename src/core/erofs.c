@@ -38,8 +38,8 @@ tc_status tc_erofs_check(struct tc_span head, uint64_t size, struct tc_error *er
                        "expected none but 0x%x, saw 0x%x",
                        known_features, features);
     if (devices != 0)
-        return tc_fail(err, TC_REFUSED,
-                       "the image's EROFS uses %u further devices: expected none", devices);
+        return tc_fail(err, TC_REFUSED, "the image's EROFS uses %u further devices: expected none",
+                       devices);
     if ((uint64_t)blocks << bits > size)
         return tc_fail(err, TC_REFUSED,
                        "the image's EROFS is cut: it claims %u blocks of %u bytes, and has %llu "

@@ -92,7 +92,8 @@ static const char *packages_flaw(const struct tc_image_package *packages, size_t
 static const char *flaw(const struct tc_image_text *text)
 {
     if (!tc_image_text_name_is_good(text->name))
-        return "the name is not 1 to 64 of a-z, 0-9, '-' and '.', a letter first, or is \"host\" or "
+        return "the name is not 1 to 64 of a-z, 0-9, '-' and '.', a letter first, or is \"host\" "
+               "or "
                "ends in .eif";
     if (text->kernel_size == 0 || text->kernel_size > size_max || text->ramdisk_size == 0 ||
         text->ramdisk_size > size_max)

@@ -338,10 +338,11 @@ tc_status tc_imagefile_check_owner(int fd, const char *path, struct tc_error *er
     if (fstat(fd, &info) != 0)
         return tc_fail_errno(err, TC_SYSTEM, errno, "cannot look at %s", path);
     if (info.st_uid != geteuid() && info.st_uid != 0)
-        return tc_fail(err, TC_UNAVAILABLE,
-                       "%s belongs to user %u, who could change it while it is used: expected it to "
-                       "be yours or root's; chown it, or take a copy with tee-compile image pull",
-                       path, (unsigned)info.st_uid);
+        return tc_fail(
+            err, TC_UNAVAILABLE,
+            "%s belongs to user %u, who could change it while it is used: expected it to "
+            "be yours or root's; chown it, or take a copy with tee-compile image pull",
+            path, (unsigned)info.st_uid);
     if (info.st_mode & (S_IWGRP | S_IWOTH))
         return tc_fail(err, TC_UNAVAILABLE,
                        "others can write to %s, also while it is used: chmod go-w it", path);

@@ -167,8 +167,7 @@ static tc_status check_head(const struct tc_imagefile *image, struct tc_error *e
     do
         got = pread(image->root_fd, head, sizeof head, (off_t)image->root_offset);
     while (got < 0 && errno == EINTR);
-    if (got < 0)
-        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot read the image's file system");
+    if (got < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot read the image's file system");
     return tc_erofs_check((struct tc_span){head, (size_t)got}, image->root_size, err);
 }
 
