@@ -57,7 +57,7 @@ TZ=UTC0" ]]
     'root': STEP + 'cp /recipe/root.* /work/root.out/; printf "%s\\n" "$*" >/work/root.out/arguments\n'
     '[[ "$*" == "--script customize" ]]\n',
     'rootfs': 'set -euo pipefail\nmkdir /work/root.out\n[[ ! -e /recipe/recipe.json ]]\n'
-    'tar -xf /packages/rootfs -C /work/root.out ./root.erofs ./root.verity\n',
+    'tar --no-same-owner -xf /packages/rootfs -C /work/root.out ./root.erofs ./root.verity\n',
     'spdx': STEP + 'echo "{\\"of\\": \\"$*\\"}" >/work/spdx.out/image.spdx.json\n',
 }
 
