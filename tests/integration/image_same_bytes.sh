@@ -94,6 +94,7 @@ cp "$preload" "$lab/changes/usr/lib/faketime.so"
 cp "$root" "$second/cache/tee-compile/roots/"
 (cd "$lab/changes" && find . -type f -print0 |
     tar --append --null --no-recursion --owner=0 --group=0 --file "$second/cache/tee-compile/roots/$(basename "$root")" --files-from=-)
+(cd "$second/cache/tee-compile/roots" && sha256sum "$(basename "$root")" >"$(basename "$root").sha256")
 rm -rf "$lab/root" "$lab/changes"
 
 as_other=()
