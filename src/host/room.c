@@ -94,7 +94,7 @@ static tc_status die_with_keeper(int keeper_fd, struct tc_error *err)
     return TC_OK;
 }
 
-static tc_status limit(int resource, rlim_t most, struct tc_error *err)
+static tc_status limit(__rlimit_resource_t resource, rlim_t most, struct tc_error *err)
 {
     struct rlimit now;
     if (getrlimit(resource, &now) != 0)
