@@ -106,7 +106,7 @@ static tc_status check_digests(const struct tc_lock *lock, struct tc_error *err)
     if (!sorted) return tc_fail(err, TC_SYSTEM, "out of memory for a list");
     for (size_t i = 0; i < lock->packages_count; i++)
         sorted[i] = &lock->packages[i];
-    qsort((void *)sorted, lock->packages_count, sizeof *sorted, compare_digests);
+    qsort((void *)sorted, lock->packages_count, sizeof(const struct tc_lock_package *), compare_digests);
     for (size_t i = 1; i < lock->packages_count; i++)
         if (compare_digests(&sorted[i - 1], &sorted[i]) == 0)
             return tc_fail(err, TC_MALFORMED, "packages: %s and %s have the same sha256",
