@@ -2,6 +2,7 @@
  * be tried. */
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -81,11 +82,13 @@ static tc_status take_option(struct request *request, int option, const char *wo
 /* Said before the long work and not behind it. Where it cannot be told, the end tells. */
 static tc_status check_output(const char *output, struct tc_error *err)
 {
-    TC_AUTO_FREE char *folder = strdup(output);
-    char *slash = folder ? strrchr(folder, '/') : NULL;
-    if (!folder) return tc_fail(err, TC_SYSTEM, "out of memory");
-    if (slash) slash[slash == folder ? 1 : 0] = '\0';
-    if (access(slash ? folder : ".", W_OK | X_OK) == 0) return TC_OK;
+    char folder[PATH_MAX];
+    const char *slash = strrchr(output, '/');
+    size_t size = !slash ? 0 : slash == output ? 1 : (size_t)(slash - output);
+    if (size >= sizeof folder) return tc_fail(err, TC_USAGE, "the path of the output is too long");
+    memcpy(folder, slash ? output : ".", slash ? size : 1);
+    folder[slash ? size : 1] = '\0';
+    if (access(folder, W_OK | X_OK) == 0) return TC_OK;
     return tc_fail_errno(err, TC_UNAVAILABLE, errno, "no file can be made in the folder of %s", output);
 }
 

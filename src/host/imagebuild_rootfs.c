@@ -93,14 +93,12 @@ static tc_status pack_folder(const struct tc_making *making, int out_fd, struct 
 static tc_status copy_archive(const struct tc_making *making, int out_fd, const char *what,
                               struct tc_error *err)
 {
-    enum { PIECE = 1 << 18 };
+    uint8_t piece[1 << 16];
     const char *path = making->wanted->rootfs;
-    TC_AUTO_FREE uint8_t *piece = malloc(PIECE);
     TC_AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (!piece) return tc_fail(err, TC_SYSTEM, "out of memory");
     if (fd < 0) return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot read %s", path);
     for (;;) {
-        ssize_t got = read(fd, piece, PIECE);
+        ssize_t got = read(fd, piece, sizeof piece);
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot read %s", path);
         if (got == 0) return TC_OK;
