@@ -51,8 +51,9 @@ static void read_uris(struct tc_span bytes)
     struct tc_mirrors mirrors = {.archive = {main_url, security}};
     struct tc_error err = {0};
     struct tc_lock lock = {.snapshot = 1};
-    char *text = bytes.size > 0 ? strndup((const char *)bytes.data, bytes.size) : strdup("");
+    char *text = calloc(bytes.size + 1, 1);
     FUZZ_CHECK(text != NULL && (lock.suite = strdup(suite)) != NULL);
+    if (bytes.size > 0) memcpy(text, bytes.data, bytes.size);
     if (tc_lock_parse_uris(text, &mirrors, &lock, &err) == TC_OK &&
         tc_lock_check(&lock, &err) == TC_OK)
         check_again(&lock, (struct tc_span){NULL, 0});
