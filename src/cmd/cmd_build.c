@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -23,6 +22,7 @@
 #include "cmd/files.h"
 #include "cmd/find_worker.h"
 #include "cmd/image_choice.h"
+#include "cmd/interrupts.h"
 #include "cmd/print.h"
 #include "host/backend.h"
 #include "host/client.h"
@@ -69,29 +69,6 @@ static void build_free(struct build *build)
     tc_verdict_free(&build->verdict);
 }
 
-static sigset_t interrupts(void)
-{
-    sigset_t set;
-    (void)sigemptyset(&set);
-    (void)sigaddset(&set, SIGINT);
-    (void)sigaddset(&set, SIGTERM);
-    (void)sigaddset(&set, SIGHUP);
-    return set;
-}
-
-/* SIGINT, SIGTERM and SIGHUP become bytes to poll for, so that one path cleans
- * up whatever ends the build. */
-static tc_status catch_signals(int *ret_fd, struct tc_error *err)
-{
-    sigset_t set = interrupts();
-    if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
-        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot block signals");
-    int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (fd < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot wait for signals");
-    *ret_fd = fd;
-    return TC_OK;
-}
-
 /* The absolute path of another name in the folder of path; owned, or NULL. */
 static char *beside(const char *path, const char *name)
 {
@@ -106,18 +83,6 @@ static bool is_same_file(const char *one, const char *other)
     TC_AUTO_FREE char *first = tc_absolute_path(one);
     TC_AUTO_FREE char *second = tc_absolute_path(other);
     return first && second && strcmp(first, second) == 0;
-}
-
-/* What was sent so far has been heeded; from here on a signal ends the client
- * again, which must not wait for somebody to read its last words. */
-static void release_signals(struct build *build)
-{
-    struct signalfd_siginfo info;
-    if (build->interrupt_fd < 0) return;
-    while (read(build->interrupt_fd, &info, sizeof info) > 0) {
-    }
-    sigset_t set = interrupts();
-    (void)sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 
 static tc_status open_outputs(struct build *build, struct tc_error *err)
@@ -353,7 +318,7 @@ static tc_status run(struct build *build, struct tc_error *err)
                              err));
     /* Until here a signal ends the client as it ends any program, and there is
      * nothing to clean up. */
-    TC_TRY(catch_signals(&build->interrupt_fd, err));
+    TC_TRY(tc_interrupts_catch(&build->interrupt_fd, err));
     build->ui.interrupt_fd = build->interrupt_fd;
     TC_TRY(run_worker(build, err));
     TC_TRY(verify_result(build, err));
@@ -419,7 +384,10 @@ int tc_cmd_build(int argc, char **argv)
     tc_build_ui_end(&build.ui);
     if (status != TC_OK && status != TC_INTERRUPTED) keep_log(&build, &err);
     tc_extract_free(TC_TAKE(build.extract));
-    release_signals(&build);
+    /* From here on a signal ends the client again, which must not wait for somebody
+     * to read its last words. */
+    build.ui.interrupt_fd = -1;
+    tc_interrupts_release(&build.interrupt_fd);
     bool printed = print_result(&build, &err);
     build_free(&build);
     return printed || status != TC_OK ? (int)tc_exit_of(status) : TC_EXIT_UNDECIDED;

@@ -1,6 +1,6 @@
 /* An enclave's machine without the hardware: QEMU's nitro-enclave machine with an
- * image, and what its guest needs of a host. The base of a back end; for now what
- * boots images in tests.
+ * image, and what its guest needs of a host. No back end yet: it boots images in
+ * tests and in bench/.
  *
  * Five processes, each of which dies with the caller, however that ends: the
  * emulator, the vsock device, the page server, the heartbeat's echo, and the one
