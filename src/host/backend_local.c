@@ -306,22 +306,6 @@ static tc_status fork_attester(const struct tc_backend_config *config, int fd,
     return TC_OK;
 }
 
-/* What the launcher or PID 1 wrote, or nothing when the worker runs (the pipe is
- * closed by its execveat). */
-static tc_status read_report(int fd, struct tc_error *err)
-{
-    struct tc_error report = {0};
-    ssize_t got;
-    do
-        got = read(fd, &report, sizeof report);
-    while (got < 0 && errno == EINTR);
-    if (got == 0) return TC_OK;
-    if (got != (ssize_t)sizeof report)
-        return tc_fail(err, TC_SYSTEM, "the worker could not be started");
-    report.message[sizeof report.message - 1] = '\0';
-    return tc_fail(err, report.status == TC_OK ? TC_SYSTEM : report.status, "%s", report.message);
-}
-
 static tc_status await_launcher(int ready_fd, int report_fd, struct tc_error *err)
 {
     char byte;
@@ -330,7 +314,7 @@ static tc_status await_launcher(int ready_fd, int report_fd, struct tc_error *er
         got = read(ready_fd, &byte, 1);
     while (got < 0 && errno == EINTR);
     if (got == 1) return TC_OK;
-    TC_TRY(read_report(report_fd, err));
+    TC_TRY(tc_process_read_report(report_fd, "the worker", err));
     return tc_fail(err, TC_SYSTEM, "the launcher of the worker ended at once");
 }
 
@@ -362,7 +346,7 @@ static tc_status fork_launcher(struct launch *launch, const struct tc_local_ids 
     TC_TRY(tc_local_ids_map(ids, pid, err));
     TC_TRY(tc_local_cgroup_give(&enclave->cgroup, ids->inner_root, pid, err));
     if (write(go_fd, "g", 1) != 1) return tc_fail(err, TC_SYSTEM, "the launcher has ended");
-    return read_report(report_fd, err);
+    return tc_process_read_report(report_fd, "the worker", err);
 }
 
 static tc_status prepare_image(const struct tc_imagefile *image, struct tc_enclave *enclave,

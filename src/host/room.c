@@ -316,21 +316,6 @@ static tc_status fork_keeper(struct entry *entry, struct keeper *keeper, struct 
     return TC_OK;
 }
 
-/* What the keeper or PID 1 wrote; TC_OK when the command was reached. */
-static tc_status read_report(int fd, struct tc_error *err)
-{
-    struct tc_error report = {0};
-    ssize_t got;
-    do
-        got = read(fd, &report, sizeof report);
-    while (got < 0 && errno == EINTR);
-    if (got == 0) return TC_OK;
-    if (got != (ssize_t)sizeof report)
-        return tc_fail(err, TC_SYSTEM, "the command could not be started");
-    report.message[sizeof report.message - 1] = '\0';
-    return tc_fail(err, report.status == TC_OK ? TC_SYSTEM : report.status, "%s", report.message);
-}
-
 static tc_status map_ids(const struct tc_local_ids *ids, const struct keeper *keeper,
                          struct tc_error *err)
 {
@@ -340,7 +325,7 @@ static tc_status map_ids(const struct tc_local_ids *ids, const struct keeper *ke
         got = read(keeper->ready_fd, &byte, 1);
     while (got < 0 && errno == EINTR);
     if (got != 1) {
-        TC_TRY(read_report(keeper->report_fd, err));
+        TC_TRY(tc_process_read_report(keeper->report_fd, "the command", err));
         return tc_fail(err, TC_SYSTEM, "the room's keeper ended at once");
     }
     TC_TRY(tc_local_ids_map(ids, keeper->pid, err));
@@ -388,6 +373,6 @@ tc_status tc_room_run(const struct tc_room *room, const char *const *command, st
     TC_TRY(fork_keeper(&entry, &keeper, err));
     TC_TRY(map_ids(&ids, &keeper, err));
     TC_TRY(await_end(room, &keeper, &status, err));
-    TC_TRY(read_report(keeper.report_fd, err));
+    TC_TRY(tc_process_read_report(keeper.report_fd, "the command", err));
     return judge(command[0], status, err);
 }

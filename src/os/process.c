@@ -67,3 +67,17 @@ tc_status tc_process_die_with(pid_t expected_parent, struct tc_error *err)
         return tc_fail(err, TC_INTERRUPTED, "the parent process has ended");
     return TC_OK;
 }
+
+tc_status tc_process_read_report(int fd, const char *what, struct tc_error *err)
+{
+    struct tc_error report = {0};
+    ssize_t got;
+    do
+        got = read(fd, &report, sizeof report);
+    while (got < 0 && errno == EINTR);
+    if (got == 0) return TC_OK;
+    if (got != (ssize_t)sizeof report)
+        return tc_fail(err, TC_SYSTEM, "%s could not be started", what);
+    report.message[sizeof report.message - 1] = '\0';
+    return tc_fail(err, report.status == TC_OK ? TC_SYSTEM : report.status, "%s", report.message);
+}

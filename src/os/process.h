@@ -1,4 +1,5 @@
-/* What a forked child does first, so that it inherits nothing by accident. */
+/* What a forked child does first, so that it inherits nothing by accident, and how its
+ * parent learns that it failed. */
 #ifndef TC_OS_PROCESS_H
 #define TC_OS_PROCESS_H
 
@@ -23,5 +24,10 @@ tc_status tc_process_reset_signals(struct tc_error *err) TC_MUST_USE;
  * answer afterwards, so that a parent which died before is noticed; 0 where the
  * parent lives outside of the pid namespace and has no number. */
 tc_status tc_process_die_with(pid_t expected_parent, struct tc_error *err) TC_MUST_USE;
+
+/* What a child wrote of its failure, a struct tc_error in one piece: TC_OK when it wrote
+ * nothing and its end of the pipe is closed, as an exec closes it. what names what was
+ * to be started. */
+tc_status tc_process_read_report(int fd, const char *what, struct tc_error *err) TC_MUST_USE;
 
 #endif
