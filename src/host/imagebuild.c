@@ -8,11 +8,12 @@
  *   inside the kernel's root: the kernel, unless it is in the cache
  *   inside the builder's root: worker and first ramdisk
  *   inside another copy of it: the toolchain's file system
- *   inside a third: the list of parts
+ *   inside the first copy again: the list of parts
  *     -- second ramdisk, image, and beside it the file system and its list of parts
  *
  * Of these rooms, the one for the toolchain runs code that the recipe brings. It shares
- * nothing that can be written with any other; what the others made is not in it.
+ * nothing that can be written with any other; what the others made is not in it. What it
+ * wrote is read in the first copy only when nothing else is made there any more.
  *
  * Nothing of the machine is in the result but what these roots were unpacked with.
  * Everything is made in a folder below the cache, which goes when this returns; the
@@ -71,6 +72,7 @@ static void making_done(struct tc_making *making)
     free(making->lists);
     free(making->root_work);
     free(making->builder_tar);
+    free(making->builder_root);
     free(making->log_path);
     free(making->package_cache);
     free(making->kernel);
@@ -269,11 +271,13 @@ static tc_status take_list(struct tc_making *making, const char *work, const cha
 /* The same for every recipe: nothing of one is in these rooms. */
 static tc_status make_ramdisk(struct tc_making *making, struct tc_error *err)
 {
-    TC_AUTO_FREE char *root = NULL, *work = NULL;
-    TC_TRY(tc_making_builder(making, "worker", &root, err));
+    TC_AUTO_FREE char *work = NULL;
+    TC_TRY(tc_making_builder(making, "worker", &making->builder_root, err));
     TC_TRY(tc_workfolder_add(&making->folder, "worker-work", making->owner, &work, err));
-    struct tc_step step = {
-        .script = "worker", .root = root, .source = making->source, .work = work};
+    struct tc_step step = {.script = "worker",
+                           .root = making->builder_root,
+                           .source = making->source,
+                           .work = work};
     TC_TRY(tc_making_script(making, &step, err));
     step.script = "ramdisk";
     TC_TRY(tc_making_script(making, &step, err));
@@ -305,15 +309,14 @@ static tc_status make_root(struct tc_making *making, struct tc_error *err)
     return take_digest(making, err);
 }
 
-/* Reads what a recipe may have written, in a root that it has not seen. */
+/* Reads what a recipe may have written, in a root that it has not seen: the one that made
+ * the ramdisk, which has been taken out by now. Nothing is made in it after this. */
 static tc_status make_list(struct tc_making *making, struct tc_error *err)
 {
     const char *const arguments[] = {making->recipe.name, making->wanted->kernel ? NULL : "kernel",
                                      NULL};
-    TC_AUTO_FREE char *root = NULL;
-    TC_TRY(tc_making_builder(making, "spdx", &root, err));
     const struct tc_step step = {.script = "spdx",
-                                 .root = root,
+                                 .root = making->builder_root,
                                  .source = making->source,
                                  .work = making->lists,
                                  .arguments = arguments};

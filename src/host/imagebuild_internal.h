@@ -29,6 +29,7 @@ struct tc_making {
     char *lists;                  /* /work of "spdx", with the others' lists of packages */
     char *root_work;              /* /work of "root", with the file system */
     char *builder_tar;            /* folder with the builder's root.tar */
+    char *builder_root;           /* its copy that nothing of a recipe runs in */
     char *log_path;
     int log_fd;
     char *package_cache;

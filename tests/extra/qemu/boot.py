@@ -360,6 +360,9 @@ def judge(tool, here, project, bundle, pcrs, folder):
     if status != 0:
         print(json.dumps(verdict, indent=1), file=sys.stderr)
     check("the same claims, signed, pass", (status, verdict["verdict"]), (0, "development"))
+
+
+def run_built(folder):
     greeting = subprocess.run([f"{folder}/out/hello"], capture_output=True, text=True)
     check("what was compiled runs", greeting.returncode, 0)
     print(greeting.stdout, end="")
@@ -502,6 +505,7 @@ def main():
         tell_times(outcome)
         pcrs = eif.measure(kernel, CMDLINE, ramdisks)
         judge(tool, here, copy, bundle, pcrs, folder)
+        run_built(folder)
         check_quoted(bundle, pcrs)
         with tarfile.open(bundle) as tar:
             whole = tar.extractfile("outputs/hello").read()

@@ -1,0 +1,8 @@
+final class Greeting {
+    private Greeting() {
+    }
+
+    static String to(String whom) {
+        return "Hello from " + whom + ".";
+    }
+}

@@ -1,0 +1,2 @@
+def greeting(whom):
+    return f"Hello from {whom}."
