@@ -1,0 +1,73 @@
+/* What build.json says about the network, and what follows for one connection
+ * (docs/formats.md, "network"). Pure.
+ *
+ *   "network": {
+ *     "mode": "offline" | "record" | "pinned",      default "record"
+ *     "allow": ["crates.io", "*.crates.io"],         hosts; absent: every host
+ *     "plain_http": ["deb.example.org"],             hosts that may be asked without TLS
+ *     "opaque": ["git.example.org:22"],              host:port, neither read nor recorded
+ *     "ca": {"registry.corp": "certs/ca.pem"},       host -> file of the source
+ *     "pinned": [{"url": "https://...", "sha256": "HEX"}],   mode "pinned" alone
+ *     "witness": true                                worker reads the ref itself; default false
+ *   }
+ *
+ * A host is a name in lower case; "*.NAME" covers the names below NAME, not NAME. In
+ * plain_http and opaque a host is allowed by being named there. */
+#ifndef TC_CORE_NETPOLICY_H
+#define TC_CORE_NETPOLICY_H
+
+#include "core/digest.h"
+#include "core/egress.h"
+
+enum tc_network_mode {
+    TC_NETWORK_OFFLINE = 1,
+    TC_NETWORK_RECORD,
+    TC_NETWORK_PINNED,
+};
+
+struct tc_host_port {
+    char *host;
+    uint16_t port;
+};
+struct tc_host_ca {
+    char *host; /* or "*.NAME" */
+    char *path; /* safe path in the source */
+};
+struct tc_pinned {
+    char *url;
+    struct tc_sha256 digest;
+};
+
+struct tc_network { /* owns everything */
+    enum tc_network_mode mode;
+    bool has_allow; /* an empty list allows no host */
+    char **allow;
+    size_t allow_count;
+    char **plain_http;
+    size_t plain_http_count;
+    struct tc_host_port *opaque;
+    size_t opaque_count;
+    struct tc_host_ca *ca;
+    size_t ca_count;
+    struct tc_pinned *pinned;
+    size_t pinned_count;
+    bool witness;
+};
+void tc_network_free(struct tc_network *network); /* accepts NULL and a zeroed one */
+
+bool tc_host_matches(const char *pattern, struct tc_span name);
+
+enum tc_scheme { TC_SCHEME_HTTPS, TC_SCHEME_HTTP, TC_SCHEME_OPAQUE };
+
+/* May this connection be made? TC_REFUSED with a message that names host, rule and how
+ * to allow it: `crates.io:443: not in network.allow of build.json: add "crates.io"`. */
+tc_status tc_network_check(const struct tc_network *network, enum tc_scheme scheme, struct tc_span host,
+                           uint16_t port, struct tc_error *err) TC_MUST_USE;
+
+/* Mode "pinned": what the body of this URL must be; NULL: the URL is not listed. */
+const struct tc_sha256 *tc_network_pin(const struct tc_network *network, struct tc_span url);
+
+/* The CA file of a host; NULL: the image's bundle alone. */
+const struct tc_host_ca *tc_network_ca(const struct tc_network *network, struct tc_span host);
+
+#endif
