@@ -55,8 +55,9 @@ void tc_egress_dial_encode(const struct tc_egress_dial *dial, struct tc_buf *buf
 tc_status tc_egress_dial_decode(struct tc_span payload, struct tc_egress_dial *ret_dial,
                                 struct tc_error *err) TC_MUST_USE;
 
-/* Letters in lower case, digits, '-', '_' in labels of 1 to 63 bytes with dots between them; a last
- * label that is not all digits (so no IPv4 address); at most TC_HOST_NAME_MAX. */
+/* Letters in lower case, digits, '_', and '-' but first and last, in labels of 1 to 63 bytes
+ * with dots between them; a last label that is no number, decimal or "0x...", since resolvers
+ * read such names as addresses of IPv4; at most TC_HOST_NAME_MAX. */
 bool tc_host_name_is_good(struct tc_span name) TC_MUST_USE;
 
 /* The key of an exchange: SHA-256 over the texts method LF url LF (as the transcript has
