@@ -59,7 +59,7 @@ struct tc_part_recipe { /* from build.json of the received tree */
     char **outputs; /* the patterns */
     size_t outputs_count;
     struct tc_limits limits;
-    enum tc_network_mode network; /* never TC_NETWORK_ABSENT here */
+    enum tc_network_mode network;
 };
 
 struct tc_collected { /* information asked for by input.collect, said by the build */
