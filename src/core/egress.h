@@ -9,9 +9,11 @@
  *                                                   then the connection's bytes, both ways
  *   STORE    payload: empty                    yes: empty; then one response goes to the archive:
  *                                                   frames below, ended by END, answered by one
- *                                                   status as above
- *   REPLAY   payload: the key of an exchange,  yes: the response: frames below, ended by END
- *            32 bytes
+ *                                                   status as above. HEAD is its line (archive.h)
+ *                                                   with the digest and the size of no body
+ *   REPLAY   payload: SHA-256 of a line of     yes: the response: frames below, ended by END; HEAD
+ *            archive.jsonl with its LF              is the line
+ *            or 32 bytes of zero               yes: archive.jsonl itself: DATA*, END
  *
  *   frame = kind:u8 zero:u8 size:u16 payload     HEAD, DATA (1 to 65535 bytes)*, END (empty)
  *
@@ -61,8 +63,8 @@ tc_status tc_egress_dial_decode(struct tc_span payload, struct tc_egress_dial *r
 bool tc_host_name_is_good(struct tc_span name) TC_MUST_USE;
 
 /* The key of an exchange: SHA-256 over the texts method LF url LF (as the transcript has
- * them) and the request body's digest in hex, LF. Two exchanges of the same key are told apart by their
- * order (archive: the first, then the next, the last one again). */
+ * them) and the request body's digest in hex, LF. Two exchanges of the same key are told
+ * apart by their order (archive.h). */
 tc_status tc_exchange_key(struct tc_span method, struct tc_span url, const struct tc_sha256 *request,
                           struct tc_sha256 *ret_key, struct tc_error *err) TC_MUST_USE;
 
