@@ -415,6 +415,7 @@ static tc_status settle_response(const struct parser *parser, struct tc_span met
         head->framing = TC_HTTP_NO_BODY;
     else if (head->framing == TC_HTTP_NO_BODY)
         head->framing = TC_HTTP_UNTIL_CLOSE;
+    if (head->framing != TC_HTTP_LENGTH && !head->has_length) head->length = 0;
     if (head->framing == TC_HTTP_UNTIL_CLOSE) head->close = true;
     return TC_OK;
 }

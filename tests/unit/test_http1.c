@@ -425,6 +425,7 @@ static void test_response_without_body(void **state)
     head = response("HTTP/1.1 304 Not Modified\r\nContent-Length: 12\r\n\r\n");
     assert_int_equal(head.framing, TC_HTTP_NO_BODY);
     assert_false(head.has_length);
+    assert_int_equal(head.length, 0);
     assert_int_equal(response("HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n").framing,
                      TC_HTTP_NO_BODY);
     assert_int_equal(response("HTTP/1.1 100 Continue\r\n\r\n").framing, TC_HTTP_NO_BODY);
