@@ -30,6 +30,9 @@ struct tc_json {
  * "name:line:column: ...". */
 tc_status tc_json_parse(struct tc_span bytes, const char *name, size_t max,
                         struct tc_json_text **ret_text, struct tc_error *err) TC_MUST_USE;
+/* The same with another cap than TC_JSON_VALUES_MAX, for the few large formats. */
+tc_status tc_json_parse_many(struct tc_span bytes, const char *name, size_t max, size_t values_max,
+                             struct tc_json_text **ret_text, struct tc_error *err) TC_MUST_USE;
 void tc_json_free(struct tc_json_text *text); /* accepts NULL */
 void tc_json_free_ptr(struct tc_json_text **text);
 struct tc_json tc_json_top(const struct tc_json_text *text, const char *name);
