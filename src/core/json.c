@@ -55,12 +55,6 @@ static tc_status check_shape(struct tc_span bytes, const char *name, size_t valu
     return TC_OK;
 }
 
-tc_status tc_json_parse(struct tc_span bytes, const char *name, size_t max,
-                        struct tc_json_text **ret_text, struct tc_error *err)
-{
-    return tc_json_parse_many(bytes, name, max, TC_JSON_VALUES_MAX, ret_text, err);
-}
-
 tc_status tc_json_parse_many(struct tc_span bytes, const char *name, size_t max, size_t values_max,
                              struct tc_json_text **ret_text, struct tc_error *err)
 {
@@ -87,6 +81,18 @@ tc_status tc_json_parse_many(struct tc_span bytes, const char *name, size_t max,
     }
     *ret_text = text;
     return TC_OK;
+}
+
+tc_status tc_json_parse(struct tc_span bytes, const char *name, size_t max,
+                        struct tc_json_text **ret_text, struct tc_error *err)
+{
+    return tc_json_parse_many(bytes, name, max, TC_JSON_VALUES_MAX, ret_text, err);
+}
+
+tc_status tc_json_parse_large(struct tc_span bytes, const char *name, size_t max,
+                              struct tc_json_text **ret_text, struct tc_error *err)
+{
+    return tc_json_parse_many(bytes, name, max, TC_JSON_VALUES_LARGE, ret_text, err);
 }
 
 struct tc_json tc_json_top(const struct tc_json_text *text, const char *name)

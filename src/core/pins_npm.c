@@ -13,7 +13,7 @@
 #include "base/cleanup.h"
 #include "core/json.h"
 
-enum { INTEGRITY_MAX = 4096, DIGEST_MAX = 64, VERSION_MAX = 3, VALUES_MAX = 400000 };
+enum { INTEGRITY_MAX = 4096, DIGEST_MAX = 64, VERSION_MAX = 3 };
 
 static const struct algorithm {
     const char *prefix;
@@ -98,7 +98,7 @@ tc_status tc_pins_read_npm(struct tc_pins *pins, const char *name, struct tc_spa
     TC_AUTO_JSON struct tc_json_text *text = NULL;
     struct tc_json at;
     uint64_t version = 1; /* older files do not say it */
-    TC_TRY(tc_json_parse_many(content, name, TC_PINS_FILE_MAX, VALUES_MAX, &text, err));
+    TC_TRY(tc_json_parse_large(content, name, TC_PINS_FILE_MAX, &text, err));
     struct tc_json top = tc_json_top(text, name);
     TC_TRY(tc_json_object(&top, err));
     if (tc_json_find(&top, "lockfileVersion", &at))
