@@ -44,6 +44,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument('--rounds', type=int, default=3)
     rounds = parser.parse_args().rounds
+    subprocess.run(['ninja', '-C', BUILD, 'tests/http_loop'], check=True, stdout=subprocess.DEVNULL)
     figures = {}
     for _ in range(rounds):
         output = subprocess.run([BUILD / 'tests/http_loop'], check=True, stdout=subprocess.PIPE,
