@@ -26,6 +26,7 @@
 #include "cmd/print.h"
 #include "host/backend.h"
 #include "host/client.h"
+#include "host/egress.h"
 #include "host/devattest.h"
 #include "os/tempfile.h"
 #include "source/pack.h"
@@ -43,6 +44,7 @@ struct build {
     char *ignore[7]; /* absolute paths of what this build makes; NULL-terminated */
     bool keep_bundle; /* false: only --detached and --extract were asked for */
     char *devroot_folder, *devroot_pem;
+    struct tc_egress *egress;
     bool devroot_created;
     int interrupt_fd;
     struct tc_build_ui ui;
@@ -65,6 +67,7 @@ static void build_free(struct build *build)
     free(build->log_path);
     free(build->devroot_folder);
     free(build->devroot_pem);
+    tc_egress_stop(build->egress);
     tc_close_ptr(&build->interrupt_fd);
     tc_verdict_free(&build->verdict);
 }
@@ -230,17 +233,26 @@ static tc_status talk(struct build *build, int fd, struct tc_error *err)
     return tc_client_run(&config, err);
 }
 
+/* What the worker asks of the network; it asks for nothing when the build is offline. */
+static tc_status start_egress(struct build *build, struct tc_error *err)
+{
+    struct tc_egress_config config = {0};
+    TC_TRY(tc_proxy_of_environment(&config.proxy, err));
+    return tc_egress_new(&config, &build->egress, err);
+}
+
 static tc_status run_worker(struct build *build, struct tc_error *err)
 {
     const struct tc_backend *backend = &tc_backend_local;
     TC_AUTO_FREE char *worker = NULL;
     TC_TRY(tc_find_worker(&worker, err));
-    struct tc_backend_config config = {
-        .image = build->image.host ? NULL : &build->image.file,
-        .host_tools = (const char *const *)build->options.host_tools,
-        .worker = worker,
-        .devroot_folder = build->devroot_folder,
-        .debug = build->options.debug};
+    TC_TRY(start_egress(build, err));
+    struct tc_backend_config config = {.image = build->image.host ? NULL : &build->image.file,
+                                       .host_tools = (const char *const *)build->options.host_tools,
+                                       .worker = worker,
+                                       .devroot_folder = build->devroot_folder,
+                                       .debug = build->options.debug,
+                                       .egress = build->egress};
     struct tc_enclave *enclave = NULL;
     int fd = -1;
     tc_build_ui_image(&build->ui, config.image);
@@ -249,6 +261,7 @@ static tc_status run_worker(struct build *build, struct tc_error *err)
     tc_status status = talk(build, fd, err);
     struct tc_error end = {0};
     tc_status ended = backend->stop(enclave, &end);
+    tc_egress_stop(TC_TAKE(build->egress));
     /* What the session says explains more than how the worker ended. */
     if (status == TC_OK && ended != TC_OK) {
         *err = end;
