@@ -183,13 +183,6 @@ static tc_status check_rules(const struct tc_rec_ask *ask, struct tc_error *err)
 
 /* --- its body --- */
 
-/* Upstream has answered before it had everything: what is left is of no interest. */
-static bool has_answered(const struct tc_upstream *upstream)
-{
-    struct pollfd polled = {.fd = upstream->stream.fd, .events = POLLIN};
-    return poll(&polled, 1, 0) > 0;
-}
-
 static tc_status send_data(const struct tc_rec_ask *ask, struct tc_upstream *upstream,
                            struct tc_span data, struct tc_error *err)
 {
@@ -212,7 +205,8 @@ tc_status tc_rec_ask_pump(struct tc_rec_ask *ask, struct tc_upstream *upstream,
         struct tc_span data = {NULL, 0}, have = tc_rec_stream_have(build);
         if (have.size == 0) {
             if (upstream) TC_TRY(tc_rec_stream_flush(&upstream->stream, err));
-            if (upstream && has_answered(upstream)) break;
+            /* An answer before the end: what is left is of no interest. */
+            if (upstream && tc_rec_stream_poke(&upstream->stream)) break;
             if (!upstream && ask->body.size >= TC_REC_BODY_KEPT) return TC_OK;
             TC_TRY(tc_rec_stream_fill(build, err));
             have = tc_rec_stream_have(build);

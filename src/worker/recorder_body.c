@@ -43,12 +43,14 @@ static tc_status keep_model(struct tc_rec_ask *ask, const struct tc_http_head *h
 tc_status tc_rec_body_head(struct tc_rec_ask *ask, struct tc_http_head *head, struct tc_error *err)
 {
     struct tc_buf buf TC_AUTO_BUF = tc_buf_new((size_t)2 * TC_HTTP_HEAD_MAX);
+    enum tc_http_framing framing = head->framing;
     TC_TRY(keep_model(ask, head, err));
     choose_framing(ask, head);
     if (ask->recorder->config->archive) TC_TRY(tc_rec_store_begin(ask, head, err));
     ask->head_passed = true;
+    if (ask->build) tc_http_response_write(head, ask->close, &buf);
+    head->framing = framing; /* the body comes as it comes */
     if (!ask->build) return TC_OK;
-    tc_http_response_write(head, ask->close, &buf);
     TC_TRY(tc_buf_check(&buf, "a response's head", err));
     return tc_rec_stream_put(ask->build, tc_buf_span(&buf), err);
 }

@@ -73,6 +73,8 @@ struct tc_span tc_rec_stream_have(const struct tc_rec_stream *stream);
 void tc_rec_stream_used(struct tc_rec_stream *stream, size_t size);
 /* Waits for at least one byte more than there are, or ended. TC_LIMIT: the buffer is full. */
 tc_status tc_rec_stream_fill(struct tc_rec_stream *stream, struct tc_error *err) TC_MUST_USE;
+/* Is there anything to read (an end and an error are), without waiting? */
+bool tc_rec_stream_poke(struct tc_rec_stream *stream);
 tc_status tc_rec_stream_read(struct tc_rec_stream *stream, void *out, size_t size,
                              struct tc_error *err) TC_MUST_USE; /* exactly */
 /* What was put is sent at the latest by the flush. */

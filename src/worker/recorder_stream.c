@@ -282,7 +282,9 @@ void tc_rec_stream_used(struct tc_rec_stream *stream, size_t size)
 
 enum step { STEP_BYTES, STEP_WAIT, STEP_END, STEP_ERROR };
 
-static enum step read_tls(struct tc_rec_stream *stream, size_t room, struct tc_error *err)
+/* An error behind bytes waits until they were taken: OpenSSL repeats it. */
+static enum step read_tls(struct tc_rec_stream *stream, size_t room, bool has_bytes,
+                          struct tc_error *err)
 {
     size_t got = 0;
     ERR_clear_error();
@@ -294,6 +296,7 @@ static enum step read_tls(struct tc_rec_stream *stream, size_t room, struct tc_e
     int why = SSL_get_error(stream->ssl, result);
     if (why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE) return STEP_WAIT;
     if (why == SSL_ERROR_ZERO_RETURN) return STEP_END;
+    if (has_bytes) return STEP_WAIT;
     (void)tls_failed(stream, "broke off", err);
     return STEP_ERROR;
 }
@@ -311,30 +314,52 @@ static enum step read_plain(struct tc_rec_stream *stream, size_t room, struct tc
     return STEP_ERROR;
 }
 
-tc_status tc_rec_stream_fill(struct tc_rec_stream *stream, struct tc_error *err)
+static void make_room(struct tc_rec_stream *stream)
 {
-    size_t before = stream->in_end - stream->in_start;
-    if (stream->ended) return TC_OK;
-    if (stream->in_start > 0) {
-        memmove(stream->in, stream->in + stream->in_start, before);
-        stream->in_start = 0;
-        stream->in_end = before;
-    }
-    if (before == TC_REC_IN_SIZE) return tc_fail(err, TC_LIMIT, "%s: buffer full", stream->who);
+    size_t size = stream->in_end - stream->in_start;
+    if (stream->in_start == 0) return;
+    memmove(stream->in, stream->in + stream->in_start, size);
+    stream->in_start = 0;
+    stream->in_end = size;
+}
+
+/* What can be read without waiting; there is room. */
+static tc_status read_ready(struct tc_rec_stream *stream, struct tc_error *err)
+{
+    size_t before = stream->in_end;
     for (;;) {
         size_t room = TC_REC_IN_SIZE - stream->in_end;
-        enum step step = stream->ssl ? read_tls(stream, room, err) : read_plain(stream, room, err);
+        enum step step = stream->ssl ? read_tls(stream, room, stream->in_end > before, err)
+                                     : read_plain(stream, room, err);
         if (step == STEP_ERROR) return err->status;
         if (step == STEP_END) stream->ended = true;
         /* Whole records as long as there are some: fewer, larger pieces from here on. */
-        if (step == STEP_BYTES && stream->ssl && TC_REC_IN_SIZE - stream->in_end >= RECORD)
-            continue;
-        if (stream->in_end > before || stream->ended) break;
+        if (step != STEP_BYTES || !stream->ssl || TC_REC_IN_SIZE - stream->in_end < RECORD)
+            return TC_OK;
+    }
+}
+
+tc_status tc_rec_stream_fill(struct tc_rec_stream *stream, struct tc_error *err)
+{
+    make_room(stream);
+    size_t before = stream->in_end;
+    if (stream->ended) return TC_OK;
+    if (before == TC_REC_IN_SIZE) return tc_fail(err, TC_LIMIT, "%s: buffer full", stream->who);
+    for (;;) {
+        TC_TRY(read_ready(stream, err));
+        if (stream->in_end > before || stream->ended) return TC_OK;
         /* A key update may have to be answered. */
         TC_TRY(tc_rec_stream_flush(stream, err));
         TC_TRY(tc_rec_stream_wait(stream, POLLIN, err));
     }
-    return TC_OK;
+}
+
+bool tc_rec_stream_poke(struct tc_rec_stream *stream)
+{
+    struct tc_error ignored = {0};
+    make_room(stream);
+    return stream->ended || stream->in_end == TC_REC_IN_SIZE ||
+           read_ready(stream, &ignored) != TC_OK || stream->in_end > 0 || stream->ended;
 }
 
 tc_status tc_rec_stream_read(struct tc_rec_stream *stream, void *out, size_t size,

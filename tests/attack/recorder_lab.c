@@ -145,7 +145,8 @@ static void add_lock(struct tc_pins **pins, const char *path)
     struct tc_error err = {0};
     struct tc_buf content = read_all(path);
     if (!*pins) *pins = tc_pins_new();
-    if (tc_pins_add(*pins, path, tc_buf_span(&content), &err) != TC_OK) die(path, err.message);
+    if (tc_pins_add(*pins, strrchr(path, '/') + 1, tc_buf_span(&content), &err) != TC_OK)
+        die(path, err.message);
     tc_buf_free(&content);
 }
 
@@ -255,21 +256,35 @@ static void listen_for_builds(struct lab *lab)
 
 /* --- commands --- */
 
+/* Kilobytes. What getrusage says includes the process before its exec. */
+static long peak_memory(void)
+{
+    char line[256];
+    long peak = 0;
+    FILE *file = fopen("/proc/self/status", "r");
+    while (file && fgets(line, sizeof line, file))
+        if (strncmp(line, "VmHWM:", 6) == 0) peak = strtol(line + 6, NULL, 10);
+    if (file) (void)fclose(file);
+    return peak;
+}
+
 static void finish(struct lab *lab)
 {
     struct tc_transcript_summary summary;
     struct tc_error err = {0};
     struct rusage used;
+    long peak = 0;
     char last[TC_SHA256_HEX], digest[TC_SHA256_HEX];
     if (tc_recorder_finish(lab->recorder, &summary, &err) != TC_OK) {
         (void)printf("broken %s\n", err.message);
         return;
     }
     (void)getrusage(RUSAGE_SELF, &used);
+    peak = peak_memory();
     tc_hex((struct tc_span){summary.last.bytes, sizeof summary.last.bytes}, last);
     tc_hex((struct tc_span){summary.digest.bytes, sizeof summary.digest.bytes}, digest);
     (void)printf("finished %llu %s %s %ld %lld\n", (unsigned long long)summary.count, last, digest,
-                 used.ru_maxrss,
+                 peak,
                  (long long)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1000000 +
                      used.ru_utime.tv_usec + used.ru_stime.tv_usec);
 }
