@@ -40,6 +40,7 @@ void tc_buildspec_free(struct tc_buildspec *spec)
     free(spec->collect);
     tc_text_list_free(spec->outputs, spec->outputs_count);
     tc_text_list_free(spec->omitted, spec->omitted_count);
+    tc_network_free(&spec->network);
     *spec = (struct tc_buildspec){0};
 }
 
@@ -342,90 +343,6 @@ bool tc_limits_are_valid(const struct tc_limits *values)
     return true;
 }
 
-/* A host name of RFC 1123 labels in lower case, without a dot at the end. */
-static bool is_host(const char *text, size_t size)
-{
-    if (size == 0 || size > 253) return false;
-    size_t label = 0;
-    for (size_t i = 0; i < size; i++) {
-        char c = text[i];
-        bool alnum = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
-        bool edge = label == 0 || i + 1 == size || text[i + 1] == '.';
-        if (c == '.') {
-            if (label == 0 || i + 1 == size) return false;
-            label = 0;
-            continue;
-        }
-        if ((!alnum && c != '-') || (c == '-' && edge) || ++label > 63) return false;
-    }
-    return true;
-}
-
-static tc_status check_host(const struct tc_json *at, const char *text, struct tc_error *err)
-{
-    const char *name = strncmp(text, "*.", 2) == 0 ? text + 2 : text;
-    if (is_host(name, strlen(name))) return TC_OK;
-    return tc_json_fail(at, err,
-                        "must be a host name in lower case, or \"*.\" and one, without scheme, "
-                        "port and path");
-}
-
-static tc_status check_host_port(const struct tc_json *at, const char *text, struct tc_error *err)
-{
-    size_t size = strcspn(text, ":");
-    uint64_t port = 0;
-    if (text[size] == ':' && parse_count(text + size + 1, &port) && port >= 1 && port <= 65535 &&
-        is_host(text, size))
-        return TC_OK;
-    return tc_json_fail(at, err, "must be \"host:port\" with a host name in lower case");
-}
-
-static tc_status check_network_list(const struct tc_json *at, const char *key, check_fn *check,
-                                    bool offline, struct tc_error *err)
-{
-    struct tc_json value;
-    if (!tc_json_find(at, key, &value)) return TC_OK;
-    char **list = NULL;
-    size_t count = 0;
-    tc_status status = read_list(&value, check, &list, &count, err);
-    tc_text_list_free(list, count);
-    TC_TRY(status);
-    if (offline)
-        return tc_json_fail(&value, err,
-                            "contradicts network.mode \"offline\", which opens no connection; "
-                            "remove it or choose another mode");
-    return TC_OK;
-}
-
-static tc_status read_network(const struct tc_json *at, enum tc_network_mode *ret_mode,
-                              struct tc_error *err)
-{
-    static const char *const known[] = {"mode", "allow", "plain_http", "opaque", "ca", NULL};
-    static const char *const modes[] = {"offline", "record", "pinned", NULL};
-    TC_TRY(tc_json_check_keys(at, known, err));
-    struct tc_json value;
-    const char *word;
-    TC_TRY(tc_json_get(at, "mode", &value, err));
-    TC_TRY(tc_json_string(&value, TC_BUILDSPEC_TEXT_MAX, &word, err));
-    size_t mode = 0;
-    while (modes[mode] && strcmp(modes[mode], word) != 0)
-        mode++;
-    if (!modes[mode]) {
-        const char *nearest = tc_nearest_word(word, modes);
-        return tc_json_fail(&value, err,
-                            "must be \"offline\", \"record\" or \"pinned\"%s%s%s",
-                            nearest ? "; did you mean \"" : "", nearest ? nearest : "",
-                            nearest ? "\"?" : "");
-    }
-    bool offline = mode == 0;
-    TC_TRY(check_network_list(at, "allow", check_host, offline, err));
-    TC_TRY(check_network_list(at, "plain_http", check_host, offline, err));
-    TC_TRY(check_network_list(at, "opaque", check_host_port, offline, err));
-    TC_TRY(check_network_list(at, "ca", check_path, offline, err));
-    *ret_mode = (enum tc_network_mode)(TC_NETWORK_OFFLINE + mode);
-    return TC_OK;
-}
-
 static tc_status read_spec(const struct tc_json *top, struct tc_buildspec *spec,
                            struct tc_error *err)
 {
@@ -440,7 +357,7 @@ static tc_status read_spec(const struct tc_json *top, struct tc_buildspec *spec,
     TC_TRY(tc_json_get(top, "output", &value, err));
     TC_TRY(read_output(&value, spec, err));
     if (tc_json_find(top, "image", &value)) TC_TRY(read_word(&value, &spec->image, err));
-    if (tc_json_find(top, "network", &value)) TC_TRY(read_network(&value, &spec->network, err));
+    if (tc_json_find(top, "network", &value)) TC_TRY(tc_network_read(&value, &spec->network, err));
     if (tc_json_find(top, "limits", &value)) TC_TRY(read_limits(&value, &spec->limits, err));
     if (tc_json_find(top, "source", &value)) TC_TRY(read_source(&value, spec, err));
     return TC_OK;
@@ -452,7 +369,8 @@ tc_status tc_buildspec_parse(struct tc_span json, const char *name, struct tc_bu
     TC_AUTO_JSON struct tc_json_text *text = NULL;
     TC_TRY(tc_json_parse(json, name, TC_BUILDSPEC_SIZE_MAX, &text, err));
     struct tc_json top = tc_json_top(text, name);
-    struct tc_buildspec spec = {.limits = {.timeout = TC_LIMIT_TIMEOUT_DEFAULT,
+    struct tc_buildspec spec = {.network = {.mode = TC_NETWORK_OFFLINE},
+                                .limits = {.timeout = TC_LIMIT_TIMEOUT_DEFAULT,
                                            .memory = TC_LIMIT_MEMORY_DEFAULT,
                                            .disk = TC_LIMIT_DISK_DEFAULT,
                                            .log = TC_LIMIT_LOG_DEFAULT,
@@ -469,9 +387,9 @@ tc_status tc_buildspec_parse(struct tc_span json, const char *name, struct tc_bu
 tc_status tc_buildspec_check_supported(const struct tc_buildspec *spec, const char *name,
                                        struct tc_error *err)
 {
-    if (spec->network == TC_NETWORK_ABSENT || spec->network == TC_NETWORK_OFFLINE) return TC_OK;
+    if (spec->network.mode == TC_NETWORK_OFFLINE) return TC_OK;
     return tc_fail(err, TC_UNAVAILABLE,
                    "%s: network.mode \"%s\" is not part of this version, which builds offline "
                    "only; put what the build needs into the source and use \"offline\"",
-                   name, spec->network == TC_NETWORK_RECORD ? "record" : "pinned");
+                   name, spec->network.mode == TC_NETWORK_RECORD ? "record" : "pinned");
 }

@@ -6,7 +6,7 @@
 #ifndef TC_CORE_BUILDSPEC_H
 #define TC_CORE_BUILDSPEC_H
 
-#include "base/bytes.h"
+#include "core/netpolicy.h"
 
 enum {
     TC_BUILDSPEC_SIZE_MAX = 65536, /* bytes of the file */
@@ -27,13 +27,6 @@ struct tc_limits {
     uint64_t disk;      /* bytes, of source, /tmp, HOME and outputs together */
     uint64_t log;       /* bytes */
     uint64_t processes; /* processes and threads alive at one time */
-};
-
-enum tc_network_mode {
-    TC_NETWORK_ABSENT = 0, /* build.json says nothing: offline */
-    TC_NETWORK_OFFLINE,
-    TC_NETWORK_RECORD,
-    TC_NETWORK_PINNED,
 };
 
 struct tc_named_command {
@@ -58,7 +51,7 @@ struct tc_buildspec {
     bool source_git;      /* source.git */
     char **omitted;
     size_t omitted_count; /* source.omit: submodules left out, safe paths */
-    enum tc_network_mode network;
+    struct tc_network network; /* build.json says nothing of it: offline */
     struct tc_limits limits;
 };
 #define TC_AUTO_BUILDSPEC TC_CLEANUP(tc_buildspec_free)

@@ -8,7 +8,7 @@
 #include "core/pubkey.h"
 
 #define TC_DSSE_PAYLOAD_TYPE "application/vnd.in-toto+json"
-enum { TC_DSSE_MAX = 6 << 20, TC_DSSE_KEY_MAX = TC_PUBKEY_MAX, TC_DSSE_SIGNATURES_MAX = 8 };
+enum { TC_DSSE_MAX = 23 << 20, TC_DSSE_KEY_MAX = TC_PUBKEY_MAX, TC_DSSE_SIGNATURES_MAX = 8 };
 
 struct tc_dsse_form {
     const char *payload_type;

@@ -28,7 +28,8 @@ void tc_json_free_ptr(struct tc_json_text **text)
  * out of three characters; this walk refuses both long before it gets there. It
  * counts brackets and commas outside strings and leaves all other errors to the
  * library. */
-static tc_status check_shape(struct tc_span bytes, const char *name, struct tc_error *err)
+static tc_status check_shape(struct tc_span bytes, const char *name, size_t values_max,
+                             struct tc_error *err)
 {
     size_t depth = 0, values = 1;
     bool inside = false;
@@ -48,20 +49,19 @@ static tc_status check_shape(struct tc_span bytes, const char *name, struct tc_e
         } else if (!inside && c == ',') {
             values++;
         }
-        if (values > TC_JSON_VALUES_MAX)
-            return tc_fail(err, TC_MALFORMED, "%s has more than %d values", name,
-                           TC_JSON_VALUES_MAX);
+        if (values > values_max)
+            return tc_fail(err, TC_MALFORMED, "%s has more than %zu values", name, values_max);
     }
     return TC_OK;
 }
 
-tc_status tc_json_parse(struct tc_span bytes, const char *name, size_t max,
-                        struct tc_json_text **ret_text, struct tc_error *err)
+tc_status tc_json_parse_many(struct tc_span bytes, const char *name, size_t max, size_t values_max,
+                             struct tc_json_text **ret_text, struct tc_error *err)
 {
     if (bytes.size > max)
         return tc_fail(err, TC_MALFORMED, "%s has %zu bytes; at most %zu are allowed", name,
                        bytes.size, max);
-    TC_TRY(check_shape(bytes, name, err));
+    TC_TRY(check_shape(bytes, name, values_max, err));
     struct tc_json_text *text = calloc(1, sizeof *text);
     if (!text) return tc_fail(err, TC_SYSTEM, "out of memory for %s", name);
     json_error_t error = {0};
@@ -81,6 +81,18 @@ tc_status tc_json_parse(struct tc_span bytes, const char *name, size_t max,
     }
     *ret_text = text;
     return TC_OK;
+}
+
+tc_status tc_json_parse(struct tc_span bytes, const char *name, size_t max,
+                        struct tc_json_text **ret_text, struct tc_error *err)
+{
+    return tc_json_parse_many(bytes, name, max, TC_JSON_VALUES_MAX, ret_text, err);
+}
+
+tc_status tc_json_parse_large(struct tc_span bytes, const char *name, size_t max,
+                              struct tc_json_text **ret_text, struct tc_error *err)
+{
+    return tc_json_parse_many(bytes, name, max, TC_JSON_VALUES_LARGE, ret_text, err);
 }
 
 struct tc_json tc_json_top(const struct tc_json_text *text, const char *name)

@@ -10,6 +10,7 @@
 enum {
     TC_JSON_DEPTH_MAX = 32,       /* objects and arrays inside one another */
     TC_JSON_VALUES_MAX = 100000, /* values in one text: one of 3 bytes takes some hundred in memory */
+    TC_JSON_VALUES_LARGE = 400000, /* of tc_json_parse_large */
     TC_JSON_PATH_MAX = 256, /* bytes of a path in a message; longer ones are cut */
 };
 
@@ -30,6 +31,13 @@ struct tc_json {
  * "name:line:column: ...". */
 tc_status tc_json_parse(struct tc_span bytes, const char *name, size_t max,
                         struct tc_json_text **ret_text, struct tc_error *err) TC_MUST_USE;
+/* The same with another cap than TC_JSON_VALUES_MAX, for the few large formats. */
+tc_status tc_json_parse_many(struct tc_span bytes, const char *name, size_t max, size_t values_max,
+                             struct tc_json_text **ret_text, struct tc_error *err) TC_MUST_USE;
+
+/* The same with up to TC_JSON_VALUES_LARGE values, for files that other programs write. */
+tc_status tc_json_parse_large(struct tc_span bytes, const char *name, size_t max,
+                              struct tc_json_text **ret_text, struct tc_error *err) TC_MUST_USE;
 void tc_json_free(struct tc_json_text *text); /* accepts NULL */
 void tc_json_free_ptr(struct tc_json_text **text);
 struct tc_json tc_json_top(const struct tc_json_text *text, const char *name);

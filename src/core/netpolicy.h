@@ -1,5 +1,5 @@
 /* What build.json says about the network, and what follows for one connection
- * (docs/formats.md, "network"). Pure.
+ * (docs/formats.md, "The network of a build"). Pure.
  *
  *   "network": {
  *     "mode": "offline" | "record" | "pinned",      default "record"
@@ -12,7 +12,9 @@
  *   }
  *
  * A host is a name in lower case; "*.NAME" covers the names below NAME, not NAME. In
- * plain_http and opaque a host is allowed by being named there. */
+ * plain_http and opaque a host is allowed by being named there, for that alone: for
+ * HTTPS, allow decides. In mode "pinned" without allow, the hosts of the listed URLs are
+ * allowed. */
 #ifndef TC_CORE_NETPOLICY_H
 #define TC_CORE_NETPOLICY_H
 
@@ -59,12 +61,23 @@ bool tc_host_matches(const char *pattern, struct tc_span name);
 
 enum tc_scheme { TC_SCHEME_HTTPS, TC_SCHEME_HTTP, TC_SCHEME_OPAQUE };
 
+/* A map or a list of build.json has at most TC_BUILDSPEC_LIST_MAX entries, the list of
+ * "pinned" this many. */
+enum { TC_PINNED_MAX = 1024 };
+
+struct tc_json;
+/* Reads the value of "network" of build.json strictly; messages name the place. */
+tc_status tc_network_read(const struct tc_json *at, struct tc_network *ret_network,
+                          struct tc_error *err) TC_MUST_USE;
+
 /* May this connection be made? TC_REFUSED with a message that names host, rule and how
  * to allow it: `crates.io:443: not in network.allow of build.json: add "crates.io"`. */
 tc_status tc_network_check(const struct tc_network *network, enum tc_scheme scheme, struct tc_span host,
                            uint16_t port, struct tc_error *err) TC_MUST_USE;
 
-/* Mode "pinned": what the body of this URL must be; NULL: the URL is not listed. */
+/* Mode "pinned": what the body of this URL must be; NULL: the URL is not listed. The URL
+ * is as the build asked, nothing redacted: scheme://host[:port]/..., the port only when
+ * it is not the scheme's. */
 const struct tc_sha256 *tc_network_pin(const struct tc_network *network, struct tc_span url);
 
 /* The CA file of a host; NULL: the image's bundle alone. */

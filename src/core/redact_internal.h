@@ -1,7 +1,8 @@
 /* What src/core/redact*.c share: the reader of words and its characters.
  *
  *   redact.c        lines, private keys, what goes on from one piece to the next
- *   redact_words.c  names and their values, tokens, URLs */
+ *   redact_words.c  names and their values, tokens, URLs
+ *   urlredact.c     the URLs of the transcript, by the same words */
 #ifndef TC_CORE_REDACT_INTERNAL_H
 #define TC_CORE_REDACT_INTERNAL_H
 
@@ -21,6 +22,11 @@ struct tc_redact_open {
 void tc_redact_words(struct tc_span part, struct tc_redact_open *open, struct tc_buf *out);
 /* How much of text goes on with the open value. */
 size_t tc_redact_open_size(const struct tc_redact_open *open, struct tc_span text);
+
+/* Does the name say that its value is a secret? */
+bool tc_redact_names_a_secret(struct tc_span name);
+/* The size of the well-known token that text begins with; 0: none. */
+size_t tc_redact_token_size(struct tc_span text);
 
 typedef bool tc_is_fn(uint8_t c);
 

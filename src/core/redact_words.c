@@ -51,7 +51,7 @@ static bool names_a_place(struct tc_span name)
     return false;
 }
 
-static bool names_a_secret(struct tc_span name)
+bool tc_redact_names_a_secret(struct tc_span name)
 {
     static const char *const words[] = {
         "token",   "secret",     "password",   "passwd",     "passphrase",  "api_key",
@@ -136,6 +136,12 @@ static size_t json_web_token(struct tc_span text)
         parts++;
     }
     return parts >= 3 ? size : 0;
+}
+
+size_t tc_redact_token_size(struct tc_span text)
+{
+    size_t size = prefixed_token(text);
+    return size > 0 ? size : json_web_token(text);
 }
 
 /* --- one line, or what of it is no key --- */
@@ -339,7 +345,7 @@ static void redact_word(struct scan *scan)
         if (size < 16) return;
         keep(scan, spaces);
         hide(scan, size, open_word);
-    } else if (header || names_a_secret(name)) {
+    } else if (header || tc_redact_names_a_secret(name)) {
         if (quoted && after_key(scan, header || flag)) return;
         size_t left = scan->rest.size;
         after_name(scan, header);
@@ -349,8 +355,7 @@ static void redact_word(struct scan *scan)
 
 static void redact_step(struct scan *scan)
 {
-    size_t token = prefixed_token(scan->rest);
-    if (token == 0) token = json_web_token(scan->rest);
+    size_t token = tc_redact_token_size(scan->rest);
     if (token > 0) {
         hide(scan, token, open_word);
     } else if (starts_with(scan->rest, "://")) {

@@ -5,6 +5,7 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "core/statement_internal.h"
 
 void tc_part_source_free(struct tc_part_source *part)
 {
@@ -52,6 +53,9 @@ void tc_statement_free(struct tc_statement *statement)
     for (size_t i = 0; i < statement->subjects_count; i++)
         free(statement->subjects[i].path);
     free(statement->subjects);
+    tc_part_network_free(&statement->network);
+    tc_part_witness_free(&statement->witness);
+    tc_dependencies_free(statement->dependencies, statement->dependencies_count);
     *statement = (struct tc_statement){0};
 }
 
@@ -91,8 +95,6 @@ static tc_status check_recipe(const struct tc_part_recipe *recipe, struct tc_err
         (strcmp(recipe->folder, ".") != 0 && !tc_path_is_safe(tc_span_of_text(recipe->folder))))
         return tc_fail(err, TC_MALFORMED,
                        "the statement: the build file or the folder lies outside the source");
-    if (recipe->network != TC_NETWORK_OFFLINE)
-        return tc_fail(err, TC_MALFORMED, "the statement: the only network mode is offline");
     if (recipe->outputs_count == 0)
         return tc_fail(err, TC_MALFORMED, "the statement: no output was asked for");
     for (size_t i = 1; i < recipe->environment_count; i++)
@@ -146,6 +148,7 @@ tc_status tc_statement_check(const struct tc_statement *statement, struct tc_err
     TC_TRY(check_source(&statement->source, err));
     TC_TRY(check_recipe(&statement->recipe, err));
     TC_TRY(check_image(statement, err));
+    TC_TRY(tc_statement_check_network(statement, err));
     TC_TRY(check_subjects(statement, err));
     if (statement->nonce_size > TC_WIRE_NONCE_MAX)
         return tc_fail(err, TC_LIMIT, "the statement: the nonce is longer than %d bytes",

@@ -21,12 +21,16 @@
 #define TC_STATEMENT_NUMBER_MAX (((uint64_t)1 << 53) - 1)
 
 enum {
-    TC_STATEMENT_MAX = 4 << 20,   /* bytes of the JSON */
+    TC_STATEMENT_MAX = 16 << 20,  /* bytes of the JSON */
+    TC_STATEMENT_VALUES_MAX = 400000, /* JSON values, for the readers */
     TC_SUBJECTS_MAX = 10000,      /* outputs of one build */
     TC_COLLECTED_MAX = 4096,      /* bytes kept of one collected output */
     TC_TAGS_MAX = 64,
     TC_ENVIRONMENT_MAX = 512,
     TC_VERSION_TEXT_MAX = 64,
+    TC_DEPENDENCIES_MAX = 16384,    /* different bodies that one build was given */
+    TC_DEPENDENCY_URL_MAX = 32768,  /* bytes */
+    TC_UNAUTHENTICATED_MAX = 1024,  /* hosts of one list */
 };
 
 /* Each struct below owns its strings; counts go with their arrays. */
@@ -59,7 +63,7 @@ struct tc_part_recipe { /* from build.json of the received tree */
     char **outputs; /* the patterns */
     size_t outputs_count;
     struct tc_limits limits;
-    enum tc_network_mode network; /* never TC_NETWORK_ABSENT here */
+    enum tc_network_mode network;
 };
 
 struct tc_collected { /* information asked for by input.collect, said by the build */
@@ -79,6 +83,46 @@ struct tc_part_log {
     bool present; /* false with --no-log */
     struct tc_sha256 digest;
     uint64_t size;
+};
+
+/* How the connections of the build come to the recorder. */
+enum tc_hijack {
+    TC_HIJACK_NONE = 0, /* not at all: the build was offline */
+    TC_HIJACK_NFTABLES, /* every TCP port is redirected */
+    TC_HIJACK_ANYIP,    /* listeners on the usual ports; others are closed */
+};
+
+struct tc_extra_ca { /* a trust anchor of the source that counted for one host */
+    char *host;      /* as in build.json: a name, or "*." and one */
+    char *path;      /* in the source */
+    struct tc_sha256 digest; /* of the file */
+};
+
+struct tc_part_network { /* of the recorder, never of the session; zeroed: offline */
+    enum tc_hijack hijack;
+    bool replayed; /* answers came from an archive of the host and from nowhere else */
+    struct tc_sha256 archive; /* of its archive.jsonl, when replayed */
+    struct tc_extra_ca *ca;   /* all of build.json, sorted by host, no two alike */
+    size_t ca_count;
+    char **plain_http; /* hosts that answered without TLS; sorted, no two alike */
+    size_t plain_http_count;
+    char **opaque; /* "host:port" that was relayed unread; the same */
+    size_t opaque_count;
+};
+
+struct tc_part_witness { /* of the recorder: it read the ref itself over verified TLS */
+    char *repository;    /* NULL: it did not; https URL */
+    char *ref;
+    struct tc_sha1 commit; /* that the ref named; the monitor compares it, it is written nowhere */
+};
+
+struct tc_dependency { /* a body that the build was given: one for a URL and digest */
+    char *url;         /* as in the transcript */
+    struct tc_sha256 digest;
+    uint64_t size;
+    bool from_archive;
+    bool unauthenticated; /* by plain HTTP, one time at least */
+    char *pinned_by; /* the file of the source that names the digest; NULL: none */
 };
 
 struct tc_part_transcript {
@@ -115,6 +159,10 @@ struct tc_statement {
     struct tc_subject *subjects; /* sorted by path, no two alike */
     size_t subjects_count;
     struct tc_part_log log;
+    struct tc_part_network network;
+    struct tc_part_witness witness;
+    struct tc_dependency *dependencies; /* sorted by URL, then digest; no two alike */
+    size_t dependencies_count;
     struct tc_part_transcript transcript;
     int64_t started;  /* seconds since the epoch, of the first command */
     int64_t finished; /* when the last process of the build was dead */
@@ -124,6 +172,9 @@ struct tc_statement {
 void tc_part_source_free(struct tc_part_source *part);
 void tc_part_recipe_free(struct tc_part_recipe *part);
 void tc_part_image_free(struct tc_part_image *part);
+void tc_part_network_free(struct tc_part_network *part);
+void tc_part_witness_free(struct tc_part_witness *part);
+void tc_dependencies_free(struct tc_dependency *list, size_t count); /* accepts NULL */
 void tc_statement_free(struct tc_statement *statement); /* accepts NULL and a zeroed one */
 
 /* Writes the JSON: compact, keys in a fixed order, one byte string for one

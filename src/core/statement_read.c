@@ -6,9 +6,8 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
-#include "core/json.h"
 #include "core/purl.h"
-#include "core/statement.h"
+#include "core/statement_internal.h"
 
 #define KEYS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
@@ -182,14 +181,17 @@ static tc_status read_nonce(const struct tc_json *parent, struct tc_statement *s
     return tc_json_hex(&value, statement->nonce, statement->nonce_size, err);
 }
 
-static tc_status read_claimed(const struct tc_json *parent, struct tc_part_source *source,
-                              struct tc_error *err)
+static tc_status read_claims(const struct tc_json *parent, struct tc_statement *statement,
+                             struct tc_error *err)
 {
-    struct tc_json at, claimed;
-    TC_TRY(get_keys(parent, "source", KEYS("claimed"), &at, err));
+    struct tc_part_source *source = &statement->source;
+    struct tc_json at, claimed, witnessed;
+    TC_TRY(get_keys(parent, "source", KEYS("claimed", "witnessed"), &at, err));
     TC_TRY(get_keys(&at, "claimed", KEYS("ref", "repository"), &claimed, err));
     TC_TRY(get_optional(&claimed, "ref", &source->ref, err));
-    return get_optional(&claimed, "repository", &source->repository, err);
+    TC_TRY(get_optional(&claimed, "repository", &source->repository, err));
+    if (!tc_json_find(&at, "witnessed", &witnessed)) return TC_OK;
+    return tc_statement_read_witness(&witnessed, &statement->witness, err);
 }
 
 static tc_status read_external(const struct tc_json *definition, struct tc_statement *statement,
@@ -211,13 +213,12 @@ static tc_status read_external(const struct tc_json *definition, struct tc_state
     TC_TRY(get_bool(&at, "keepLog", &statement->log.present, err));
     TC_TRY(get_text(&at, "language", &recipe->language, err));
     TC_TRY(read_limits(&at, &recipe->limits, err));
-    TC_TRY(get_keys(&at, "network", KEYS("mode"), &network, err));
-    TC_TRY(get_exact(&network, "mode", "offline", err));
-    recipe->network = TC_NETWORK_OFFLINE;
+    TC_TRY(tc_json_get(&at, "network", &network, err));
+    TC_TRY(tc_statement_read_network(&network, statement, err));
     TC_TRY(read_nonce(&at, statement, err));
     TC_TRY(get_list(&at, "outputs", TC_BUILDSPEC_LIST_MAX, &recipe->outputs,
                     &recipe->outputs_count, err));
-    TC_TRY(read_claimed(&at, &statement->source, err));
+    TC_TRY(read_claims(&at, statement, err));
     return get_optional(&at, "vendor", &recipe->vendor, err);
 }
 
@@ -287,7 +288,19 @@ static tc_status read_image(const struct tc_json *at, struct tc_part_platform *p
     return get_hex(&annotations, "pcr2", platform->pcr[2].bytes, TC_SHA384_SIZE, err);
 }
 
-/* The entries behind source and image. */
+/* Behind source and image: packages have no annotations, what was downloaded has. */
+static size_t count_packages(const struct tc_json *list, size_t count)
+{
+    size_t packages = 0;
+    struct tc_json ignored;
+    for (size_t i = 2; i < count; i++) {
+        struct tc_json at = tc_json_at(list, i);
+        if (tc_json_find(&at, "annotations", &ignored)) break;
+        packages++;
+    }
+    return packages;
+}
+
 static tc_status read_packages(const struct tc_json *list, size_t first, size_t count,
                                struct tc_part_image *image, struct tc_error *err)
 {
@@ -323,12 +336,16 @@ static tc_status read_definition(const struct tc_json *predicate, struct tc_stat
     TC_TRY(read_external(&at, statement, err));
     TC_TRY(read_internal(&at, statement, err));
     TC_TRY(tc_json_get(&at, "resolvedDependencies", &list, err));
-    TC_TRY(tc_json_array(&list, 2 + TC_IMAGE_PACKAGES_MAX, &count, err));
+    TC_TRY(tc_json_array(&list, 2 + TC_IMAGE_PACKAGES_MAX + TC_DEPENDENCIES_MAX, &count, err));
     if (count < 2) return tc_json_fail(&list, err, "must begin with the source and the image");
     struct tc_json source = tc_json_at(&list, 0), image = tc_json_at(&list, 1);
     TC_TRY(read_source(&source, &statement->source, err));
     TC_TRY(read_image(&image, &statement->platform, &statement->image, err));
-    return read_packages(&list, 2, count, &statement->image, err);
+    size_t packages = 2 + count_packages(&list, count);
+    if (packages > 2 + TC_IMAGE_PACKAGES_MAX)
+        return tc_json_fail(&list, err, "has more than %d packages", TC_IMAGE_PACKAGES_MAX);
+    TC_TRY(read_packages(&list, 2, packages, &statement->image, err));
+    return tc_statement_read_dependencies(&list, packages, count, statement, err);
 }
 
 static tc_status read_log(const struct tc_json *at, struct tc_part_log *log, struct tc_error *err)
@@ -441,7 +458,8 @@ tc_status tc_statement_read(struct tc_span json, struct tc_statement *ret_statem
                             struct tc_error *err)
 {
     TC_AUTO_JSON struct tc_json_text *text = NULL;
-    TC_TRY(tc_json_parse(json, "the statement", TC_STATEMENT_MAX, &text, err));
+    TC_TRY(tc_json_parse_many(json, "the statement", TC_STATEMENT_MAX, TC_STATEMENT_VALUES_MAX,
+                              &text, err));
     struct tc_json top = tc_json_top(text, "the statement");
     struct tc_statement statement = {0};
     tc_status status = read_top(&top, &statement, err);

@@ -2,9 +2,8 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
-#include "core/jsonw.h"
 #include "core/purl.h"
-#include "core/statement.h"
+#include "core/statement_internal.h"
 
 /* Each function writes one object of docs/formats.md, "The statement". */
 
@@ -70,9 +69,7 @@ static void write_external(struct tc_jsonw *w, const struct tc_statement *statem
     tc_jsonw_bool(w, "keepLog", statement->log.present);
     tc_jsonw_text(w, "language", recipe->language);
     write_limits(w, &recipe->limits);
-    tc_jsonw_object(w, "network");
-    tc_jsonw_text(w, "mode", "offline");
-    tc_jsonw_end_object(w);
+    tc_statement_write_network(w, statement);
     tc_jsonw_hex(w, "nonce", statement->nonce, statement->nonce_size);
     write_list(w, "outputs", recipe->outputs, recipe->outputs_count);
     tc_jsonw_object(w, "source");
@@ -80,6 +77,7 @@ static void write_external(struct tc_jsonw *w, const struct tc_statement *statem
     write_optional(w, "ref", statement->source.ref);
     write_optional(w, "repository", statement->source.repository);
     tc_jsonw_end_object(w);
+    tc_statement_write_witness(w, &statement->witness);
     tc_jsonw_end_object(w);
     write_optional(w, "vendor", recipe->vendor);
     tc_jsonw_end_object(w);
@@ -242,6 +240,7 @@ tc_status tc_statement_write(const struct tc_statement *statement, struct tc_buf
     write_source(&w, &statement->source);
     write_image(&w, &statement->platform, &statement->image);
     TC_TRY(write_packages(&w, &statement->image, err));
+    tc_statement_write_dependencies(&w, statement);
     tc_jsonw_end_array(&w);
     tc_jsonw_end_object(&w);
     TC_TRY(write_run(&w, statement, err));

@@ -6,14 +6,14 @@
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "core/json.h"
-
 struct tc_transcript_reader {
     struct tc_hash *file;  /* over all bytes */
     struct tc_hash *chain; /* scratch */
     struct tc_buf line;
     struct tc_sha256 last;
     uint64_t lines; /* complete ones, the header among them */
+    tc_exchange_fn *tell;
+    void *context;
 };
 
 struct tc_transcript_reader *tc_transcript_reader_new(void)
@@ -39,22 +39,36 @@ void tc_transcript_reader_free(struct tc_transcript_reader *reader)
     free(reader);
 }
 
+void tc_transcript_reader_tell(struct tc_transcript_reader *reader, tc_exchange_fn *tell,
+                               void *context)
+{
+    reader->tell = tell;
+    reader->context = context;
+}
+
+static tc_status check_exchange(const struct tc_transcript_reader *reader,
+                                const struct tc_exchange *exchange, struct tc_error *err)
+{
+    if (exchange->sequence != reader->lines)
+        return tc_fail(err, TC_MALFORMED, "the number is %llu where %llu is next",
+                       (unsigned long long)exchange->sequence, (unsigned long long)reader->lines);
+    return reader->tell ? reader->tell(reader->context, exchange, err) : TC_OK;
+}
+
 static tc_status check_line(const struct tc_transcript_reader *reader, struct tc_error *err)
 {
     struct tc_span line = tc_buf_span(&reader->line);
-    unsigned long long number = (unsigned long long)reader->lines + 1;
     if (reader->lines == 0) {
         if (tc_span_equal(line, tc_span_of_text(TC_TRANSCRIPT_HEADER))) return TC_OK;
         return tc_fail(err, TC_MALFORMED,
                        "the transcript does not begin with the line of tee-compile/network/1");
     }
-    TC_AUTO_JSON struct tc_json_text *text = NULL;
-    if (tc_json_parse(line, "the line", TC_TRANSCRIPT_LINE_MAX, &text, err) != TC_OK)
-        return tc_wrap(err, "the transcript's line %llu", number);
-    struct tc_json top = tc_json_top(text, "the line");
-    if (tc_json_object(&top, err) != TC_OK)
-        return tc_wrap(err, "the transcript's line %llu", number);
-    return TC_OK;
+    struct tc_exchange exchange = {0};
+    tc_status status = tc_exchange_read(line, &exchange, err);
+    if (status == TC_OK) status = check_exchange(reader, &exchange, err);
+    tc_exchange_free(&exchange);
+    if (status == TC_OK) return TC_OK;
+    return tc_wrap(err, "the transcript's line %llu", (unsigned long long)reader->lines + 1);
 }
 
 static tc_status end_line(struct tc_transcript_reader *reader, struct tc_error *err)

@@ -10,7 +10,13 @@
 #define TC_TRANSCRIPT_HEADER "{\"type\":\"tee-compile/network/1\"}\n"
 enum { TC_TRANSCRIPT_LINE_MAX = 65536 };
 
-/* One line. Texts are UTF-8, owned; NULL or 0: not there. */
+/* One line, one JSON object (docs/formats.md, "The transcript"). Texts are UTF-8, owned;
+ * NULL or 0: not there. What must be there:
+ *   always       sequence, time, outcome, host; scheme and port but for what was denied
+ *   OK           method, url, status; over TLS the certificate, unless from_archive
+ *   DENIED, FAILED   a reason; nothing else has to be known
+ *   OPAQUE       no method, url and status; the sizes of both directions, no digests
+ * A request's digest stands with a method, a response's with a status. */
 enum tc_exchange_outcome {
     TC_EXCHANGE_OK = 1, /* delivered whole, whatever its status */
     TC_EXCHANGE_DENIED, /* by build.json or by the grammar; no byte went out */
@@ -49,6 +55,15 @@ struct tc_exchange {
 };
 void tc_exchange_free(struct tc_exchange *exchange);
 
+/* Adds a field of the response if it is one that the transcript keeps: name in lower
+ * case, value printable and cut, a Location redacted. Others, and more than
+ * TC_EXCHANGE_FIELDS_MAX, are left out. */
+tc_status tc_exchange_keep_field(struct tc_exchange *exchange, struct tc_span name,
+                                 struct tc_span value, struct tc_error *err) TC_MUST_USE;
+
+/* Did a body come to the build by this exchange? Then it is a dependency. */
+bool tc_exchange_has_body(const struct tc_exchange *exchange);
+
 /* The line with its LF, one spelling for one exchange. TC_LIMIT over TC_TRANSCRIPT_LINE_MAX. */
 tc_status tc_exchange_write(const struct tc_exchange *exchange, struct tc_buf *buf, struct tc_error *err)
     TC_MUST_USE;
@@ -56,7 +71,8 @@ tc_status tc_exchange_write(const struct tc_exchange *exchange, struct tc_buf *b
 tc_status tc_exchange_read(struct tc_span line, struct tc_exchange *ret_exchange, struct tc_error *err)
     TC_MUST_USE;
 
-/* Without user and password, and with "[redacted]" for the values of query keys that say
+/* A URL, or what of it begins with '/'; printable ASCII, else TC_MALFORMED. Without user
+ * and password, and with "[redacted]" for the values of query keys that say
  * token, secret, signature and so on (the words of redact.h) and for path segments that
  * look like a well-known token. */
 tc_status tc_url_redact(struct tc_span url, struct tc_buf *buf, struct tc_error *err) TC_MUST_USE;

@@ -56,7 +56,7 @@ static tc_status start_monitor(const struct tc_monitor_config *config, pid_t *re
     bool text = config->image_fd >= 0;
     if (confine(fds, text ? 4 : 3, TC_UID_MONITOR, TC_FILTER_MONITOR, err) != TC_OK)
         give_up("the monitor", err);
-    const struct tc_monitor_config kept = {FIRST, SECOND, THIRD, text ? FOURTH : -1};
+    const struct tc_monitor_config kept = {FIRST, SECOND, THIRD, text ? FOURTH : -1, -1};
     _exit(tc_monitor_main(&kept));
 }
 
@@ -90,7 +90,7 @@ tc_status tc_children_start(const struct tc_stages_config *config, struct tc_chi
         return tc_fail_errno(err, TC_SYSTEM, errno, "cannot make the worker's sockets");
     ret_children->session_fd = spawner[0];
     ret_children->verdict_fd = verdicts[0];
-    struct tc_monitor_config for_monitor = {config->nsm_fd, monitor[1], verdicts[1], image};
+    struct tc_monitor_config for_monitor = {config->nsm_fd, monitor[1], verdicts[1], image, -1};
     struct tc_session_config for_session = {config->host_fd, spawner[1], monitor[0],
                                             config->host_tools, config->host_piece};
     TC_TRY(start_monitor(&for_monitor, &ret_children->monitor, err));

@@ -3,20 +3,24 @@
  * It parses no byte of the host and none of the build (the image's own text apart, which
  * is measured): the session sends it the
  * statement's parts as typed values (parts.h), each of which can be set once and
- * only in its phase, and stages tells it, over a socket of their own, how the
- * build ended. It signs once, a statement that it wrote itself.
+ * only in its phase; stages tells it, over a socket of their own, how the build ended;
+ * and the recorder, over a third one, what the network did. It signs once, a statement
+ * that it wrote itself.
  *
  *   GATHER   SOURCE, RECIPE and NONCE, in any order, then BIND:
  *            the binding goes into PCR16 and the register is locked, before any
  *            command runs; from here on no other source can get a document from
  *            this NSM, whoever asks.
- *   BUILT    COLLECTED*, SUBJECT*, LOG, TRANSCRIPT, then FINISH:
+ *   BUILT    COLLECTED*, SUBJECT*, LOG, then FINISH:
  *            stages must have reported the unpacking and exactly the commands
- *            that the recipe names, each one clean.
+ *            that the recipe names, each one clean, and the recorder must have
+ *            closed its books; of a build that was offline they are empty, and a
+ *            recorder that says otherwise ends it (tc_statement_check).
  *
  * Anything else ends the monitor, and with it the session, unsigned. */
 
 #include <errno.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +31,7 @@
 #include "base/cleanup.h"
 #include "core/dsse.h"
 #include "core/pcr.h"
+#include "core/transcript.h"
 #include "core/userdata.h"
 #include "tc_version.h"
 #include "worker/nsm.h"
@@ -34,16 +39,21 @@
 #include "worker/spawner.h"
 #include "worker/stages.h"
 
+/* For the rest of a message that has begun, and for the end of the books once the session
+ * asks to sign. */
+enum { RECORDER_PATIENCE_MS = 60 * 1000 };
+
 enum phase { PHASE_GATHER, PHASE_BUILT, PHASE_DONE };
 
 struct monitor {
     struct tc_nsm nsm;
-    struct tc_channel session;
-    int stages_fd;
+    struct tc_channel session, recorder;
+    int stages_fd, recorder_fd; /* -1: there is none, or it has nothing to say any more */
+    struct tc_buf told;         /* by the recorder: its last message */
     enum phase phase;
     bool unpacked;   /* stages: the source is on disk, no limit was reached */
     size_t commands; /* stages: commands that ended cleanly */
-    uint32_t seen; /* bit k: a message of kind k, which may come once, came */
+    uint32_t seen;   /* bit k: a message of kind k, which may come once, came */
     struct tc_statement statement;
     struct tc_build_key *key;
 };
@@ -52,7 +62,7 @@ static tc_status once(struct monitor *monitor, enum tc_ipc_kind kind, struct tc_
 {
     uint32_t bit = UINT32_C(1) << kind;
     if (monitor->seen & bit)
-        return tc_fail(err, TC_REFUSED, "the session sent part %d a second time", (int)kind);
+        return tc_fail(err, TC_REFUSED, "part %d of the statement came a second time", (int)kind);
     monitor->seen |= bit;
     return TC_OK;
 }
@@ -215,6 +225,111 @@ static tc_status add_subject(struct monitor *monitor, struct tc_span bytes, stru
     return TC_OK;
 }
 
+/* --- the recorder --- */
+
+static bool is_offline(const struct monitor *monitor)
+{
+    return monitor->statement.recipe.network == TC_NETWORK_OFFLINE;
+}
+
+/* They come sorted, which tc_statement_check looks at, as it does at everything else. */
+static tc_status add_dependency(struct monitor *monitor, struct tc_span bytes, struct tc_error *err)
+{
+    struct tc_statement *statement = &monitor->statement;
+    size_t count = statement->dependencies_count;
+    if (count >= TC_DEPENDENCIES_MAX)
+        return tc_fail(err, TC_LIMIT, "more than %d downloads", TC_DEPENDENCIES_MAX);
+    if ((count & (count - 1)) == 0) {
+        struct tc_dependency *grown =
+            reallocarray(statement->dependencies, count ? 2 * count : 1, sizeof *grown);
+        if (!grown) return tc_fail(err, TC_SYSTEM, "out of memory for what was downloaded");
+        statement->dependencies = grown;
+    }
+    TC_TRY(tc_dependency_decode(bytes, &statement->dependencies[count], err));
+    statement->dependencies_count++;
+    return TC_OK;
+}
+
+static tc_status hear(struct monitor *monitor, enum tc_ipc_kind kind, struct tc_span bytes,
+                      struct tc_error *err)
+{
+    struct tc_statement *statement = &monitor->statement;
+    bool began = have(monitor, TC_IPC_NETWORK);
+    if (kind == TC_IPC_WITNESS && !began) {
+        TC_TRY(once(monitor, kind, err));
+        return tc_part_witness_decode(bytes, &statement->witness, err);
+    }
+    if (kind == TC_IPC_NETWORK) {
+        TC_TRY(once(monitor, kind, err));
+        return tc_part_network_decode(bytes, &statement->network, err);
+    }
+    if (kind == TC_IPC_DEPENDENCY && began) return add_dependency(monitor, bytes, err);
+    if (kind != TC_IPC_TRANSCRIPT || !began)
+        return tc_fail(err, TC_REFUSED, "the recorder sent part %d out of its order", (int)kind);
+    TC_TRY(once(monitor, kind, err));
+    monitor->recorder_fd = -1; /* it has closed its books */
+    return tc_part_transcript_decode(bytes, &statement->transcript, err);
+}
+
+/* One message of the recorder. That it is gone is no error before its word is needed: why
+ * it is gone the session knows better. */
+static tc_status hear_recorder(struct monitor *monitor, struct tc_error *err)
+{
+    enum tc_ipc_kind kind;
+    struct tc_error gone = {0};
+    tc_status status = tc_ipc_read(&monitor->recorder, &kind, &monitor->told, &gone);
+    if (status == TC_PEER) {
+        monitor->recorder_fd = -1;
+        return TC_OK;
+    }
+    if (status != TC_OK) return tc_fail(err, status, "%s", gone.message);
+    return hear(monitor, kind, tc_buf_span(&monitor->told), err);
+}
+
+/* Waits until the session has something to say, and listens to the recorder meanwhile: it
+ * may have more to say than its socket holds. */
+static tc_status await_session(struct monitor *monitor, struct tc_error *err)
+{
+    for (;;) {
+        struct pollfd fds[2] = {{.fd = monitor->session.fd, .events = POLLIN},
+                                {.fd = monitor->recorder_fd, .events = POLLIN}};
+        if (poll(fds, 2, -1) < 0) {
+            if (errno == EINTR) continue;
+            return tc_fail_errno(err, TC_SYSTEM, errno, "cannot wait for the session");
+        }
+        if (fds[1].revents) {
+            TC_TRY(hear_recorder(monitor, err));
+            continue;
+        }
+        if (fds[0].revents) return TC_OK;
+    }
+}
+
+/* The session asks to sign once the recorder is done, but the end of its books may still be
+ * on the way. */
+static tc_status close_books(struct monitor *monitor, struct tc_error *err)
+{
+    struct tc_statement *statement = &monitor->statement;
+    if (is_offline(monitor)) {
+        struct tc_part_transcript *empty = &statement->transcript;
+        TC_TRY(tc_sha256_of(tc_span_of_text(TC_TRANSCRIPT_HEADER), &empty->digest, err));
+        empty->last = empty->digest;
+        return TC_OK;
+    }
+    while (monitor->recorder_fd >= 0)
+        TC_TRY(hear_recorder(monitor, err));
+    if (!have(monitor, TC_IPC_TRANSCRIPT))
+        return tc_fail(err, TC_REFUSED,
+                       "the recorder did not say how the network went: nothing is signed");
+    if (statement->witness.repository &&
+        (!statement->source.has_commit ||
+         memcmp(statement->witness.commit.bytes, statement->source.commit.bytes,
+                sizeof statement->source.commit.bytes) != 0))
+        return tc_fail(err, TC_REFUSED,
+                       "the ref that was read names another commit than the source");
+    return TC_OK;
+}
+
 /* Every command of the recipe ran, and nothing else did. */
 static tc_status check_commands(const struct monitor *monitor, struct tc_error *err)
 {
@@ -250,10 +365,10 @@ static tc_status sign(struct monitor *monitor, struct tc_buf *statement_json,
 
 static tc_status finish(struct monitor *monitor, struct tc_error *err)
 {
-    if (!have(monitor, TC_IPC_LOG) || !have(monitor, TC_IPC_TRANSCRIPT) ||
-        monitor->statement.subjects_count == 0)
+    if (!have(monitor, TC_IPC_LOG) || monitor->statement.subjects_count == 0)
         return tc_fail(err, TC_REFUSED, "the session asked to sign before it sent every part");
     TC_TRY(check_commands(monitor, err));
+    TC_TRY(close_books(monitor, err));
 
     TC_AUTO_BUF struct tc_buf statement = tc_buf_new(TC_STATEMENT_MAX);
     TC_AUTO_BUF struct tc_buf envelope = tc_buf_new(TC_DSSE_MAX);
@@ -297,8 +412,6 @@ static tc_status built(struct monitor *monitor, enum tc_ipc_kind kind, struct tc
     if (kind == TC_IPC_SUBJECT) return add_subject(monitor, bytes, err);
     TC_TRY(once(monitor, kind, err));
     if (kind == TC_IPC_LOG) return tc_part_log_decode(bytes, &monitor->statement.log, err);
-    if (kind == TC_IPC_TRANSCRIPT)
-        return tc_part_transcript_decode(bytes, &monitor->statement.transcript, err);
     return finish(monitor, err);
 }
 
@@ -307,6 +420,7 @@ static tc_status serve(struct monitor *monitor, struct tc_error *err)
     TC_AUTO_BUF struct tc_buf message = tc_buf_new(TC_IPC_PART_MAX);
     while (monitor->phase != PHASE_DONE) {
         enum tc_ipc_kind kind;
+        TC_TRY(await_session(monitor, err));
         TC_TRY(tc_ipc_read(&monitor->session, &kind, &message, err));
         TC_TRY(take_verdicts(monitor, err));
         bool gathers = kind >= TC_IPC_SOURCE && kind <= TC_IPC_BIND;
@@ -324,10 +438,15 @@ static tc_status serve(struct monitor *monitor, struct tc_error *err)
 int tc_monitor_main(const struct tc_monitor_config *config)
 {
     struct tc_error err = {0};
-    struct monitor monitor = {.stages_fd = config->stages_fd};
+    struct monitor monitor = {.stages_fd = config->stages_fd,
+                              .recorder_fd = config->recorder_fd,
+                              .told = tc_buf_new(TC_IPC_PART_MAX)};
     tc_status status = tc_channel_init(&monitor.session, config->session_fd, -1, "the session", &err);
     if (status != TC_OK) return EXIT_FAILURE;
-    status = tc_nsm_open(config->nsm_fd, &monitor.nsm, &err);
+    if (config->recorder_fd >= 0)
+        status = tc_channel_init(&monitor.recorder, config->recorder_fd, RECORDER_PATIENCE_MS,
+                                 "the recorder", &err);
+    if (status == TC_OK) status = tc_nsm_open(config->nsm_fd, &monitor.nsm, &err);
     if (status == TC_OK) status = describe_platform(&monitor, &err);
     if (status == TC_OK) status = describe_image(&monitor, config->image_fd, &err);
     if (status == TC_OK) status = tc_build_key_new(&monitor.key, &err);
@@ -342,5 +461,7 @@ int tc_monitor_main(const struct tc_monitor_config *config)
     tc_build_key_free(monitor.key);
     tc_statement_free(&monitor.statement);
     tc_channel_done(&monitor.session);
+    tc_channel_done(&monitor.recorder);
+    tc_buf_free(&monitor.told);
     return status == TC_OK ? EXIT_SUCCESS : EXIT_FAILURE;
 }

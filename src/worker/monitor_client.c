@@ -80,9 +80,6 @@ tc_status tc_monitor_finish(struct tc_channel *monitor, const struct tc_statemen
     tc_part_log_encode(&statement->log, &part);
     TC_TRY(send_part(monitor, TC_IPC_LOG, &part, err));
     tc_buf_reset(&part);
-    tc_part_transcript_encode(&statement->transcript, &part);
-    TC_TRY(send_part(monitor, TC_IPC_TRANSCRIPT, &part, err));
-    tc_buf_reset(&part);
     TC_TRY(send_part(monitor, TC_IPC_FINISH, &part, err));
 
     struct tc_signed result = {.statement = tc_buf_new(TC_IPC_REPLY_MAX),
@@ -97,4 +94,33 @@ tc_status tc_monitor_finish(struct tc_channel *monitor, const struct tc_statemen
     }
     *ret_signed = result;
     return TC_OK;
+}
+
+tc_status tc_monitor_witness(struct tc_channel *monitor, const struct tc_part_witness *witness,
+                             struct tc_error *err)
+{
+    TC_AUTO_BUF struct tc_buf part = tc_buf_new(TC_IPC_PART_MAX);
+    tc_part_witness_encode(witness, &part);
+    TC_TRY(tc_buf_check(&part, "the witnessed ref", err));
+    return tc_ipc_write(monitor, TC_IPC_WITNESS, tc_buf_span(&part), err);
+}
+
+tc_status tc_monitor_network(struct tc_channel *monitor, const struct tc_part_network *network,
+                             const struct tc_dependency *dependencies, size_t count,
+                             const struct tc_part_transcript *transcript, struct tc_error *err)
+{
+    TC_AUTO_BUF struct tc_buf part = tc_buf_new(TC_IPC_PART_MAX);
+    tc_part_network_encode(network, &part);
+    TC_TRY(tc_buf_check(&part, "what the network did", err));
+    TC_TRY(tc_ipc_write(monitor, TC_IPC_NETWORK, tc_buf_span(&part), err));
+    for (size_t i = 0; i < count; i++) {
+        tc_buf_reset(&part);
+        tc_dependency_encode(&dependencies[i], &part);
+        TC_TRY(tc_buf_check(&part, "a dependency", err));
+        TC_TRY(tc_ipc_write(monitor, TC_IPC_DEPENDENCY, tc_buf_span(&part), err));
+    }
+    tc_buf_reset(&part);
+    tc_part_transcript_encode(transcript, &part);
+    TC_TRY(tc_buf_check(&part, "the transcript's end", err));
+    return tc_ipc_write(monitor, TC_IPC_TRANSCRIPT, tc_buf_span(&part), err);
 }

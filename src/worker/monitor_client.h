@@ -1,5 +1,6 @@
 /* The session's side of the monitor: sends the parts, asks to bind, asks to
- * sign. What may be sent when stands in monitor.c. */
+ * sign; and the recorder's: says what the network did. What may be sent when stands in
+ * monitor.c. */
 #ifndef TC_WORKER_MONITOR_CLIENT_H
 #define TC_WORKER_MONITOR_CLIENT_H
 
@@ -20,8 +21,19 @@ struct tc_signed {
 };
 void tc_signed_free(struct tc_signed *signed_parts);
 
-/* Sends subjects (of statement), log and transcript and takes what was signed. */
+/* Sends subjects and log (of statement) and takes what was signed. */
 tc_status tc_monitor_finish(struct tc_channel *monitor, const struct tc_statement *statement,
                             struct tc_signed *ret_signed, struct tc_error *err) TC_MUST_USE;
+
+/* The recorder's, over its own socket. The ref that it read itself: once, at any time
+ * before the next. */
+tc_status tc_monitor_witness(struct tc_channel *monitor, const struct tc_part_witness *witness,
+                             struct tc_error *err) TC_MUST_USE;
+/* Closes the books: the network with its lists of hosts, the dependencies in order, the
+ * transcript. Nothing is answered. */
+tc_status tc_monitor_network(struct tc_channel *monitor, const struct tc_part_network *network,
+                             const struct tc_dependency *dependencies, size_t count,
+                             const struct tc_part_transcript *transcript, struct tc_error *err)
+    TC_MUST_USE;
 
 #endif

@@ -76,6 +76,16 @@ static bool get_flag(struct decoder *decoder)
     return value == 1;
 }
 
+/* A byte in this range. */
+static unsigned get_choice(struct decoder *decoder, unsigned least, unsigned most)
+{
+    uint8_t value = 0;
+    if (!decoder->failed &&
+        (!tc_cursor_u8(&decoder->cursor, &value) || value < least || value > most))
+        decoder->failed = true;
+    return value;
+}
+
 static void get_bytes(struct decoder *decoder, uint8_t *out, size_t size)
 {
     struct tc_span span;
@@ -129,7 +139,7 @@ static char **get_list(struct decoder *decoder, size_t max, size_t *ret_count)
 static tc_status decoded(const struct decoder *decoder, const char *what, struct tc_error *err)
 {
     if (!decoder->failed && tc_cursor_left(&decoder->cursor) == 0) return TC_OK;
-    return tc_fail(err, TC_MALFORMED, "the session sent a malformed %s", what);
+    return tc_fail(err, TC_MALFORMED, "the %s that was sent to the monitor is malformed", what);
 }
 
 void tc_part_source_encode(const struct tc_part_source *part, struct tc_buf *buf)
@@ -189,7 +199,7 @@ void tc_part_recipe_encode(const struct tc_part_recipe *part, struct tc_buf *buf
     tc_buf_add_u64(buf, part->limits.disk);
     tc_buf_add_u64(buf, part->limits.log);
     tc_buf_add_u64(buf, part->limits.processes);
-    tc_buf_add_u8(buf, part->network == TC_NETWORK_OFFLINE);
+    tc_buf_add_u8(buf, (uint8_t)part->network);
 }
 
 tc_status tc_part_recipe_decode(struct tc_span bytes, struct tc_part_recipe *ret_part,
@@ -211,9 +221,8 @@ tc_status tc_part_recipe_decode(struct tc_span bytes, struct tc_part_recipe *ret
     part.limits.disk = get_u64(&decoder);
     part.limits.log = get_u64(&decoder);
     part.limits.processes = get_u64(&decoder);
-    part.network = TC_NETWORK_OFFLINE;
-    /* The only mode that this worker can run; another one is never signed. */
-    if (!get_flag(&decoder)) decoder.failed = true;
+    part.network =
+        (enum tc_network_mode)get_choice(&decoder, TC_NETWORK_OFFLINE, TC_NETWORK_PINNED);
     tc_status status = decoded(&decoder, "recipe part", err);
     if (status != TC_OK) {
         tc_part_recipe_free(&part);
@@ -292,6 +301,115 @@ tc_status tc_part_log_decode(struct tc_span bytes, struct tc_part_log *ret_part,
     get_bytes(&decoder, part.digest.bytes, sizeof part.digest.bytes);
     TC_TRY(decoded(&decoder, "log part", err));
     *ret_part = part;
+    return TC_OK;
+}
+
+void tc_part_witness_encode(const struct tc_part_witness *part, struct tc_buf *buf)
+{
+    put_text(buf, part->repository);
+    put_text(buf, part->ref);
+    tc_buf_add(buf, part->commit.bytes, sizeof part->commit.bytes);
+}
+
+tc_status tc_part_witness_decode(struct tc_span bytes, struct tc_part_witness *ret_part,
+                                 struct tc_error *err)
+{
+    struct decoder decoder = {.cursor = tc_cursor_of(bytes)};
+    struct tc_part_witness part = {.repository = get_required(&decoder)};
+    part.ref = get_required(&decoder);
+    get_bytes(&decoder, part.commit.bytes, sizeof part.commit.bytes);
+    tc_status status = decoded(&decoder, "witness part", err);
+    if (status != TC_OK) {
+        tc_part_witness_free(&part);
+        return status;
+    }
+    *ret_part = part;
+    return TC_OK;
+}
+
+void tc_part_network_encode(const struct tc_part_network *part, struct tc_buf *buf)
+{
+    tc_buf_add_u8(buf, (uint8_t)part->hijack);
+    tc_buf_add_u8(buf, part->replayed);
+    tc_buf_add(buf, part->archive.bytes, sizeof part->archive.bytes);
+    tc_buf_add_u32(buf, (uint32_t)part->ca_count);
+    for (size_t i = 0; i < part->ca_count; i++) {
+        put_text(buf, part->ca[i].host);
+        put_text(buf, part->ca[i].path);
+        tc_buf_add(buf, part->ca[i].digest.bytes, sizeof part->ca[i].digest.bytes);
+    }
+    put_list(buf, part->plain_http, part->plain_http_count);
+    put_list(buf, part->opaque, part->opaque_count);
+}
+
+static void get_ca(struct decoder *decoder, struct tc_part_network *part)
+{
+    uint32_t count = 0;
+    if (decoder->failed || !tc_cursor_u32(&decoder->cursor, &count) ||
+        count > TC_BUILDSPEC_LIST_MAX) {
+        decoder->failed = true;
+        return;
+    }
+    part->ca = calloc(count + 1, sizeof *part->ca);
+    if (!part->ca) {
+        decoder->failed = true;
+        return;
+    }
+    part->ca_count = count;
+    for (uint32_t i = 0; i < count; i++) {
+        part->ca[i].host = get_required(decoder);
+        part->ca[i].path = get_required(decoder);
+        get_bytes(decoder, part->ca[i].digest.bytes, sizeof part->ca[i].digest.bytes);
+    }
+}
+
+tc_status tc_part_network_decode(struct tc_span bytes, struct tc_part_network *ret_part,
+                                 struct tc_error *err)
+{
+    struct decoder decoder = {.cursor = tc_cursor_of(bytes)};
+    struct tc_part_network part = {0};
+    part.hijack = (enum tc_hijack)get_choice(&decoder, TC_HIJACK_NFTABLES, TC_HIJACK_ANYIP);
+    part.replayed = get_flag(&decoder);
+    get_bytes(&decoder, part.archive.bytes, sizeof part.archive.bytes);
+    get_ca(&decoder, &part);
+    part.plain_http = get_list(&decoder, TC_UNAUTHENTICATED_MAX, &part.plain_http_count);
+    part.opaque = get_list(&decoder, TC_UNAUTHENTICATED_MAX, &part.opaque_count);
+    tc_status status = decoded(&decoder, "network part", err);
+    if (status != TC_OK) {
+        tc_part_network_free(&part);
+        return status;
+    }
+    *ret_part = part;
+    return TC_OK;
+}
+
+void tc_dependency_encode(const struct tc_dependency *dependency, struct tc_buf *buf)
+{
+    put_text(buf, dependency->url);
+    tc_buf_add(buf, dependency->digest.bytes, sizeof dependency->digest.bytes);
+    tc_buf_add_u64(buf, dependency->size);
+    tc_buf_add_u8(buf, dependency->from_archive);
+    tc_buf_add_u8(buf, dependency->unauthenticated);
+    put_text(buf, dependency->pinned_by);
+}
+
+tc_status tc_dependency_decode(struct tc_span bytes, struct tc_dependency *ret_dependency,
+                               struct tc_error *err)
+{
+    struct decoder decoder = {.cursor = tc_cursor_of(bytes)};
+    struct tc_dependency dependency = {.url = get_required(&decoder)};
+    get_bytes(&decoder, dependency.digest.bytes, sizeof dependency.digest.bytes);
+    dependency.size = get_u64(&decoder);
+    dependency.from_archive = get_flag(&decoder);
+    dependency.unauthenticated = get_flag(&decoder);
+    dependency.pinned_by = get_text(&decoder);
+    tc_status status = decoded(&decoder, "dependency", err);
+    if (status != TC_OK) {
+        free(dependency.url);
+        free(dependency.pinned_by);
+        return status;
+    }
+    *ret_dependency = dependency;
     return TC_OK;
 }
 

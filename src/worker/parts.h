@@ -1,6 +1,7 @@
-/* What session and monitor say to one another: frames of a kind and a payload,
- * and the typed parts of the statement as payloads. The session parses hostile
- * bytes, so the monitor decodes as strictly as it would from a stranger.
+/* What session, recorder and monitor say to one another: frames of a kind and a
+ * payload, and the typed parts of the statement as payloads. Session and recorder
+ * parse hostile bytes, so the monitor decodes as strictly as it would from a stranger;
+ * each has a socket of its own, so that neither can speak for the other.
  *
  *   frame = kind:u32 size:u32 payload          big-endian, size <= cap of the reader */
 #ifndef TC_WORKER_PARTS_H
@@ -18,8 +19,13 @@ enum tc_ipc_kind {
     TC_IPC_COLLECTED,
     TC_IPC_SUBJECT,
     TC_IPC_LOG,
-    TC_IPC_TRANSCRIPT,
     TC_IPC_FINISH,
+    /* recorder -> monitor: WITNESS at any time or never, then NETWORK, DEPENDENCY in
+     * order, and TRANSCRIPT, which ends it */
+    TC_IPC_WITNESS = 16,
+    TC_IPC_NETWORK,
+    TC_IPC_DEPENDENCY,
+    TC_IPC_TRANSCRIPT,
     /* monitor -> session */
     TC_IPC_READY = 32, /* to BIND */
     TC_IPC_STATEMENT,  /* to FINISH, as the next two */
@@ -30,7 +36,7 @@ enum tc_ipc_kind {
 
 enum {
     TC_IPC_PART_MAX = 1 << 20, /* any payload to the monitor */
-    TC_IPC_REPLY_MAX = 12 << 20,
+    TC_IPC_REPLY_MAX = 24 << 20,
 };
 
 tc_status tc_ipc_write(struct tc_channel *channel, enum tc_ipc_kind kind, struct tc_span payload,
@@ -54,6 +60,15 @@ tc_status tc_subject_decode(struct tc_span bytes, struct tc_subject *ret_subject
 void tc_part_log_encode(const struct tc_part_log *part, struct tc_buf *buf);
 tc_status tc_part_log_decode(struct tc_span bytes, struct tc_part_log *ret_part,
                              struct tc_error *err) TC_MUST_USE;
+void tc_part_witness_encode(const struct tc_part_witness *part, struct tc_buf *buf);
+tc_status tc_part_witness_decode(struct tc_span bytes, struct tc_part_witness *ret_part,
+                                 struct tc_error *err) TC_MUST_USE;
+void tc_part_network_encode(const struct tc_part_network *part, struct tc_buf *buf);
+tc_status tc_part_network_decode(struct tc_span bytes, struct tc_part_network *ret_part,
+                                 struct tc_error *err) TC_MUST_USE;
+void tc_dependency_encode(const struct tc_dependency *dependency, struct tc_buf *buf);
+tc_status tc_dependency_decode(struct tc_span bytes, struct tc_dependency *ret_dependency,
+                               struct tc_error *err) TC_MUST_USE;
 void tc_part_transcript_encode(const struct tc_part_transcript *part, struct tc_buf *buf);
 tc_status tc_part_transcript_decode(struct tc_span bytes, struct tc_part_transcript *ret_part,
                                     struct tc_error *err) TC_MUST_USE;

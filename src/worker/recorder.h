@@ -78,6 +78,10 @@ void tc_recorder_free(struct tc_recorder *recorder);
 struct tc_span tc_recorder_ca_pem(const struct tc_recorder *recorder);
 struct tc_span tc_recorder_ca_p12(const struct tc_recorder *recorder);
 
+/* Of a replay: the SHA-256 of archive.jsonl, which the recorder asked for when it was made
+ * and checks everything against; else NULL. */
+const struct tc_sha256 *tc_recorder_archive(const struct tc_recorder *recorder);
+
 /* One connection that the build made to name:port ("" when the address is not one that
  * DNS gave out: then only the address is known). Takes fd; runs it in a thread. Blocks
  * while TC_RECORDER_CONNECTIONS are busy. */

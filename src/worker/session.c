@@ -169,7 +169,7 @@ static tc_status bind_source(struct session *session, char **environment, size_t
                                     .outputs = spec->outputs,
                                     .outputs_count = spec->outputs_count,
                                     .limits = spec->limits,
-                                    .network = TC_NETWORK_OFFLINE};
+                                    .network = spec->network.mode};
     TC_TRY(tc_sha256_of(tc_buf_span(&received->build_file), &recipe.build_file_digest, err));
     return tc_monitor_bind(&session->monitor, &source, &recipe, hello->nonce, err);
 }
@@ -221,15 +221,6 @@ static tc_status run_commands(struct session *session, const char *const *enviro
                           err);
 }
 
-static tc_status describe_transcript(struct tc_part_transcript *ret_part, struct tc_error *err)
-{
-    struct tc_part_transcript part = {0};
-    TC_TRY(tc_sha256_of(tc_span_of_text(TC_TRANSCRIPT_HEADER), &part.last, err));
-    part.digest = part.last;
-    *ret_part = part;
-    return TC_OK;
-}
-
 static tc_status send_member(struct session *session, enum tc_member member, struct tc_span bytes,
                              struct tc_error *err)
 {
@@ -270,9 +261,7 @@ static tc_status deliver(struct session *session, struct tc_error *err)
     if (status == TC_OK) status = tc_buildlog_flush(&session->log, err);
     if (status == TC_OK)
         status = tc_buildlog_finish(&session->log, &session->statement.log, err);
-    if (status == TC_OK && session->hello.no_log)
-        session->statement.log = (struct tc_part_log){0};
-    if (status == TC_OK) status = describe_transcript(&session->statement.transcript, err);
+    if (status == TC_OK && session->hello.no_log) session->statement.log = (struct tc_part_log){0};
     if (status == TC_OK) status = say_phase(session, TC_PHASE_SIGN, err);
     if (status == TC_OK)
         status = tc_monitor_finish(&session->monitor, &session->statement, &session->signed_parts,

@@ -36,6 +36,7 @@ int tc_session_main(const struct tc_session_config *config);
 struct tc_monitor_config {
     int nsm_fd, session_fd, stages_fd;
     int image_fd; /* what the image says of itself; -1: nothing */
+    int recorder_fd; /* stream socket to the recorder alone; -1: none, offline builds only */
 };
 int tc_monitor_main(const struct tc_monitor_config *config);
 

@@ -445,8 +445,8 @@ def test_contents(lab):
         changed = {b"attestation/statement.json": text, b"attestation/envelope.dsse.json": large}
         lab.refuse(lab.build([(n, changed.get(n, d), m) for n, d, m in lab.members]), "expected",
                    expected=(1,))
-    lab.refuse(lab.with_content(b"attestation/statement.json", bytes(4 * MIB + 1)), "at most")
-    lab.refuse(lab.with_content(b"attestation/envelope.dsse.json", bytes(6 * MIB + 1)), "at most")
+    lab.refuse(lab.with_content(b"attestation/statement.json", bytes(16 * MIB + 1)), "at most")
+    lab.refuse(lab.with_content(b"attestation/envelope.dsse.json", bytes(23 * MIB + 1)), "at most")
     lab.refuse(lab.with_content(b"attestation/build.json", bytes(65537)), "at most")
     for document in (b"", b"\x84", bytes(16384), b"\x9f" * 16000, b"\xd2" * 16000,
                      b"\x84\x44\xa1\x01\x38\x22\xa0\x5b" + b"\xff" * 8, b"\xbf" * 16000):

@@ -1,4 +1,4 @@
-/* What a subverted session may send to the monitor. The first byte picks the
+/* What a subverted session or recorder may send to the monitor. The first byte picks the
  * part; whatever decodes must encode to the same bytes again. */
 #include <stdlib.h>
 #include <string.h>
@@ -50,6 +50,25 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (tc_part_log_decode(bytes, &part, &err) != TC_OK) return 0;
         tc_part_log_encode(&part, &again);
         expect_same(&again, bytes);
+    } else if (data[0] == TC_IPC_WITNESS) {
+        struct tc_part_witness part;
+        if (tc_part_witness_decode(bytes, &part, &err) != TC_OK) return 0;
+        tc_part_witness_encode(&part, &again);
+        expect_same(&again, bytes);
+        tc_part_witness_free(&part);
+    } else if (data[0] == TC_IPC_NETWORK) {
+        struct tc_part_network part;
+        if (tc_part_network_decode(bytes, &part, &err) != TC_OK) return 0;
+        tc_part_network_encode(&part, &again);
+        expect_same(&again, bytes);
+        tc_part_network_free(&part);
+    } else if (data[0] == TC_IPC_DEPENDENCY) {
+        struct tc_dependency dependency;
+        if (tc_dependency_decode(bytes, &dependency, &err) != TC_OK) return 0;
+        tc_dependency_encode(&dependency, &again);
+        expect_same(&again, bytes);
+        free(dependency.url);
+        free(dependency.pinned_by);
     } else if (data[0] == TC_IPC_TRANSCRIPT) {
         struct tc_part_transcript part;
         if (tc_part_transcript_decode(bytes, &part, &err) != TC_OK) return 0;

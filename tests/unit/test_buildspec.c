@@ -39,7 +39,7 @@ static void test_seed(void **state)
     assert_string_equal(spec.outputs[0], "target/debug/rust-project");
     assert_null(spec.image);
     assert_null(spec.vendor);
-    assert_int_equal(spec.network, TC_NETWORK_ABSENT);
+    assert_int_equal(spec.network.mode, TC_NETWORK_OFFLINE);
     assert_int_equal(spec.limits.timeout, TC_LIMIT_TIMEOUT_DEFAULT);
     assert_int_equal(spec.limits.processes, TC_LIMIT_PROCESSES_DEFAULT);
     assert_true(tc_limits_are_valid(&spec.limits));
@@ -69,7 +69,7 @@ static void test_everything(void **state)
     assert_int_equal(spec.collect_count, 2);
     assert_string_equal(spec.collect[0].name, "z");
     assert_string_equal(spec.collect[1].command, "uname");
-    assert_int_equal(spec.network, TC_NETWORK_OFFLINE);
+    assert_int_equal(spec.network.mode, TC_NETWORK_OFFLINE);
     assert_int_equal(spec.limits.timeout, 7200);
     assert_int_equal(spec.limits.memory, (uint64_t)8 << 30);
     assert_int_equal(spec.limits.disk, 1048576);
@@ -82,23 +82,39 @@ static void test_everything(void **state)
     assert_false(spec.source_git);
 }
 
+#define ONES "1111111111111111111111111111111111111111111111111111111111111111"
+#define PINNED(url)                                                                                \
+    ",\"network\":{\"mode\":\"pinned\",\"pinned\":[{\"url\":\"" url "\",\"sha256\":\"" ONES "\"}]" \
+                                                                                            "}}"
+
 static void test_network(void **state)
 {
     (void)state;
-    static const char *const modes[] = {"record", "pinned"};
-    for (size_t i = 0; i < 2; i++) {
-        TC_AUTO_BUILDSPEC struct tc_buildspec spec = {0};
-        struct tc_error err = {0};
-        char text[512];
-        (void)snprintf(text, sizeof text,
-                       HEAD ",\"network\":{\"mode\":\"%s\",\"allow\":[\"crates.io\",\"*.crates.io\"],"
-                            "\"plain_http\":[\"deb.example.org\"],\"opaque\":[\"git.example.org:22\"],"
-                            "\"ca\":[\"certs/our.pem\"]}}",
-                       modes[i]);
-        assert_parses(text, &spec);
-        assert_int_equal(tc_buildspec_check_supported(&spec, "build.json", &err), TC_UNAVAILABLE);
-        assert_non_null(strstr(err.message, modes[i]));
-    }
+    TC_AUTO_BUILDSPEC struct tc_buildspec spec = {0};
+    struct tc_error err = {0};
+    assert_parses(HEAD ",\"network\":{\"allow\":[\"crates.io\",\"*.crates.io\"],"
+                       "\"plain_http\":[\"deb.example.org\"],\"opaque\":[\"git.example.org:22\"],"
+                       "\"ca\":{\"registry.corp\":\"certs/our.pem\"},\"witness\":true}}",
+                  &spec);
+    assert_int_equal(spec.network.mode, TC_NETWORK_RECORD);
+    assert_true(spec.network.has_allow && spec.network.witness);
+    assert_int_equal(spec.network.allow_count, 2);
+    assert_int_equal(spec.network.opaque[0].port, 22);
+    assert_string_equal(spec.network.opaque[0].host, "git.example.org");
+    assert_string_equal(spec.network.ca[0].host, "registry.corp");
+    assert_string_equal(spec.network.ca[0].path, "certs/our.pem");
+    assert_int_equal(tc_buildspec_check_supported(&spec, "build.json", &err), TC_UNAVAILABLE);
+    assert_non_null(strstr(err.message, "record"));
+    tc_buildspec_free(&spec);
+
+    assert_parses(HEAD ",\"network\":{\"mode\":\"pinned\",\"pinned\":[{\"url\":"
+                       "\"https://a.example.org:8443/b?c=d\",\"sha256\":\"" ONES "\"}]}}",
+                  &spec);
+    assert_int_equal(spec.network.mode, TC_NETWORK_PINNED);
+    assert_int_equal(spec.network.pinned_count, 1);
+    assert_int_equal(spec.network.pinned[0].digest.bytes[31], 0x11);
+    assert_int_equal(tc_buildspec_check_supported(&spec, "build.json", &err), TC_UNAVAILABLE);
+    assert_non_null(strstr(err.message, "pinned"));
 }
 
 static void test_refusals(void **state)
@@ -119,12 +135,15 @@ static void test_refusals(void **state)
         {"[]", "must be an object, is a list"},
         {HEAD ",\"limit\":{}}", "limit: unknown key; did you mean \"limits\"?"},
         {HEAD ",\"zzzzzzzzzzzz\":{}}", "zzzzzzzzzzzz: unknown key"},
-        {"{\"language\":\"c\",\"input\":{\"cmd\":\"m\",\"envs\":[]},\"output\":{\"files\":[\"a\"]}}",
+        {"{\"language\":\"c\",\"input\":{\"cmd\":\"m\",\"envs\":[]},\"output\":{\"files\":[\"a\"]}"
+         "}",
          "input.envs: unknown key; did you mean \"env\"?"},
         {"{\"input\":{\"cmd\":\"m\"},\"output\":{\"files\":[\"a\"]}}", "language: is missing"},
         {"{\"language\":\"c\",\"output\":{\"files\":[\"a\"]}}", "input: is missing"},
-        {"{\"language\":\"c\",\"input\":{},\"output\":{\"files\":[\"a\"]}}", "input.cmd: is missing"},
-        {"{\"language\":\"c\",\"input\":{\"cmd\":\"m\"},\"output\":{}}", "output.files: is missing"},
+        {"{\"language\":\"c\",\"input\":{},\"output\":{\"files\":[\"a\"]}}",
+         "input.cmd: is missing"},
+        {"{\"language\":\"c\",\"input\":{\"cmd\":\"m\"},\"output\":{}}",
+         "output.files: is missing"},
         {"{\"language\":\"c\",\"input\":{\"cmd\":\"m\"},\"output\":{\"files\":[]}}",
          "output.files: must name at least one"},
         /* types */
@@ -147,13 +166,17 @@ static void test_refusals(void **state)
          "input.cmd: must be a command"},
         {"{\"language\":\"c\",\"input\":{\"cmd\":\"m\"},\"output\":{\"files\":[\"../a\"]}}",
          "output.files[0]"},
-        {"{\"language\":\"c\",\"input\":{\"cmd\":\"m\"},\"output\":{\"files\":[\"a\",\"b\",\"a\"]}}",
+        {"{\"language\":\"c\",\"input\":{\"cmd\":\"m\"},\"output\":{\"files\":[\"a\",\"b\",\"a\"]}"
+         "}",
          "output.files[2]: repeats entry 0"},
-        {"{\"language\":\"c\",\"input\":{\"cmd\":\"m\",\"dir\":\"/x\"},\"output\":{\"files\":[\"a\"]}}",
+        {"{\"language\":\"c\",\"input\":{\"cmd\":\"m\",\"dir\":\"/"
+         "x\"},\"output\":{\"files\":[\"a\"]}}",
          "input.dir: must be a relative path"},
-        {"{\"language\":\"c\",\"input\":{\"cmd\":\"m\",\"dir\":\"a/../b\"},\"output\":{\"files\":[\"a\"]}}",
+        {"{\"language\":\"c\",\"input\":{\"cmd\":\"m\",\"dir\":\"a/../"
+         "b\"},\"output\":{\"files\":[\"a\"]}}",
          "input.dir: must be a relative path"},
-        {"{\"language\":\"c\",\"input\":{\"cmd\":\"m\",\"vendor\":[]},\"output\":{\"files\":[\"a\"]}}",
+        {"{\"language\":\"c\",\"input\":{\"cmd\":\"m\",\"vendor\":[]},\"output\":{\"files\":[\"a\"]"
+         "}}",
          "input.vendor: must have at least one"},
         {"{\"language\":\"c\",\"input\":{\"cmd\":\"m\",\"collect\":{\"a b\":\"x\"}},"
          "\"output\":{\"files\":[\"a\"]}}",
@@ -166,11 +189,32 @@ static void test_refusals(void **state)
         {HEAD ",\"limits\":{\"processes\":\"1K\"}}", "limits.processes: must be like"},
         {HEAD ",\"limits\":{\"processes\":7}}", "limits.processes: is out of range"},
         {HEAD ",\"limits\":{\"log\":9223372036854775808}}", "build.json:1:"},
-        {HEAD ",\"network\":{}}", "network.mode: is missing"},
         {HEAD ",\"network\":{\"mode\":\"ofline\"}}", "did you mean \"offline\"?"},
         {HEAD ",\"network\":{\"mode\":\"offline\",\"allow\":[\"a.org\"]}}",
          "network.allow: contradicts"},
-        {HEAD ",\"network\":{\"mode\":\"offline\",\"ca\":[\"a.pem\"]}}", "network.ca: contradicts"},
+        {HEAD ",\"network\":{\"mode\":\"offline\",\"ca\":{\"a.org\":\"a.pem\"}}}",
+         "network.ca: contradicts"},
+        {HEAD ",\"network\":{\"mode\":\"offline\",\"witness\":true}}",
+         "network.witness: contradicts"},
+        {HEAD ",\"network\":{\"ca\":[\"a.pem\"]}}", "network.ca: must be an object"},
+        {HEAD ",\"network\":{\"ca\":{\"A.org\":\"a.pem\"}}}", "the key must be a host name"},
+        {HEAD ",\"network\":{\"ca\":{\"a.org\":\"../a.pem\"}}}", "must be a path inside"},
+        {HEAD ",\"network\":{\"allow\":[\"192.0.2.1\"]}}", "network.allow[0]: must be a host name"},
+        {HEAD ",\"network\":{\"allow\":[\"a.org\",\"a.org\"]}}", "repeats entry 0"},
+        {HEAD ",\"network\":{\"opaque\":[\"a.org:1\",\"a.org:1\"]}}", "repeats entry 0"},
+        {HEAD ",\"network\":{\"opaque\":[\"a.org:0\"]}}", "network.opaque[0]"},
+        {HEAD ",\"network\":{\"opaque\":[\"a.org:01\"]}}", "network.opaque[0]"},
+        {HEAD ",\"network\":{\"mode\":\"pinned\"}}", "network.pinned: is missing"},
+        {HEAD ",\"network\":{\"pinned\":[]}}", "needs network.mode \"pinned\""},
+        {HEAD ",\"network\":{\"mode\":\"pinned\",\"pinned\":[],\"opaque\":[]}}",
+         "network.opaque: contra"},
+        {HEAD PINNED("https://a.org"), "network.pinned[0].url: must be"},
+        {HEAD PINNED("https://a.org:443/"), "network.pinned[0].url: must be"},
+        {HEAD PINNED("https://A.org/"), "network.pinned[0].url: must be"},
+        {HEAD PINNED("https://u:p@a.org/"), "network.pinned[0].url: must be"},
+        {HEAD PINNED("https://a.org/#f"), "network.pinned[0].url: must be"},
+        {HEAD PINNED("https://a.org/a b"), "network.pinned[0].url: must be"},
+        {HEAD PINNED("ftp://a.org/"), "network.pinned[0].url: must be"},
         {HEAD ",\"network\":{\"mode\":\"record\",\"allow\":[\"https://a.org\"]}}",
          "network.allow[0]: must be a host name"},
         {HEAD ",\"network\":{\"mode\":\"record\",\"allow\":[\"A.org\"]}}", "network.allow[0]"},

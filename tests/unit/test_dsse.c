@@ -297,10 +297,14 @@ static tc_status read_transcript(const char *text, size_t piece, struct tc_trans
     return status;
 }
 
+#define DENIED(number)                                                                             \
+    "{\"sequence\":" number ",\"time\":\"2026-01-02T03:04:05Z\",\"outcome\":\"denied\","           \
+    "\"host\":\"a.example.org\",\"reason\":\"no\"}\n"
+
 static void test_transcript(void **state)
 {
     (void)state;
-    static const char text[] = TC_TRANSCRIPT_HEADER "{\"n\":1}\n{\"n\":2}\n";
+    static const char text[] = TC_TRANSCRIPT_HEADER DENIED("1") DENIED("2");
     struct tc_transcript_summary summary;
     for (size_t piece = 1; piece < sizeof text; piece++) {
         assert_int_equal(read_transcript(text, piece, &summary), TC_OK);
@@ -308,18 +312,28 @@ static void test_transcript(void **state)
         char hex[TC_SHA256_HEX];
         /* Computed with Python's hashlib by the recipe of docs/formats.md. */
         tc_hex((struct tc_span){summary.last.bytes, sizeof summary.last.bytes}, hex);
-        assert_string_equal(hex, "0493e9e7e088ff779ad7c5ec4d5b6273ac0a7c3c47b3164973fca05ba447af7e");
+        assert_string_equal(hex,
+                            "39d6e6dfb5ae76e78c7d4c0d3611b3f4b0e7f865574fe4399b032d9d0c553dfc");
         tc_hex((struct tc_span){summary.digest.bytes, sizeof summary.digest.bytes}, hex);
-        assert_string_equal(hex, "d9ff097bf76e7502b17b1647c04dfe896519fd7e1f4db3c15eaad9260326d0dc");
+        assert_string_equal(hex,
+                            "8219c362f7a7134bcfd9fc954093478187f290beb0d2e670e09d327bc5e6af29");
     }
     assert_int_equal(read_transcript(TC_TRANSCRIPT_HEADER, 7, &summary), TC_OK);
     assert_int_equal(summary.count, 0);
     assert_memory_equal(summary.last.bytes, summary.digest.bytes, sizeof summary.last.bytes);
 
-    static const char *const bad[] = {"", "{}", "{}\n", "{\"type\":\"tee-compile/network/2\"}\n",
-                                      TC_TRANSCRIPT_HEADER "{}", TC_TRANSCRIPT_HEADER "\n",
-                                      TC_TRANSCRIPT_HEADER "[]\n", TC_TRANSCRIPT_HEADER "{}{}\n",
-                                      TC_TRANSCRIPT_HEADER "{\"a\":1,\"a\":1}\n"};
+    static const char *const bad[] = {"",
+                                      "{}",
+                                      "{}\n",
+                                      "{\"type\":\"tee-compile/network/2\"}\n",
+                                      TC_TRANSCRIPT_HEADER "{}",
+                                      TC_TRANSCRIPT_HEADER "\n",
+                                      TC_TRANSCRIPT_HEADER "[]\n",
+                                      TC_TRANSCRIPT_HEADER "{}{}\n",
+                                      TC_TRANSCRIPT_HEADER "{\"a\":1,\"a\":1}\n",
+                                      TC_TRANSCRIPT_HEADER DENIED("2"),
+                                      TC_TRANSCRIPT_HEADER DENIED("1") DENIED("1"),
+                                      TC_TRANSCRIPT_HEADER " " DENIED("1")};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         if (read_transcript(bad[i], 64, &summary) != TC_MALFORMED) fail_msg("%s", bad[i]);
 

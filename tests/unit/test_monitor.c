@@ -88,7 +88,7 @@ static int setup_with(void **state, bool measured, const char *text)
         (void)close(session[0]);
         (void)close(stages[0]);
         int image_fd = text ? open_text(text) : -1;
-        struct tc_monitor_config config = {nsm[0], session[1], stages[1], image_fd};
+        struct tc_monitor_config config = {nsm[0], session[1], stages[1], image_fd, -1};
         _exit(tc_monitor_main(&config));
     }
     (void)close(session[1]);
@@ -403,7 +403,7 @@ static void test_used_enclave(void **state)
     pid_t second = fork();
     assert_true(second >= 0);
     if (second == 0) {
-        struct tc_monitor_config config = {f->nsm_fd, session[1], stages[1], -1};
+        struct tc_monitor_config config = {f->nsm_fd, session[1], stages[1], -1, -1};
         _exit(tc_monitor_main(&config));
     }
     int status;

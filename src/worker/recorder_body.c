@@ -1,0 +1,135 @@
+/* A response on its way to the build: hashed as it passes, in the build's own framing. */
+#include "worker/recorder_internal.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+
+/* A validator that says "the same bytes": quoted, and not W/. */
+static bool is_strong(struct tc_span etag)
+{
+    return etag.size >= 2 && etag.data[0] == '"' && etag.data[etag.size - 1] == '"';
+}
+
+/* What the build gets, which may know no chunks; and never a body whose end is an end of
+ * the connection, when it can be told. */
+static void choose_framing(struct tc_rec_ask *ask, struct tc_http_head *head)
+{
+    if (head->framing == TC_HTTP_CHUNKED || head->framing == TC_HTTP_UNTIL_CLOSE)
+        head->framing = ask->head.http10 ? TC_HTTP_UNTIL_CLOSE : TC_HTTP_CHUNKED;
+    ask->chunked = head->framing == TC_HTTP_CHUNKED;
+    ask->close = ask->head.close || head->framing == TC_HTTP_UNTIL_CLOSE;
+}
+
+static tc_status keep_model(struct tc_rec_ask *ask, const struct tc_http_head *head,
+                            struct tc_error *err)
+{
+    struct tc_span etag;
+    ask->status = ask->record.status = head->status;
+    ask->has_length = head->framing == TC_HTTP_LENGTH;
+    ask->length = head->length;
+    if (tc_http_field_find(head, "etag", &etag) && is_strong(etag)) {
+        ask->etag = tc_span_to_text(etag);
+        if (!ask->etag) return tc_fail(err, TC_SYSTEM, "out of memory for a response");
+    }
+    for (size_t i = 0; i < head->fields_count; i++)
+        TC_TRY(
+            tc_exchange_keep_field(&ask->record, head->fields[i].name, head->fields[i].value, err));
+    return TC_OK;
+}
+
+tc_status tc_rec_body_head(struct tc_rec_ask *ask, struct tc_http_head *head, struct tc_error *err)
+{
+    struct tc_buf buf TC_AUTO_BUF = tc_buf_new((size_t)2 * TC_HTTP_HEAD_MAX);
+    enum tc_http_framing framing = head->framing;
+    TC_TRY(keep_model(ask, head, err));
+    choose_framing(ask, head);
+    if (ask->recorder->config->archive) TC_TRY(tc_rec_store_begin(ask, head, err));
+    ask->head_passed = true;
+    if (ask->build) tc_http_response_write(head, ask->close, &buf);
+    head->framing = framing; /* the body comes as it comes */
+    if (!ask->build) return TC_OK;
+    TC_TRY(tc_buf_check(&buf, "a response's head", err));
+    return tc_rec_stream_put(ask->build, tc_buf_span(&buf), err);
+}
+
+/* Of an attempt that began anew: the first bytes were delivered before, and must be those. */
+static tc_status check_prefix(struct tc_rec_ask *ask, struct tc_span *data, struct tc_error *err)
+{
+    struct tc_sha256 before, now;
+    size_t size = data->size < ask->skip ? data->size : (size_t)ask->skip;
+    tc_hash_add(ask->skip_hash, data->data, size);
+    ask->skip -= size;
+    data->data += size;
+    data->size -= size;
+    if (ask->skip > 0) return TC_OK;
+    TC_TRY(tc_rec_ask_response(ask, &before, err));
+    TC_TRY(tc_hash_finish(ask->skip_hash, now.bytes, sizeof now.bytes, err));
+    if (memcmp(before.bytes, now.bytes, sizeof now.bytes) != 0)
+        return tc_fail(err, TC_REFUSED,
+                       "upstream broke off, and the next attempt brought other bytes");
+    return TC_OK;
+}
+
+tc_status tc_rec_body_data(struct tc_rec_ask *ask, struct tc_span data, struct tc_error *err)
+{
+    char line[TC_HTTP_CHUNK_HEAD_SIZE];
+    if (ask->skip > 0) TC_TRY(check_prefix(ask, &data, err));
+    if (data.size == 0) return TC_OK;
+    tc_hash_add(ask->hash, data.data, data.size);
+    if (ask->storing) TC_TRY(tc_rec_store_data(ask, data, err));
+    if (ask->own) tc_buf_add_span(ask->own, data);
+    if (ask->build && ask->chunked) {
+        struct tc_span head = {(uint8_t *)line, tc_http_chunk_head(data.size, line)};
+        TC_TRY(tc_rec_stream_put(ask->build, head, err));
+    }
+    ask->delivered += data.size;
+    if (ask->build) TC_TRY(tc_rec_stream_put(ask->build, data, err));
+    if (ask->build && ask->chunked)
+        TC_TRY(tc_rec_stream_put(ask->build, tc_span_of_text("\r\n"), err));
+    return TC_OK;
+}
+
+/* --- what the whole has to be --- */
+
+/* A body is looked at even where it is empty: an empty one can be listed too. */
+static tc_status check_pinned(const struct tc_rec_ask *ask, const struct tc_sha256 *digest,
+                              struct tc_error *err)
+{
+    const struct tc_network *network = ask->recorder->config->network;
+    bool bodiless = tc_span_equal(ask->head.method, tc_span_of_text("HEAD")) ||
+                    ask->status == 204 || ask->status == 304;
+    if (network->mode != TC_NETWORK_PINNED || ask->own || bodiless) return TC_OK;
+    const struct tc_sha256 *pin = tc_network_pin(network, tc_span_of_text(ask->url));
+    if (pin && memcmp(pin->bytes, digest->bytes, sizeof digest->bytes) == 0) return TC_OK;
+    return tc_fail(err, TC_REFUSED,
+                   "the body (status %u) is not the one that network.pinned of build.json lists",
+                   ask->status);
+}
+
+static tc_status note_pins(struct tc_rec_ask *ask, const struct tc_sha256 *digest,
+                           struct tc_error *err)
+{
+    const struct tc_pins *pins = ask->recorder->config->pins;
+    if (!pins || ask->delivered == 0) return TC_OK;
+    const char *path = tc_pins_find(pins, TC_PIN_SHA256, digest->bytes, sizeof digest->bytes);
+    if (!path) return TC_OK;
+    ask->record.pinned_by = strdup(path);
+    return ask->record.pinned_by ? TC_OK : tc_fail(err, TC_SYSTEM, "out of memory for a response");
+}
+
+tc_status tc_rec_body_end(struct tc_rec_ask *ask, struct tc_error *err)
+{
+    struct tc_sha256 digest;
+    if (ask->skip > 0 || (ask->has_length && ask->delivered != ask->length))
+        return tc_fail(err, TC_PEER, "upstream ended a body before its end");
+    TC_TRY(tc_rec_ask_response(ask, &digest, err));
+    TC_TRY(check_pinned(ask, &digest, err));
+    TC_TRY(note_pins(ask, &digest, err));
+    if (ask->storing) TC_TRY(tc_rec_store_end(ask, err));
+    if (!ask->build) return TC_OK;
+    if (ask->chunked) TC_TRY(tc_rec_stream_put(ask->build, tc_span_of_text("0\r\n\r\n"), err));
+    return tc_rec_stream_flush(ask->build, err);
+}

@@ -1,0 +1,238 @@
+/* Whom upstream has to be: the chain ends in the image's bundle, or for a host that
+ * build.json names in the CA of the source; the certificate is for the host; it is valid
+ * now by the enclave's clock. TLS 1.2 and newer. Revocation is not asked for online: the
+ * host would answer. No session is resumed, since a resumed one shows no certificate. */
+#include "worker/recorder_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+
+#include "base/cleanup.h"
+#include "base/text.h"
+
+enum {
+    CERTIFICATES_MAX = 4096, /* of one bundle */
+    SECURITY_LEVEL = 2,      /* RSA from 2048 bits, no SHA-1 */
+    RECORD_ROOM = 68 << 10,  /* four records with what is around them */
+};
+
+struct extra {
+    const char *host, *path; /* of the configuration */
+    STACK_OF(X509) * anchors;
+    X509_STORE *store; /* the image's and these */
+};
+
+struct tc_rec_trust {
+    SSL_CTX *client;
+    STACK_OF(X509) * bundle;
+    struct extra *extra;
+    size_t extra_count;
+};
+
+static tc_status no_memory(struct tc_error *err)
+{
+    ERR_clear_error();
+    return tc_fail(err, TC_SYSTEM, "out of memory for the trust anchors of the network");
+}
+
+/* All certificates of a PEM text; other blocks are passed over. */
+static tc_status read_pem(struct tc_span pem, const char *what, STACK_OF(X509) * out,
+                          struct tc_error *err)
+{
+    if (pem.size == 0) return TC_OK;
+    BIO *bio = pem.size <= INT32_MAX ? BIO_new_mem_buf(pem.data, (int)pem.size) : NULL;
+    if (!bio) return no_memory(err);
+    tc_status status = TC_OK;
+    while (status == TC_OK) {
+        X509 *certificate = PEM_read_bio_X509(bio, NULL, NULL, NULL);
+        if (!certificate) {
+            if (ERR_GET_REASON(ERR_peek_last_error()) != PEM_R_NO_START_LINE)
+                status = tc_fail(err, TC_MALFORMED, "%s: certificate %d cannot be read", what,
+                                 sk_X509_num(out) + 1);
+            break;
+        }
+        if (sk_X509_num(out) >= CERTIFICATES_MAX || sk_X509_push(out, certificate) == 0) {
+            X509_free(certificate);
+            status =
+                tc_fail(err, TC_LIMIT, "%s has more than %d certificates", what, CERTIFICATES_MAX);
+        }
+    }
+    BIO_free(bio);
+    ERR_clear_error();
+    return status;
+}
+
+static bool add_all(X509_STORE *store, const STACK_OF(X509) * certificates)
+{
+    for (int i = 0; i < sk_X509_num(certificates); i++)
+        if (X509_STORE_add_cert(store, sk_X509_value(certificates, i)) != 1) return false;
+    return true;
+}
+
+static tc_status make_client(struct tc_rec_trust *trust, struct tc_error *err)
+{
+    SSL_CTX *client = trust->client = SSL_CTX_new(TLS_client_method());
+    if (!client || SSL_CTX_set_min_proto_version(client, TLS1_2_VERSION) != 1 ||
+        !add_all(SSL_CTX_get_cert_store(client), trust->bundle))
+        return no_memory(err);
+    SSL_CTX_set_security_level(client, SECURITY_LEVEL);
+    (void)SSL_CTX_set_options(client,
+                              SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_NO_TICKET);
+    (void)SSL_CTX_set_mode(client,
+                           SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    (void)SSL_CTX_set_session_cache_mode(client, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_verify(client, SSL_VERIFY_PEER, NULL);
+    SSL_CTX_set_read_ahead(client, 1);
+    SSL_CTX_set_default_read_buffer_len(client, RECORD_ROOM);
+    return TC_OK;
+}
+
+static tc_status add_extra(struct tc_rec_trust *trust, const struct tc_recorder_ca *ca,
+                           struct tc_error *err)
+{
+    struct extra *extra = &trust->extra[trust->extra_count++];
+    *extra = (struct extra){.host = ca->host,
+                            .path = ca->path,
+                            .anchors = sk_X509_new_null(),
+                            .store = X509_STORE_new()};
+    if (!extra->anchors || !extra->store) return no_memory(err);
+    TC_TRY(read_pem(tc_buf_span(&ca->pem), ca->path, extra->anchors, err));
+    if (sk_X509_num(extra->anchors) == 0)
+        return tc_fail(err, TC_MALFORMED,
+                       "%s, the CA of %s in build.json, has no certificate: expected PEM", ca->path,
+                       ca->host);
+    if (!add_all(extra->store, trust->bundle) || !add_all(extra->store, extra->anchors))
+        return no_memory(err);
+    return TC_OK;
+}
+
+static tc_status fill_trust(struct tc_rec_trust *trust, const struct tc_recorder_config *config,
+                            struct tc_error *err)
+{
+    trust->bundle = sk_X509_new_null();
+    trust->extra = calloc(config->ca_count + 1, sizeof *trust->extra);
+    if (!trust->bundle || !trust->extra) return no_memory(err);
+    TC_TRY(read_pem(config->bundle, "the image's trust anchors", trust->bundle, err));
+    TC_TRY(make_client(trust, err));
+    for (size_t i = 0; i < config->ca_count; i++)
+        TC_TRY(add_extra(trust, &config->ca[i], err));
+    return TC_OK;
+}
+
+tc_status tc_rec_trust_new(const struct tc_recorder_config *config, struct tc_rec_trust **ret_trust,
+                           struct tc_error *err)
+{
+    struct tc_rec_trust *trust = calloc(1, sizeof *trust);
+    if (!trust) return no_memory(err);
+    tc_status status = fill_trust(trust, config, err);
+    if (status != TC_OK) {
+        tc_rec_trust_free(trust);
+        return status;
+    }
+    *ret_trust = trust;
+    return TC_OK;
+}
+
+void tc_rec_trust_free(struct tc_rec_trust *trust)
+{
+    if (!trust) return;
+    for (size_t i = 0; i < trust->extra_count; i++) {
+        sk_X509_pop_free(trust->extra[i].anchors, X509_free);
+        X509_STORE_free(trust->extra[i].store);
+    }
+    free(trust->extra);
+    sk_X509_pop_free(trust->bundle, X509_free);
+    SSL_CTX_free(trust->client);
+    free(trust);
+}
+
+/* A host's own entry before one with "*". */
+static const struct extra *find_extra(const struct tc_rec_trust *trust, const char *host)
+{
+    const struct extra *found = NULL;
+    for (size_t i = 0; i < trust->extra_count; i++) {
+        const struct extra *extra = &trust->extra[i];
+        if (strcmp(extra->host, host) == 0) return extra;
+        if (!found && tc_host_matches(extra->host, tc_span_of_text(host))) found = extra;
+    }
+    return found;
+}
+
+tc_status tc_rec_trust_client(const struct tc_rec_trust *trust, const char *host, SSL **ret_ssl,
+                              struct tc_error *err)
+{
+    static const unsigned char alpn[] = "\x08http/1.1";
+    const struct extra *extra = find_extra(trust, host);
+    SSL *ssl = SSL_new(trust->client);
+    if (!ssl || SSL_set1_host(ssl, host) != 1 || SSL_set_tlsext_host_name(ssl, host) != 1 ||
+        SSL_set_alpn_protos(ssl, alpn, sizeof alpn - 1) != 0 ||
+        (extra && SSL_set1_verify_cert_store(ssl, extra->store) != 1)) {
+        SSL_free(ssl);
+        return no_memory(err);
+    }
+    SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    *ret_ssl = ssl;
+    return TC_OK;
+}
+
+static bool digest_of(const X509 *certificate, struct tc_sha256 *out)
+{
+    unsigned size = 0;
+    return X509_digest(certificate, EVP_sha256(), out->bytes, &size) == 1 &&
+           size == sizeof out->bytes;
+}
+
+static bool holds(const STACK_OF(X509) * certificates, const X509 *certificate)
+{
+    for (int i = 0; i < sk_X509_num(certificates); i++)
+        if (X509_cmp(sk_X509_value(certificates, i), certificate) == 0) return true;
+    return false;
+}
+
+/* What was proven is asked for once more: a handshake that ended well without proof would
+ * be a mistake of ours. */
+tc_status tc_rec_trust_proof(const struct tc_rec_trust *trust, const char *host, SSL *ssl,
+                             struct tc_rec_proof *ret_proof, struct tc_error *err)
+{
+    struct tc_rec_proof proof = {.ca = NULL};
+    const unsigned char *alpn = NULL;
+    unsigned alpn_size = 0;
+    const struct extra *extra = find_extra(trust, host);
+    const STACK_OF(X509) *chain = SSL_get0_verified_chain(ssl);
+    const X509 *leaf = SSL_get0_peer_certificate(ssl);
+    if (!leaf || !chain || sk_X509_num(chain) < 1 || SSL_get_verify_result(ssl) != X509_V_OK ||
+        !SSL_get0_peername(ssl))
+        return tc_fail(err, TC_PEER, "%s did not prove who it is", host);
+    const X509 *anchor = sk_X509_value(chain, sk_X509_num(chain) - 1);
+    SSL_get0_alpn_selected(ssl, &alpn, &alpn_size);
+    if (alpn && (alpn_size != 8 || memcmp(alpn, "http/1.1", 8) != 0))
+        return tc_fail(err, TC_PEER, "%s chose another protocol than HTTP/1.1", host);
+    if (!digest_of(leaf, &proof.certificate) || !digest_of(anchor, &proof.anchor))
+        return no_memory(err);
+    if (extra && holds(extra->anchors, anchor) && !holds(trust->bundle, anchor))
+        proof.ca = extra->path;
+    (void)snprintf(proof.tls, sizeof proof.tls, "%s", SSL_get_version(ssl));
+    *ret_proof = proof;
+    return TC_OK;
+}
+
+/* A failed verification says more than the alert that follows from it. */
+const char *tc_rec_tls_reason(SSL *ssl, char *out, size_t size)
+{
+    long verified = SSL_get_verify_result(ssl);
+    unsigned long code = ERR_peek_error();
+    const char *text = code ? ERR_reason_error_string(code) : NULL;
+    if (verified != X509_V_OK)
+        (void)snprintf(out, size, "its certificate was not accepted: %s",
+                       X509_verify_cert_error_string(verified));
+    else
+        (void)snprintf(out, size, "%s", text ? text : "the connection ended");
+    ERR_clear_error();
+    return out;
+}
