@@ -105,6 +105,8 @@ static tc_status serve_dial(struct tc_egress *egress, struct tc_channel *stream,
     struct tc_egress_dial dial;
     char address[TC_EGRESS_TEXT_MAX];
     TC_TRY(tc_egress_dial_decode(payload, &dial, err));
+    if (egress->config.replay)
+        return tc_fail(err, TC_REFUSED, "this build is a replay: nothing is dialled");
     TC_AUTO_FREE char *name = tc_span_to_text(dial.name);
     if (!name) return tc_fail(err, TC_SYSTEM, "out of memory");
     const struct tc_proxy *proxy = &egress->config.proxy;
@@ -123,6 +125,36 @@ static tc_status serve_dial(struct tc_egress *egress, struct tc_channel *stream,
     return TC_OK;
 }
 
+/* From here on nobody waits for the other side but with stop_fd: the build may be slow
+ * to take what it asked for. */
+static tc_status serve_store(struct tc_egress *egress, struct tc_channel *stream,
+                             struct tc_span payload, struct tc_error *err)
+{
+    struct tc_error ignored = {0};
+    if (!egress->config.archive)
+        return tc_fail(err, TC_REFUSED, "the host keeps no archive of this build");
+    if (payload.size != 0) return tc_fail(err, TC_MALFORMED, "a request to store has a payload");
+    TC_TRY(answer(stream, TC_OK, "", err));
+    stream->patience_ms = -1;
+    TC_TRY(tc_egress_store(stream, egress->config.archive, err));
+    return answer(stream, TC_OK, "", &ignored);
+}
+
+static tc_status serve_replay(struct tc_egress *egress, struct tc_channel *stream,
+                              struct tc_span payload, struct tc_error *err)
+{
+    struct tc_error ignored = {0};
+    struct tc_egress_found found;
+    if (!egress->config.replay)
+        return tc_fail(err, TC_REFUSED, "the host was given no archive to replay");
+    TC_TRY(tc_egress_find(egress->config.replay, payload, &found, err));
+    TC_TRY(answer(stream, TC_OK, "", err));
+    stream->patience_ms = -1;
+    /* What breaks off now is no answer any more: the end is missing, and says so. */
+    (void)!tc_egress_replay(stream, egress->config.replay, &found, &ignored);
+    return TC_OK;
+}
+
 static tc_status serve(struct tc_egress *egress, struct tc_channel *stream, struct tc_error *err)
 {
     uint8_t bytes[TC_EGRESS_HEADER_SIZE];
@@ -133,6 +165,8 @@ static tc_status serve(struct tc_egress *egress, struct tc_channel *stream, stru
     const struct tc_span payload = {stream->payload, header.size};
     switch (header.kind) {
     case TC_EGRESS_DIAL: return serve_dial(egress, stream, payload, err);
+    case TC_EGRESS_STORE: return serve_store(egress, stream, payload, err);
+    case TC_EGRESS_REPLAY: return serve_replay(egress, stream, payload, err);
     default:
         return tc_fail(err, TC_REFUSED, "the host has no answer to a question of kind %u",
                        (unsigned)header.kind);

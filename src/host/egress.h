@@ -10,8 +10,15 @@
 
 enum { TC_EGRESS_STREAMS_MAX = 1024 }; /* at a time; more are refused */
 
+struct tc_archive;
+struct tc_archive_writer;
+
 struct tc_egress_config {
     struct tc_proxy proxy; /* zeroed: names are dialled from here. Taken */
+    /* Borrowed until tc_egress_stop has returned; NULL: none. With an archive to replay
+     * nothing is dialled. */
+    struct tc_archive_writer *archive;
+    const struct tc_archive *replay;
 };
 
 struct tc_egress;

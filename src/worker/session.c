@@ -3,7 +3,7 @@
  * monitor the parts of the statement. It holds no secret and no capability; the
  * worst that a host can do with it is to get no report.
  *
- *   HELLO, BUILD_FILE  ->  limits  ->  source -> unpacker  ->  bind (PCR16)
+ *   HELLO, CREDENTIAL*, BUILD_FILE  ->  limits  ->  source -> unpacker  ->  bind (PCR16)
  *   -> collect commands, vendor, command  ->  outputs hashed  ->  signed
  *   -> members and outputs to the host, hashed again on their way
  *
@@ -17,6 +17,7 @@
 #include "tc_version.h"
 #include "worker/buildlog.h"
 #include "worker/collect.h"
+#include "worker/credentials.h"
 #include "worker/environment.h"
 #include "worker/monitor_client.h"
 #include "worker/netns.h"
@@ -35,6 +36,7 @@ struct session {
 
     struct tc_buf hello_bytes; /* what hello borrows from */
     struct tc_wire_hello hello;
+    struct tc_credentials credentials;
     struct tc_buf build_file; /* announced, then found equal in the source */
     struct tc_buildspec spec;
     struct tc_source_received source;
@@ -49,6 +51,7 @@ static void session_free(struct session *session)
     tc_channel_done(&session->host);
     tc_channel_done(&session->monitor);
     tc_buf_free(&session->hello_bytes);
+    tc_credentials_free(&session->credentials);
     tc_buf_free(&session->build_file);
     tc_buildspec_free(&session->spec);
     tc_source_received_free(&session->source);
@@ -79,7 +82,7 @@ static tc_status greet(struct session *session, struct tc_error *err)
     TC_TRY(tc_channel_expect(&session->host, TC_WIRE_HELLO, &payload, err));
     TC_TRY(copy_span(payload, &session->hello_bytes, "HELLO", err));
     TC_TRY(tc_wire_hello_decode(tc_buf_span(&session->hello_bytes), &session->hello, err));
-    TC_TRY(tc_channel_expect(&session->host, TC_WIRE_BUILD_FILE, &payload, err));
+    TC_TRY(tc_credentials_receive(&session->host, &session->credentials, &payload, err));
     TC_TRY(copy_span(payload, &session->build_file, "BUILD_FILE", err));
     TC_TRY(tc_buildspec_parse(tc_buf_span(&session->build_file), "build.json", &session->spec, err));
     TC_TRY(tc_buildspec_check_supported(&session->spec, "build.json", err));
