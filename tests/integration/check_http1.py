@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """check_http1.py HTTP1_READ CORPUS: whatever the project's parser of HTTP accepts, h11 accepts
-as the same messages: first line, fields, body, and where the next message begins.
+as the same messages: first line, fields, body, and where the next message begins. And what the
+project writes for such a head h11 reads as the same head, without the fields of one connection.
 
 The inputs are the fuzzers' corpus, each file with every byte left out, doubled, replaced and
 preceded by what smuggling is made of, and pairs of files at seams chosen by a fixed generator.
@@ -96,9 +97,57 @@ def h11_reads(kind, data):
 
 def our_messages(line):
     for word in line.split(' ')[:-1]:
-        first, second, body, state, *fields = word.split(',')
+        first, second, written, body, state, *fields = word.split(',')
         pairs = [tuple(bytes.fromhex(part) for part in field.split('=')) for field in fields]
-        yield first, second, pairs, bytes.fromhex(body), state
+        yield first, second, pairs, bytes.fromhex(written), bytes.fromhex(body), state
+
+
+DROPPED = {b'connection', b'keep-alive', b'te', b'trailer', b'upgrade', b'http2-settings', b'expect',
+           b'host', b'content-length', b'transfer-encoding'}
+DROPPED_OF_RESPONSES = {b'alt-svc', b'strict-transport-security', b'public-key-pins',
+                        b'public-key-pins-report-only'}
+FRAMING = {b'content-length', b'transfer-encoding', b'connection'}
+
+
+def passed_on(fields, dropped):
+    """The fields that are no one connection's."""
+    for name, value in fields:
+        if name.lower() == b'connection':
+            dropped = dropped | {option.strip(b' \t').lower() for option in value.split(b',')}
+    return [(name, value) for name, value in fields
+            if name.lower() not in dropped and not name.lower().startswith(b'proxy-')]
+
+
+def written_differs(kind, first, second, fields, written):
+    """What h11 does not like of a head that was written anew."""
+    theirs = h11_reads(kind, written)
+    if len(theirs) != 1 or theirs[0][:2] != (first, second) or theirs[0][3]:
+        return f'h11 reads {theirs}'
+    seen = theirs[0][2]
+    length = [value for name, value in fields if name.lower() == b'content-length']
+    chunked = any(name.lower() == b'transfer-encoding' for name, _ in fields)
+    framing = [field for field in seen if field[0] in FRAMING]
+    if kind == 'Q':
+        wanted = [(b'host', b'example.org')] + passed_on(fields, DROPPED | {b'x-extra'})
+        wanted.append((b'x-extra', b'yes'))
+        bodiless = False
+    else:
+        wanted = passed_on(fields, DROPPED | DROPPED_OF_RESPONSES)
+        bodiless = first[0] == '1' or first in ('204', '304') or kind == 'H'
+    if bodiless:
+        keeps = kind == 'H' and length and not (first[0] == '1' or first in ('204', '304'))
+        frame = [(b'content-length', length[0])] if keeps else []
+    elif chunked:
+        frame = [(b'transfer-encoding', b'chunked')]
+    elif length:
+        frame = [(b'content-length', length[0])]
+    else:
+        frame = [] if kind == 'Q' else [(b'connection', b'close')]
+    if framing != frame:
+        return f'framing {framing}, expected {frame}'
+    if not same_fields(wanted, [field for field in seen if field[0] not in FRAMING]):
+        return f'fields {seen}, expected {wanted}'
+    return None
 
 
 def same_fields(ours, theirs):
@@ -109,13 +158,18 @@ def same_fields(ours, theirs):
     return [plain(*field) for field in ours] == [plain(*field) for field in theirs]
 
 
-def differences(kind, data, line):
+def differences(kind, data, line, seen_written):
     """(heads compared, what differs or None)"""
     ours = list(our_messages(line))
     if not ours:
         return 0, None
     theirs = h11_reads(kind, data)
-    for number, (first, second, fields, body, state) in enumerate(ours):
+    for number, (first, second, fields, written, body, state) in enumerate(ours):
+        if (kind, written) not in seen_written:
+            seen_written.add((kind, written))
+            difference = written_differs(kind, first, second, fields, written)
+            if difference:
+                return number, f'message {number}: {difference}'
         if number >= len(theirs):
             return number, f'message {number}: h11 refuses it'
         their_first, their_second, their_fields, their_body, whole = theirs[number]
@@ -146,14 +200,16 @@ def main():
         print(f'{len(cases)} inputs, {len(lines)} answers', file=sys.stderr)
         return 1
     heads = failed = 0
+    written = set()
     for (kind, data), line in zip(cases, lines):
-        count, difference = differences(kind, data, line)
+        count, difference = differences(kind, data, line, written)
         heads += count
         if difference:
             failed += 1
             if failed <= 10:
                 print(f'{kind} {data!r}\n  here {line}\n  {difference}')
-    print(f'{len(cases)} inputs, {heads} heads that both read the same, {failed} differences')
+    print(f'{len(cases)} inputs, {heads} heads that both read the same, '
+          f'{len(written)} written anew, {failed} differences')
     if heads < HEADS_MIN:
         print(f'expected at least {HEADS_MIN} heads to compare', file=sys.stderr)
         return 1

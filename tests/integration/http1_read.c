@@ -3,8 +3,10 @@
  * bytes being all that one side of a connection sent. On standard output one line each:
  * the messages, each followed by a blank, as
  *
- *   FIRST,SECOND,BODY,STATE[,NAME=VALUE]...    all in hex but for STATE: "whole", "open"
- *                                              (more would have to follow) or "refused" */
+ *   FIRST,SECOND,WRITTEN,BODY,STATE[,NAME=VALUE]...
+ *
+ * all in hex but for STATE: "whole", "open" (more would have to follow) or "refused".
+ * WRITTEN is the head as it is written anew, for the host example.org. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,6 +44,18 @@ static void print_head(const struct tc_http_head *head)
     print_hex(head->reason);
 }
 
+static void print_written(const struct tc_http_head *head)
+{
+    TC_AUTO_BUF struct tc_buf buf = tc_buf_new(2 * TC_HTTP_HEAD_MAX);
+    if (head->status == 0)
+        tc_http_request_write(head, tc_span_of_text("example.org"),
+                              tc_span_of_text("X-Extra: yes\r\n"), false, &buf);
+    else
+        tc_http_response_write(head, false, &buf);
+    if (!tc_buf_ok(&buf)) abort();
+    print_hex(tc_buf_span(&buf));
+}
+
 /* Returns whether the body came to its end. */
 static bool print_body(const struct tc_http_head *head, struct tc_span *bytes)
 {
@@ -74,6 +88,8 @@ static void read_all(int kind, struct tc_span bytes)
             break;
         bytes = (struct tc_span){bytes.data + size, bytes.size - size};
         print_head(&head);
+        (void)putchar(',');
+        print_written(&head);
         (void)putchar(',');
         whole = print_body(&head, &bytes);
         for (size_t i = 0; i < head.fields_count; i++) {

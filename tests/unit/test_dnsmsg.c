@@ -104,6 +104,9 @@ static void test_refused(void **state)
     refuse(BYTES(HEADER "\xc0\x0c" TYPE_A), "compressed");
     refuse(BYTES(HEADER "\x01" "a\xc0\x0c" TYPE_A), "compressed");
     refuse(BYTES(HEADER "\x40" "a\x00" TYPE_A), "compressed");
+    refuse(BYTES(HEADER "\x40"
+                        "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\x00" TYPE_A),
+           "compressed");
     refuse(BYTES(HEADER NAME "\x00\x01\x00\x03"), "class");
     refuse(BYTES(HEADER NAME "\x00\x01\x00\xff"), "class");
     /* behind the question */

@@ -150,6 +150,10 @@ static void test_request_line(void **state)
         {"GET\xc3\xa9 / HTTP/1.1", "method"},
         {"CONNECT example.org:443 HTTP/1.1", "tunnel"},
         {"CONNECT / HTTP/1.1", "tunnel"},
+        {"connect / HTTP/1.1", "tunnel"},
+        {"TRACE / HTTP/1.1", "echo"},
+        {"Trace / HTTP/1.1", "echo"},
+        {"head / HTTP/1.1", "in capitals"},
         {"GET http://example.org/ HTTP/1.1", "path that begins"},
         {"GET example.org HTTP/1.1", "path that begins"},
         {"GET * HTTP/1.1", "path that begins"},
@@ -422,6 +426,8 @@ static void test_response_without_body(void **state)
     head = response_to("HEAD", OK_LINE "\r\n");
     assert_int_equal(head.framing, TC_HTTP_NO_BODY);
     assert_false(head.close);
+    head = response_to("HEAD", "HTTP/1.1 304 Not Modified\r\nContent-Length: 12\r\n\r\n");
+    assert_false(head.has_length);
     head = response("HTTP/1.1 304 Not Modified\r\nContent-Length: 12\r\n\r\n");
     assert_int_equal(head.framing, TC_HTTP_NO_BODY);
     assert_false(head.has_length);
@@ -517,10 +523,10 @@ static void test_request_write(void **state)
         "", true,
         "GET / HTTP/1.1\r\nHost: example.org:81\r\nX-Hops: 2\r\nProxy: 7\r\nAlt-Svc: 8\r\n"
         "Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n");
-    expect_request(GET
-                   "authorization: a\r\nAuthorizations: b\r\nRange: c\r\nContent-Length: 0\r\n\r\n",
+    expect_request(GET "authorization: a\r\nAuthorizations: b\r\nAuthor: e\r\nRange: "
+                       "c\r\nContent-Length: 0\r\n\r\n",
                    "Authorization: d\r\nRange: bytes=5-\r\n", false,
-                   "GET / HTTP/1.1\r\nHost: example.org:81\r\nAuthorizations: b\r\n"
+                   "GET / HTTP/1.1\r\nHost: example.org:81\r\nAuthorizations: b\r\nAuthor: e\r\n"
                    "Authorization: d\r\nRange: bytes=5-\r\nContent-Length: 0\r\n\r\n");
     expect_request("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "", false,
                    "OPTIONS * HTTP/1.1\r\nHost: example.org:81\r\n\r\n");
