@@ -20,6 +20,7 @@
 
 #include "base/cleanup.h"
 #include "core/buildspec.h"
+#include "core/gitrefs.h"
 #include "core/resolved.h"
 #include "worker/monitor_client.h"
 #include "worker/recorder_main.h"
@@ -68,6 +69,40 @@ static tc_status say_ready(struct process *process, struct tc_error *err)
                         tc_buf_span(&frame), err);
 }
 
+/* The host said which archive it has, before the recorder read which it is. */
+static tc_status check_archive(const struct process *process, struct tc_error *err)
+{
+    const struct tc_sha256 *seen = tc_recorder_archive(process->recorder);
+    const struct tc_sha256 *announced = &process->orders.archive;
+    if (!process->orders.replay) return TC_OK;
+    if (seen && memcmp(seen, announced, sizeof *seen) == 0) return TC_OK;
+    return tc_fail(err, TC_REFUSED, "the host replays another archive than it announced");
+}
+
+/* Reads the ref where the repository is, over a connection that is recorded as any other,
+ * and tells the monitor, which compares the commit. */
+static tc_status witness(struct process *process, struct tc_error *err)
+{
+    const struct tc_recording_orders *orders = &process->orders;
+    struct tc_git_ref ref;
+    if (!orders->repository) return TC_OK;
+    TC_AUTO_BUF struct tc_buf url = tc_buf_new(TC_GIT_REPOSITORY_MAX + 64);
+    TC_AUTO_BUF struct tc_buf body = tc_buf_new(TC_GIT_REFS_BODY_MAX);
+    TC_TRY(tc_git_refs_url(orders->repository, &url, err));
+    TC_AUTO_FREE char *text = tc_buf_take_text(&url);
+    if (!text) return tc_fail(err, TC_SYSTEM, "out of memory");
+    TC_TRY(tc_recorder_get(process->recorder, text, &body, err));
+    TC_TRY(tc_git_refs_find(tc_buf_span(&body), orders->ref, &ref, err));
+    const struct tc_sha1 *commit = tc_git_ref_commit(&ref);
+    if (memcmp(commit, &orders->commit, sizeof *commit) != 0)
+        return tc_fail(err, TC_REFUSED,
+                       "network.witness of build.json: %s of %s is not the commit of the source; "
+                       "push it, or build what is there",
+                       orders->ref, orders->repository);
+    const struct tc_part_witness part = {orders->repository, orders->ref, *commit};
+    return tc_monitor_witness(&process->monitor, &part, err);
+}
+
 static tc_status start(struct process *process, struct tc_error *err)
 {
     const struct tc_recording_orders *orders = &process->orders;
@@ -90,6 +125,8 @@ static tc_status start(struct process *process, struct tc_error *err)
         .replay = orders->replay,
     };
     TC_TRY(tc_recorder_new(&process->recorder_config, &process->recorder, err));
+    TC_TRY(check_archive(process, err));
+    TC_TRY(witness(process, err));
     TC_TRY(tc_catcher_start(&process->listeners, process->recorder, &process->catcher, err));
     return say_ready(process, err);
 }

@@ -69,9 +69,10 @@ static tc_status say_files(struct tc_channel *recorder, const struct tc_recordin
     for (size_t i = 0; i < config->credentials_count; i++) {
         const struct tc_credential *credential = &config->credentials[i];
         tc_buf_reset(frame);
-        tc_buf_add_block(frame, tc_span_of_text(credential->host));
-        tc_buf_add_block(frame, tc_span_of_text(credential->name));
-        tc_buf_add_block(frame, tc_span_of_text(credential->value));
+        const struct tc_wire_credential encoded = {tc_span_of_text(credential->host),
+                                                   tc_span_of_text(credential->name),
+                                                   tc_span_of_text(credential->value)};
+        tc_wire_credential_encode(&encoded, frame);
         TC_TRY(say_buf(recorder, TC_RECORDING_CREDENTIAL, frame, err));
     }
     return TC_OK;

@@ -14,7 +14,7 @@ enum tc_recording_kind {
     TC_RECORDING_BUILD_FILE = 64, /* bytes of build.json */
     TC_RECORDING_CA,              /* block path, block bytes: a file of network.ca */
     TC_RECORDING_PINS,            /* a piece of pins (pins.h) */
-    TC_RECORDING_CREDENTIAL,      /* block host, block name, block value */
+    TC_RECORDING_CREDENTIAL,      /* credential.h */
     TC_RECORDING_WITNESS,         /* block repository, block ref, commit */
     TC_RECORDING_ARCHIVE,         /* digest of archive.jsonl: what comes is a replay */
     TC_RECORDING_START,           /* store:u8 */

@@ -5,7 +5,7 @@
 
 #include "base/cleanup.h"
 
-enum { CREDENTIALS_MAX = 64, CREDENTIAL_MAX = 16384, FILES_MAX = TC_BUILDSPEC_LIST_MAX };
+enum { CREDENTIALS_MAX = TC_CREDENTIALS_MAX, FILES_MAX = TC_BUILDSPEC_LIST_MAX };
 
 static void free_ca(struct tc_recorder_ca *ca)
 {
@@ -98,24 +98,18 @@ static tc_status take_pins(struct tc_recording_orders *orders, struct tc_span pa
 static tc_status take_credential(struct tc_recording_orders *orders, struct tc_span payload,
                                  struct tc_error *err)
 {
-    struct tc_cursor cursor = tc_cursor_of(payload);
-    struct tc_credential credential = {0};
+    struct tc_wire_credential decoded;
     if (orders->credentials_count == CREDENTIALS_MAX) return broken(err);
+    TC_TRY(tc_wire_credential_decode(payload, &decoded, err));
     struct tc_credential *grown =
         reallocarray(orders->credentials, orders->credentials_count + 1, sizeof *grown);
     if (!grown) return tc_fail(err, TC_SYSTEM, "out of memory");
     orders->credentials = grown;
-    tc_status status = text(&cursor, CREDENTIAL_MAX, &credential.host, err);
-    if (status == TC_OK) status = text(&cursor, CREDENTIAL_MAX, &credential.name, err);
-    if (status == TC_OK) status = text(&cursor, CREDENTIAL_MAX, &credential.value, err);
-    if (status == TC_OK && tc_cursor_left(&cursor) != 0) status = broken(err);
-    if (status != TC_OK) {
-        free(credential.host);
-        free(credential.name);
-        free(credential.value);
-        return status;
-    }
-    orders->credentials[orders->credentials_count++] = credential;
+    struct tc_credential *credential = &grown[orders->credentials_count++];
+    *credential = (struct tc_credential){tc_span_to_text(decoded.host), tc_span_to_text(decoded.name),
+                                         tc_span_to_text(decoded.value)};
+    if (!credential->host || !credential->name || !credential->value)
+        return tc_fail(err, TC_SYSTEM, "out of memory");
     return TC_OK;
 }
 

@@ -301,6 +301,10 @@ static tc_status deliver(struct session *session, struct tc_error *err)
 static tc_status start_network(struct session *session, struct tc_error *err)
 {
     const struct tc_session_network_wishes wishes = {
+        .credentials = session->credentials.list,
+        .credentials_count = session->credentials.count,
+        .store = session->hello.archive,
+        .archive = session->hello.replay ? &session->hello.replayed : NULL,
         .repository = session->hello.repository,
         .ref = session->hello.ref,
         .commit = session->source.has_commit ? &session->source.commit : NULL,

@@ -147,6 +147,11 @@ tc_status tc_session_network_start(struct tc_session_network *network, struct tc
                                    struct tc_error *err)
 {
     if (!network->hijacked) return TC_OK;
+    if (network->spec->network.witness &&
+        (!wishes->commit || wishes->repository.size == 0 || wishes->ref.size == 0))
+        return tc_fail(err, TC_REFUSED,
+                       "network.witness of build.json needs a clean commit on a branch, and a remote "
+                       "named origin whose https URL the worker can ask");
     if (network->pins) tc_pins_ready(network->pins);
     struct tc_recording_config config = {
         .build_file = build_file,
