@@ -7,7 +7,7 @@ _tee_compile() {
             mapfile -t COMPREPLY < <(compgen -d -- "$word")
             return
             ;;
-        --output | --detached | --artifact | --root | --images | --images-key | --key | --policy | --cert | --kernel | --ramdisk | --rootfs | --metadata | -o)
+        --output | --detached | --artifact | --live | --root | --images | --images-key | --key | --policy | --cert | --kernel | --ramdisk | --rootfs | --metadata | -o)
             mapfile -t COMPREPLY < <(compgen -f -- "$word")
             return
             ;;
@@ -24,7 +24,7 @@ _tee_compile() {
             --extract --allow-dirty --no-log --json --debug --help' ;;
         verify) words='--artifact --source --commit --nonce --pcr --max-age --policy --root --images --images-key
             --min-list-version --allow-unmeasured
-            --allow-debug --extract --json --help' ;;
+            --allow-debug --allow-unauthenticated --allow-replayed --live --extract --json --help' ;;
         image)
             case ${COMP_WORDS[2]-}:${COMP_WORDS[3]-} in
                 trust:add) words='--key --pcr0 --name --image-version --recipe --help' ;;
