@@ -43,9 +43,10 @@ enum progress { AT_START, PREPARED, UNPACKING, READY, RUNNING, COLLECTING };
 struct stages {
     struct tc_cgroup cgroup;
     int build_folder; /* /scratch/build */
-    int session_fd, monitor_fd, signal_fd;
-    pid_t session, monitor; /* 0: ended */
+    int session_fd, monitor_fd, listener_fd, signal_fd;
+    pid_t session, monitor, recorder; /* 0: ended */
     bool session_good, monitor_good;
+    bool hijacked; /* this process is in the build's network namespace */
     enum progress progress;
     bool broken;
     pid_t helper; /* unpacker or collector; 0: ended */
@@ -137,6 +138,9 @@ static void note_end(struct stages *stages, pid_t pid, int status)
     } else if (pid == stages->monitor) {
         stages->monitor = 0;
         stages->monitor_good = good;
+        if (!good) stages->broken = true;
+    } else if (pid == stages->recorder) {
+        stages->recorder = 0;
         if (!good) stages->broken = true;
     }
 }
@@ -320,9 +324,18 @@ static tc_status prepare(struct stages *stages, const struct tc_request *request
                                .processes = request->processes};
     if (!tc_limits_are_valid(&limits))
         return tc_fail(err, TC_MALFORMED, "the session sent limits out of range");
+    if (request->hijacked > 1 || request->ports_count > TC_NETNS_PORTS_MAX)
+        return tc_fail(err, TC_MALFORMED, "the session sent a network that nobody knows");
     stages->time_left_ms = (int64_t)limits.timeout * 1000;
     TC_TRY(tc_cgroup_events_read(&stages->cgroup, &stages->before, err));
     TC_TRY(tc_prepare(&stages->cgroup, &limits, &stages->build_folder, err));
+    if (request->hijacked) {
+        enum tc_hijack hijack;
+        TC_TRY(tc_netns_enter(request->ports, request->ports_count, stages->listener_fd, &hijack,
+                              err));
+        stages->hijacked = true;
+    }
+    tc_close_ptr(&stages->listener_fd);
     return tc_privilege_keep(serving_capabilities, err);
 }
 
@@ -338,7 +351,7 @@ static tc_status start_command(struct stages *stages, int command_fd, int log_fd
         return tc_fail_errno(err, TC_SYSTEM, errno, "cannot make a pipe");
     TC_AUTO_CLOSE int read_end = status[0];
     TC_AUTO_CLOSE int write_end = status[1];
-    struct tc_child_command command = {command_fd, log_fd, write_end};
+    struct tc_child_command command = {command_fd, log_fd, write_end, stages->hijacked};
     stages->timed_out = stages->killed = false;
     stages->started = (int64_t)time(NULL);
     stages->command_started_ms = now_ms();
@@ -459,8 +472,11 @@ static tc_status finish(struct stages *stages, tc_status status, struct tc_error
     pid_t pid;
     int code;
     kill_known(stages->session);
-    if (status != TC_OK || !stages->session_good) kill_known(stages->monitor);
-    while ((stages->session > 0 || stages->monitor > 0) &&
+    if (status != TC_OK || !stages->session_good) {
+        kill_known(stages->monitor);
+        kill_known(stages->recorder);
+    }
+    while ((stages->session > 0 || stages->monitor > 0 || stages->recorder > 0) &&
            reap_one(stages, &pid, &code, &ignored) == TC_OK) {
     }
     tc_status killed = kill_build(stages, &ignored);
@@ -475,21 +491,28 @@ static tc_status finish(struct stages *stages, tc_status status, struct tc_error
 int tc_stages_run(const struct tc_stages_config *config)
 {
     struct tc_error err = {0};
-    struct stages stages = {
-        .cgroup = TC_CGROUP_NONE, .build_folder = -1, .signal_fd = -1, .status_fd = -1};
+    struct stages stages = {.cgroup = TC_CGROUP_NONE,
+                            .build_folder = -1,
+                            .signal_fd = -1,
+                            .status_fd = -1,
+                            .listener_fd = -1};
     tc_status status = tc_cgroup_make("/cgroup", "build", &stages.cgroup, &err);
     if (status == TC_OK && access("/toolchain/bin/bash", X_OK) != 0)
         status = tc_fail_errno(&err, TC_UNAVAILABLE, errno, "the toolchain has no /bin/bash");
     if (status == TC_OK)
-        status = tc_privilege_keep(
-            serving_capabilities | CAPABILITY(CAP_SYS_ADMIN) | CAPABILITY(CAP_CHOWN), &err);
+        status = tc_privilege_keep(serving_capabilities | CAPABILITY(CAP_SYS_ADMIN) |
+                                       CAPABILITY(CAP_CHOWN) | CAPABILITY(CAP_NET_ADMIN) |
+                                       CAPABILITY(CAP_NET_BIND_SERVICE),
+                                   &err);
     if (status == TC_OK) status = catch_children(&stages, &err);
-    struct tc_children children = {.session_fd = -1, .verdict_fd = -1};
+    struct tc_children children = {.session_fd = -1, .verdict_fd = -1, .listener_fd = -1};
     if (status == TC_OK) status = tc_children_start(config, &children, &err);
     stages.session = children.session;
     stages.monitor = children.monitor;
+    stages.recorder = children.recorder;
     stages.session_fd = children.session_fd;
     stages.monitor_fd = children.verdict_fd;
+    stages.listener_fd = children.listener_fd;
     if (status == TC_OK) status = loop(&stages, &err);
     if (finish(&stages, status, &err) == TC_OK) return EXIT_SUCCESS;
     (void)dprintf(STDERR_FILENO, "tee-compile-worker: %s\n", err.message);
