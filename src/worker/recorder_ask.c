@@ -132,6 +132,7 @@ static void ask_done(struct tc_rec_ask *ask)
     tc_hash_free(ask->request_hash);
     tc_hash_free(ask->hash);
     tc_hash_free(ask->skip_hash);
+    tc_rec_pins_done(ask);
     tc_rec_stream_close(&ask->store);
     free(ask->etag);
     free(ask->url);

@@ -45,6 +45,7 @@ tc_status tc_rec_body_head(struct tc_rec_ask *ask, struct tc_http_head *head, st
     struct tc_buf buf TC_AUTO_BUF = tc_buf_new((size_t)2 * TC_HTTP_HEAD_MAX);
     enum tc_http_framing framing = head->framing;
     TC_TRY(keep_model(ask, head, err));
+    TC_TRY(tc_rec_pins_begin(ask, err));
     choose_framing(ask, head);
     if (ask->recorder->config->archive) TC_TRY(tc_rec_store_begin(ask, head, err));
     ask->head_passed = true;
@@ -79,6 +80,7 @@ tc_status tc_rec_body_data(struct tc_rec_ask *ask, struct tc_span data, struct t
     if (ask->skip > 0) TC_TRY(check_prefix(ask, &data, err));
     if (data.size == 0) return TC_OK;
     tc_hash_add(ask->hash, data.data, data.size);
+    TC_TRY(tc_rec_pins_add(ask, data, err));
     if (ask->storing) TC_TRY(tc_rec_store_data(ask, data, err));
     if (ask->own) tc_buf_add_span(ask->own, data);
     if (ask->build && ask->chunked) {
@@ -109,17 +111,6 @@ static tc_status check_pinned(const struct tc_rec_ask *ask, const struct tc_sha2
                    ask->status);
 }
 
-static tc_status note_pins(struct tc_rec_ask *ask, const struct tc_sha256 *digest,
-                           struct tc_error *err)
-{
-    const struct tc_pins *pins = ask->recorder->config->pins;
-    if (!pins || ask->delivered == 0) return TC_OK;
-    const char *path = tc_pins_find(pins, TC_PIN_SHA256, digest->bytes, sizeof digest->bytes);
-    if (!path) return TC_OK;
-    ask->record.pinned_by = strdup(path);
-    return ask->record.pinned_by ? TC_OK : tc_fail(err, TC_SYSTEM, "out of memory for a response");
-}
-
 tc_status tc_rec_body_end(struct tc_rec_ask *ask, struct tc_error *err)
 {
     struct tc_sha256 digest;
@@ -127,7 +118,7 @@ tc_status tc_rec_body_end(struct tc_rec_ask *ask, struct tc_error *err)
         return tc_fail(err, TC_PEER, "upstream ended a body before its end");
     TC_TRY(tc_rec_ask_response(ask, &digest, err));
     TC_TRY(check_pinned(ask, &digest, err));
-    TC_TRY(note_pins(ask, &digest, err));
+    TC_TRY(tc_rec_pins_end(ask, &digest, err));
     if (ask->storing) TC_TRY(tc_rec_store_end(ask, err));
     if (!ask->build) return TC_OK;
     if (ask->chunked) TC_TRY(tc_rec_stream_put(ask->build, tc_span_of_text("0\r\n\r\n"), err));

@@ -5,7 +5,8 @@
  *   recorder_ask.c   one request: rules, body      recorder_ca.c        the per-build CA
  *   recorder_run.c   its attempts at upstream      recorder_trust.c     who upstream must be
  *   recorder_body.c  the response on its way       recorder_upstream.c  connections there
- *   recorder_archive.c  STORE and REPLAY           recorder_opaque.c    what is relayed unread */
+ *   recorder_archive.c  STORE and REPLAY           recorder_opaque.c    what is relayed unread
+ *   recorder_pins.c  bodies that lock files name */
 #ifndef TC_WORKER_RECORDER_INTERNAL_H
 #define TC_WORKER_RECORDER_INTERNAL_H
 
@@ -15,6 +16,7 @@
 #include <openssl/ssl.h>
 
 #include "core/archive.h"
+#include "core/gozip.h"
 #include "core/http1.h"
 #include "worker/recorder.h"
 
@@ -262,6 +264,8 @@ struct tc_rec_ask {
     struct tc_hash *skip_hash;
     struct tc_rec_stream store; /* to the archive */
     bool storing;
+    EVP_MD_CTX *sha512;   /* digests that lock files name; NULL: none does */
+    struct tc_gozip *zip;
 };
 /* Answers one request, whose head of this size the build's stream begins with; false: the
  * connection ends. */
@@ -296,6 +300,16 @@ tc_status tc_rec_body_data(struct tc_rec_ask *ask, struct tc_span data, struct t
     TC_MUST_USE;
 /* Its end; after the checks that need the whole. */
 tc_status tc_rec_body_end(struct tc_rec_ask *ask, struct tc_error *err) TC_MUST_USE;
+
+/* --- what the source's lock files say --- */
+
+tc_status tc_rec_pins_begin(struct tc_rec_ask *ask, struct tc_error *err) TC_MUST_USE;
+tc_status tc_rec_pins_add(struct tc_rec_ask *ask, struct tc_span data, struct tc_error *err)
+    TC_MUST_USE;
+/* Notes the file that names the body, whose SHA-256 is digest. */
+tc_status tc_rec_pins_end(struct tc_rec_ask *ask, const struct tc_sha256 *digest,
+                          struct tc_error *err) TC_MUST_USE;
+void tc_rec_pins_done(struct tc_rec_ask *ask);
 
 /* --- archive --- */
 

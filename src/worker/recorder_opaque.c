@@ -17,9 +17,8 @@ struct flow {
     bool done;
 };
 
-static tc_status move(struct flow *flow, struct tc_error *err)
+static tc_status pass_on(struct flow *flow, struct tc_error *err)
 {
-    TC_TRY(tc_rec_stream_fill(flow->from, err));
     struct tc_span have = tc_rec_stream_have(flow->from);
     TC_TRY(tc_rec_stream_put(flow->to, have, err));
     TC_TRY(tc_rec_stream_flush(flow->to, err));
@@ -32,10 +31,17 @@ static tc_status move(struct flow *flow, struct tc_error *err)
     return TC_OK;
 }
 
+static tc_status move(struct flow *flow, struct tc_error *err)
+{
+    TC_TRY(tc_rec_stream_fill(flow->from, err));
+    return pass_on(flow, err);
+}
+
 /* Either may be silent for as long as it likes: only the end of the build, or of the
  * recorder, ends this. A writer that is not read from holds up the other direction too. */
 static tc_status relay(struct flow flows[2], int stop_fd, struct tc_error *err)
 {
+    TC_TRY(pass_on(&flows[1], err)); /* came with the host's answer */
     while (!flows[0].done || !flows[1].done) {
         struct pollfd polled[3] = {{.fd = stop_fd, .events = POLLIN}};
         for (int i = 0; i < 2; i++)

@@ -301,7 +301,7 @@ static bool fail_for_good(struct tc_rec_ask *ask, struct tc_error *err)
 static bool leave(struct tc_rec_ask *ask, struct tc_error *err)
 {
     bool waited = ask->wait.waited_ms > ask->recorder->stall_ms / GRACE_PART;
-    bool nothing = ask->wait.hung_up && ask->delivered == 0;
+    bool nothing = ask->wait.hung_up && !ask->head_passed;
     if (waited || nothing) {
         struct tc_error reason = {0};
         (void)tc_fail(&reason, TC_PEER,

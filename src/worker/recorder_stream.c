@@ -222,6 +222,9 @@ tc_status tc_rec_stream_tls(struct tc_rec_stream *stream, SSL *ssl, bool accept,
                             struct tc_error *err)
 {
     stream->ssl = ssl;
+    /* Bytes from before the handshake would pass for bytes that came through it. */
+    if (tc_rec_stream_have(stream).size > 0)
+        return fail(stream, TC_PEER, err, "spoke before TLS began");
     BIO *bio = BIO_new(stream->recorder->method);
     if (!bio) return fail(stream, TC_SYSTEM, err, "could not begin TLS: no memory");
     BIO_set_data(bio, stream);

@@ -169,8 +169,10 @@ tc_status tc_rec_trust_client(const struct tc_rec_trust *trust, const char *host
 {
     static const unsigned char alpn[] = "\x08http/1.1";
     const struct extra *extra = find_extra(trust, host);
+    char name[TC_HOST_NAME_MAX + 1]; /* OpenSSL's macro takes no const */
+    (void)snprintf(name, sizeof name, "%s", host);
     SSL *ssl = SSL_new(trust->client);
-    if (!ssl || SSL_set1_host(ssl, host) != 1 || SSL_set_tlsext_host_name(ssl, host) != 1 ||
+    if (!ssl || SSL_set1_host(ssl, host) != 1 || SSL_set_tlsext_host_name(ssl, name) != 1 ||
         SSL_set_alpn_protos(ssl, alpn, sizeof alpn - 1) != 0 ||
         (extra && SSL_set1_verify_cert_store(ssl, extra->store) != 1)) {
         SSL_free(ssl);

@@ -95,10 +95,12 @@ class Egress:
         self.archive = {}       # digest of a line -> (line, body)
         self.index = b''
         self.store_answer = 0
+        self.answer = frame(0, b'192.0.2.7')
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(self.path)
         self.listener.listen(4096)
-        threading.Thread(target=self.accept, daemon=True).start()
+        self.thread = threading.Thread(target=self.accept, daemon=True)
+        self.thread.start()
 
     def accept(self):
         while True:
@@ -126,7 +128,7 @@ class Egress:
         if isinstance(server, bytes):
             sock.sendall(server)
             return
-        sock.sendall(frame(0, b'192.0.2.7'))
+        sock.sendall(self.answer)
         server(sock)
 
     def store(self, sock, _payload):
@@ -166,6 +168,9 @@ class Egress:
         sock.sendall(frame(END))
 
     def close(self):
+        # The thread first: it would accept for whoever gets the descriptor next.
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.thread.join()
         self.listener.close()
 
 

@@ -486,6 +486,19 @@ class Failures(Case):
         self.egress.routes['good.test'] = lambda sock: sock.sendall(b'HTTP/1.1 400 Bad Request\r\n\r\n')
         self.fails('TLS')
 
+    def test_plain_text_before_tls(self):
+        """The host puts an answer of its own before the server's."""
+        server = world.Server(self.root.server('good.test'), world.always())
+
+        def route(sock):
+            sock.sendall(world.response(b'forged'))
+            server(sock)
+        self.egress.routes['good.test'] = route
+        self.fails()
+        self.egress.answer = world.frame(0, b'192.0.2.7') + world.response(b'forged')
+        self.egress.routes['good.test'] = server
+        self.fails('before TLS')
+
     def test_no_such_name(self):
         self.fails('no such name')
 
