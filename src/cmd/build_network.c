@@ -106,10 +106,24 @@ static tc_status open_all(const struct tc_build_options *options, struct tc_buil
     return status;
 }
 
-tc_status tc_build_network_open(const struct tc_build_options *options,
+static tc_status refuse_all(const struct tc_build_options *options, struct tc_error *err)
+{
+    const char *given = options->archive       ? "--archive"
+                        : options->replay      ? "--replay"
+                        : options->credentials ? "--credential"
+                                               : NULL;
+    if (!given) return TC_OK;
+    return tc_fail(err, TC_USAGE,
+                   "%s goes with a build that has a network: network.mode of the build file is "
+                   "\"offline\"",
+                   given);
+}
+
+tc_status tc_build_network_open(const struct tc_build_options *options, bool offline,
                                 struct tc_build_network *ret_network, struct tc_error *err)
 {
     struct tc_build_network network = {0};
+    if (offline) return refuse_all(options, err);
     tc_status status = open_all(options, &network, err);
     if (status == TC_OK)
         *ret_network = network;

@@ -18,8 +18,9 @@ struct tc_build_network {
     struct tc_egress *egress;
 };
 
-/* Opens and checks everything; no thread is started and nothing dialled. */
-tc_status tc_build_network_open(const struct tc_build_options *options,
+/* Opens and checks everything; no thread is started and nothing dialled. A build that is
+ * offline asks for nothing, and options that are about the network are refused. */
+tc_status tc_build_network_open(const struct tc_build_options *options, bool offline,
                                 struct tc_build_network *ret_network, struct tc_error *err)
     TC_MUST_USE;
 /* Its part in HELLO. */

@@ -334,7 +334,9 @@ static tc_status run(struct build *build, struct tc_error *err)
 {
     TC_TRY(open_outputs(build, err));
     TC_TRY(read_project(build, err));
-    TC_TRY(tc_build_network_open(&build->options, &build->network, err));
+    TC_TRY(tc_build_network_open(&build->options,
+                                 build->spec.network.mode == TC_NETWORK_OFFLINE, &build->network,
+                                 err));
     TC_TRY(tc_devroot_folder(&build->devroot_folder, err));
     TC_TRY(tc_devroot_ensure(build->devroot_folder, &build->devroot_pem, &build->devroot_created,
                              err));
