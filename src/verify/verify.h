@@ -54,9 +54,9 @@ struct tc_verify_options {
     bool allow_debug;
     bool allow_unauthenticated; /* what came without TLS, or was relayed unread */
     bool allow_replayed;
+    bool transcript_alone; /* nobody asks for the outputs, which may be missing */
     const struct tc_live *live; /* borrowed; NULL: none. Each answer must be in it */
     const char *live_problem;   /* why the live bundle counts for nothing; NULL: it does */
-    bool transcript_alone;      /* nobody asks for the outputs, which may be missing */
     /* Gets each exchange of the transcript as it passes, before the verdict is known. NULL:
      * nobody asks. */
     void *tell_context;

@@ -36,31 +36,8 @@
 #include "worker/requests.h"
 #include "worker/sandbox.h"
 #include "worker/spawner.h"
+#include "worker/stages_internal.h"
 #include "worker/unpack.h"
-
-enum progress { AT_START, PREPARED, UNPACKING, READY, RUNNING, COLLECTING };
-
-struct stages {
-    struct tc_cgroup cgroup;
-    int build_folder; /* /scratch/build */
-    int session_fd, monitor_fd, listener_fd, signal_fd;
-    pid_t session, monitor, recorder; /* 0: ended */
-    bool session_good, monitor_good;
-    bool hijacked; /* this process is in the build's network namespace */
-    enum progress progress;
-    bool broken;
-    pid_t helper; /* unpacker or collector; 0: ended */
-    int helper_status;
-    bool unpacked_asked;
-    pid_t command; /* bwrap of the running command; 0: ended */
-    int command_status;
-    int status_fd; /* what bwrap says about the running command */
-    bool timed_out, killed;
-    int64_t deadline_ms;  /* of the running command, monotonic */
-    int64_t time_left_ms; /* of limits.timeout, for all commands */
-    int64_t command_started_ms, started;
-    struct tc_cgroup_events before; /* as the cgroup was made: what grows is the build's */
-};
 
 static int64_t now_ms(void)
 {
@@ -121,99 +98,7 @@ static tc_status tell_monitor(struct stages *stages, uint32_t kind, bool clean, 
     return tc_message_send(stages->monitor_fd, &message, sizeof message, NULL, 0, err);
 }
 
-/* --- reaping --- */
-
-static void note_end(struct stages *stages, pid_t pid, int status)
-{
-    bool good = WIFEXITED(status) && WEXITSTATUS(status) == 0;
-    if (pid == stages->command) {
-        stages->command = 0;
-        stages->command_status = status;
-    } else if (pid == stages->helper) {
-        stages->helper = 0;
-        stages->helper_status = status;
-    } else if (pid == stages->session) {
-        stages->session = 0;
-        stages->session_good = good;
-    } else if (pid == stages->monitor) {
-        stages->monitor = 0;
-        stages->monitor_good = good;
-        if (!good) stages->broken = true;
-    } else if (pid == stages->recorder) {
-        stages->recorder = 0;
-        if (!good) stages->broken = true;
-    }
-}
-
-/* Blocks until one child has ended. */
-static tc_status reap_one(struct stages *stages, pid_t *ret_pid, int *ret_status,
-                          struct tc_error *err)
-{
-    int status;
-    pid_t pid;
-    do
-        pid = waitpid(-1, &status, 0);
-    while (pid < 0 && errno == EINTR);
-    if (pid < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot wait for a child");
-    note_end(stages, pid, status);
-    *ret_pid = pid;
-    *ret_status = status;
-    return TC_OK;
-}
-
-static void kill_known(pid_t pid)
-{
-    if (pid > 0) (void)kill(pid, SIGKILL);
-}
-
-/* Kills and reaps until nothing of the build is left.
- *
- * First what stages itself started, which may not have changed its uid yet; then,
- * from a process of the build's uid, everything of that uid. kill(-1) is one walk
- * under the lock that fork takes: no process can slip through by forking, as it
- * can while somebody reads a list of pids. All of them end up as children of
- * stages: bwrap asked to die with its parent, the sandbox's PID 1 takes its
- * namespace along, and orphans are PID 1's. */
-static tc_status kill_build(struct stages *stages, struct tc_error *err)
-{
-    pid_t killer, pid;
-    int status;
-    kill_known(stages->command);
-    kill_known(stages->helper);
-    while (stages->command > 0 || stages->helper > 0)
-        TC_TRY(reap_one(stages, &pid, &status, err));
-    TC_TRY(tc_child_killer(&killer, err));
-    do
-        TC_TRY(reap_one(stages, &pid, &status, err));
-    while (pid != killer);
-    if (!WIFEXITED(status) || WEXITSTATUS(status) != EXIT_SUCCESS)
-        return tc_fail(err, TC_SYSTEM, "the build's processes could not be killed");
-    for (;;) {
-        uint64_t tasks;
-        TC_TRY(tc_cgroup_tasks(&stages->cgroup, &tasks, err));
-        if (tasks == 0) return TC_OK;
-        TC_TRY(reap_one(stages, &pid, &status, err));
-    }
-}
-
 /* --- how things ended --- */
-
-/* Did the build run into a limit of the cgroup, now or before? The kernel's
- * counters decide, not what the build makes of it. */
-static tc_status find_exhaustion(struct stages *stages, bool *ret_found, enum tc_run_end *ret_end,
-                                 struct tc_error *err)
-{
-    struct tc_cgroup_events now;
-    TC_TRY(tc_cgroup_events_read(&stages->cgroup, &now, err));
-    *ret_found = true;
-    if (now.oom != stages->before.oom)
-        *ret_end = TC_RUN_OUT_OF_MEMORY;
-    else if (now.no_fork != stages->before.no_fork)
-        *ret_end = TC_RUN_OUT_OF_PROCESSES;
-    else
-        *ret_found = false;
-    return TC_OK;
-}
 
 /* Every process that could have written is dead: what is there is all. */
 static bool command_has_run(struct stages *stages)
@@ -228,7 +113,7 @@ static tc_status classify(struct stages *stages, enum tc_run_end *ret_end, struc
 {
     bool exhausted;
     bool has_run = command_has_run(stages);
-    TC_TRY(find_exhaustion(stages, &exhausted, ret_end, err));
+    TC_TRY(tc_stages_find_exhaustion(stages, &exhausted, ret_end, err));
     if (exhausted) return TC_OK;
     *ret_end = stages->killed                        ? TC_RUN_KILLED
                : stages->timed_out                   ? TC_RUN_TIMEOUT
@@ -242,7 +127,7 @@ static tc_status classify(struct stages *stages, enum tc_run_end *ret_end, struc
  * say how the command ended. */
 static tc_status end_command(struct stages *stages, struct tc_error *err)
 {
-    TC_TRY(kill_build(stages, err));
+    TC_TRY(tc_stages_kill_build(stages, err));
     int64_t spent = now_ms() - stages->command_started_ms;
     stages->time_left_ms = spent < stages->time_left_ms ? stages->time_left_ms - spent : 0;
     enum tc_run_end end;
@@ -265,8 +150,8 @@ static tc_status end_unpacking(struct stages *stages, struct tc_error *err)
     struct tc_error result = {0};
     enum tc_run_end end;
     bool exhausted;
-    TC_TRY(kill_build(stages, err));
-    TC_TRY(find_exhaustion(stages, &exhausted, &end, err));
+    TC_TRY(tc_stages_kill_build(stages, err));
+    TC_TRY(tc_stages_find_exhaustion(stages, &exhausted, &end, err));
     if (exhausted)
         (void)tc_fail(&result, TC_LIMIT,
                       "the source does not fit into limits.disk and limits.memory: raise them in "
@@ -283,7 +168,7 @@ static tc_status kill_command(struct stages *stages)
 {
     if (stages->progress == RUNNING) {
         stages->killed = true;
-        kill_known(stages->command);
+        tc_stages_kill(stages->command);
     }
     return TC_OK;
 }
@@ -307,7 +192,7 @@ static tc_status reap(struct stages *stages, struct tc_error *err)
         int status;
         pid_t pid = waitpid(-1, &status, WNOHANG);
         if (pid <= 0) break;
-        note_end(stages, pid, status);
+        tc_stages_note_end(stages, pid, status);
     }
     return take_ends(stages, err);
 }
@@ -381,7 +266,7 @@ static tc_status step(struct stages *stages, enum tc_request_kind kind,
     }
     if (kind == TC_REQUEST_COMMAND) return start_command(stages, fds[0], fds[1], err);
     stages->progress = COLLECTING;
-    TC_TRY(kill_build(stages, err));
+    TC_TRY(tc_stages_kill_build(stages, err));
     return tc_child_helper(&stages->cgroup, tc_collect_main, fds[0], stages->build_folder,
                            &stages->helper, err);
 }
@@ -444,7 +329,7 @@ static void check_deadline(struct stages *stages)
 {
     if (stages->progress != RUNNING || stages->timed_out || now_ms() < stages->deadline_ms) return;
     stages->timed_out = true;
-    kill_known(stages->command);
+    tc_stages_kill(stages->command);
 }
 
 /* Until the session has ended. */
@@ -471,15 +356,15 @@ static tc_status finish(struct stages *stages, tc_status status, struct tc_error
     struct tc_error ignored = {0};
     pid_t pid;
     int code;
-    kill_known(stages->session);
+    tc_stages_kill(stages->session);
     if (status != TC_OK || !stages->session_good) {
-        kill_known(stages->monitor);
-        kill_known(stages->recorder);
+        tc_stages_kill(stages->monitor);
+        tc_stages_kill(stages->recorder);
     }
     while ((stages->session > 0 || stages->monitor > 0 || stages->recorder > 0) &&
-           reap_one(stages, &pid, &code, &ignored) == TC_OK) {
+           tc_stages_reap_one(stages, &pid, &code, &ignored) == TC_OK) {
     }
-    tc_status killed = kill_build(stages, &ignored);
+    tc_status killed = tc_stages_kill_build(stages, &ignored);
     if (status != TC_OK) return status;
     if (!stages->session_good) return tc_fail(err, TC_PEER, "the session ended in failure");
     if (!stages->monitor_good || stages->broken)

@@ -72,7 +72,7 @@ class Project:
     def run(self, *args, expect=0, env=None):
         done = subprocess.run([TOOL, *map(str, args)], capture_output=True, text=True, timeout=300,
                               env={**os.environ, **(env or {})}, check=False)
-        assert done.returncode == expect, (f"{' '.join(map(str, args))}: exit {done.returncode}, expected {expect}\n"
+        assert expect is None or done.returncode == expect, (f"{' '.join(map(str, args))}: exit {done.returncode}, expected {expect}\n"
                                            f"{done.stdout}\n{done.stderr}")
         return done
 
@@ -196,6 +196,92 @@ def test_collect_and_vendor_are_recorded(p):
     p.build()
     p.verify()
     assert len(p.transcript()) == 2
+
+
+def test_archive_and_replay(p):
+    """What was kept serves the same build once more, and nobody is dialled for it."""
+    net, live = p.base / "net.tar", p.base / "live.tar"
+    p.spec("curl -fsS https://good.test/hello > out; curl -fsS https://good.test/chunked >> out; "
+           "curl -sS https://good.test/none >> out; curl -fsS https://sub.good.test/big > big; "
+           "curl -fsS --data-binary @root.pem https://good.test/post >> out", files=["out", "big"])
+    p.build("--archive", net)
+    p.verify()
+    first = p.output(), p.output("big")
+    p.out.rename(live)
+    p.lab.proxy.asked.clear()
+    p.build("--replay", net)
+    assert (p.output(), p.output("big")) == first and p.lab.proxy.asked == []
+    assert {e["origin"] for e in p.transcript()} == {"archive"}
+    p.verify(expect=1)
+    p.verify("--allow-replayed")
+    p.verify("--live", live)
+    # What is not in it is refused, and written down.
+    p.spec("curl -fsS https://good.test/empty > out || echo refused > out")
+    p.build("--replay", net)
+    assert p.output() == b"refused\n" and p.lab.proxy.asked == []
+    assert [e["outcome"] for e in p.transcript()] == ["denied"]
+
+
+def test_forged_archive(p):
+    """The host may change what it keeps: not one byte of it reaches a build that is signed."""
+    net = p.base / "net.tar"
+    p.spec("curl -fsS https://good.test/hello > out")
+    p.build("--archive", net)
+    p.out.unlink()
+    data = net.read_bytes()
+    assert HELLO in data
+    net.write_bytes(data.replace(HELLO, HELLO.upper()))
+    p.build("--replay", net, expect=None)
+    assert not p.out.exists()
+
+
+def test_credentials(p):
+    """The host's credential goes to its host alone, and is seen by nobody else."""
+    secret = "Bearer s3cr3t-of-the-host"
+    file = p.base / "credential"
+    file.write_text(f"Authorization: {secret}\n")
+    file.chmod(0o600)
+    p.spec("curl -fsS https://good.test/hello > out; curl -fsS https://sub.good.test/hello >> out; env > env; "
+           "cat /proc/*/environ /proc/*/cmdline >> env", files=["out", "env"])
+    Site.seen = []
+    try:
+        p.build("--credential", f"good.test={file}")
+        seen = {host: headers.get("Authorization") for host, _, _, headers in Site.seen}
+    finally:
+        Site.seen = None
+    assert seen == {"good.test": secret, "sub.good.test": None}, seen
+    p.verify()
+    assert b"s3cr3t" not in p.out.read_bytes()
+
+
+def test_witness(p):
+    """The worker reads the ref itself, where build.json asks for it."""
+    bare = p.lab.folder / "git/witness.git"
+    shutil.rmtree(bare, ignore_errors=True)
+    p.spec("echo > out", witness=True)
+    for arguments in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-qm", "x"],
+                      ["remote", "add", "origin", "https://good.test/git/witness.git"]):
+        subprocess.run([*GIT, *arguments], cwd=p.dir, check=True, capture_output=True)
+    subprocess.run([*GIT, "clone", "-q", "--bare", p.dir, bare], check=True, capture_output=True)
+    p.build()
+    p.verify()
+    assert "itnessed" in json.dumps(p.statement()), p.statement()
+    assert [e["url"] for e in p.transcript()] == ["https://good.test/git/witness.git/info/refs?service=git-upload-pack"]
+    # Not pushed: the server names another commit.
+    p.out.unlink()
+    subprocess.run([*GIT, "commit", "-q", "--allow-empty", "-m", "y"], cwd=p.dir, check=True, capture_output=True)
+    assert "witness" in p.build(expect=1).stderr
+
+
+def test_pins_of_the_source(p):
+    (p.dir / "package-lock.json").write_text(json.dumps({
+        "name": "x", "lockfileVersion": 3, "packages": {"": {"name": "x"}, "node_modules/hello": {
+            "version": "1.0.0", "resolved": "https://good.test/hello", "integrity": "sha512-" +
+            __import__("base64").b64encode(hashlib.sha512(HELLO).digest()).decode()}}}))
+    p.spec("curl -fsS http://plain.test/hello > out", plain_http=["plain.test"])
+    p.build()
+    p.verify()  # without TLS, but pinned
+    assert [e.get("pinnedBy") for e in p.transcript()] == ["package-lock.json"]
 
 
 def test_offline_stays_offline(p):

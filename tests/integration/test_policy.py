@@ -93,8 +93,10 @@ def check_documentation(base):
         keys = {key.replace("_", "-") for key in keys}
         names = {check["name"] for check in json.loads(out)["checks"]}
         expect("a check a key", {f"policy-{key}" for key in keys} - names, set())
-    keys = re.findall(r"`([a-z_]+)`", "".join(re.findall(r"^\| (`[^|]*)\|", section, re.M)))
-    expect("keys in the table", set(keys), set(json.loads(blocks[0])) - {"type"})
+    keys = re.findall(r"`([a-z_.]+)`", "".join(re.findall(r"^\| (`[^|]*)\|", section, re.M)))
+    policy = json.loads(blocks[0])
+    expect("keys in the table", set(keys),
+           set(policy) - {"type", "network"} | {f"network.{key}" for key in policy["network"]})
 
 
 def main():
