@@ -23,6 +23,7 @@ import recorder_world as world  # noqa: E402
 LAB = os.path.abspath(sys.argv[1])
 SLOW = bool(os.environ.get('TSAN_OPTIONS') or os.environ.get('ASAN_OPTIONS'))
 STALL = 3000
+IMPATIENT = 800  # where a failure is what is waited for
 
 
 class Case(unittest.TestCase):
@@ -442,8 +443,8 @@ class Pinned(Case):
 class Failures(Case):
     """What the host can cause: nothing is signed, whatever the build makes of it."""
 
-    def fails(self, *words, name='good.test', options=()):
-        recorder = self.recorder(*options)
+    def fails(self, *words, name='good.test'):
+        recorder = self.recorder('--stall', IMPATIENT)
         try:
             answer = recorder.get(name)
             self.assertEqual(answer.status, 502)
@@ -563,7 +564,7 @@ class Failures(Case):
                     data[at - start] ^= 1
                 return bytes(data)
             self.egress.routes['good.test'] = world.through(server, change)
-            recorder = self.recorder()
+            recorder = self.recorder('--stall', IMPATIENT)
             try:
                 answer = recorder.get('good.test')
                 good = answer.body == b'x' * 3000
@@ -585,7 +586,7 @@ class Failures(Case):
             def change(start, data, cut=cut):
                 return data if start + len(data) <= cut else (data[:max(cut - start, 0)],)
             self.egress.routes['good.test'] = world.through(server, change)
-            recorder = self.recorder()
+            recorder = self.recorder('--stall', IMPATIENT)
             try:
                 body = recorder.get('good.test').body
             except (EOFError, OSError):
