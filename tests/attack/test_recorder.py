@@ -575,14 +575,19 @@ class Failures(Case):
 
     def cut_everywhere(self, data, end, step):
         """Upstream's bytes end after each of so many, every time it is asked."""
-        server = world.Server(self.root.server('good.test'), lambda request, sock: sock.sendall(data) or end(sock))
+        def answer(_request, sock):
+            for at in range(0, len(data), 50):  # records of their own
+                sock.sendall(data[at:at + 50])
+            return end(sock)
+        server = world.Server(self.root.server('good.test'), answer)
         total = []
         whole = world.through(server, lambda start, data: total.append(len(data)) or data)
         self.egress.routes['good.test'] = whole
         recorder = self.recorder()
         self.assertEqual(recorder.get('good.test').status, 200)
         self.assertIsInstance(recorder.finish(), list)
-        for cut in range(0, sum(total), step):
+        size = sum(total)
+        for cut in [*range(0, size, step), size - 1, size - 24, size - 25]:  # the last record: an alert
             def change(start, data, cut=cut):
                 return data if start + len(data) <= cut else (data[:max(cut - start, 0)],)
             self.egress.routes['good.test'] = world.through(server, change)
