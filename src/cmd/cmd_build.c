@@ -298,7 +298,7 @@ static tc_status verify_result(struct build *build, struct tc_error *err)
                                        /* build.json and the user asked for it; whether
                                         * it is enough is for others to say. */
                                        .allow_unauthenticated = true,
-                                       .allow_replayed = true,
+                                       .allow_replayed = options->replay != NULL,
                                        .pcrs_asked = build->image.host ? NULL : &pcrs,
                                        .compare_source = true,
                                        .source = build->source.digest,

@@ -12,10 +12,10 @@ struct tc_backend_config {
     /* Absolute folders, NULL-terminated; may be NULL. Only without an image, whose PCRs
      * do not name them. */
     const char *const *host_tools;
-    const char *worker;         /* path of tee-compile-worker */
-    const char *devroot_folder; /* devattest.h, ensured */
-    bool debug;                 /* the worker's own messages to stderr */
-    struct tc_egress *egress;   /* egress.h: serves the worker's streams; NULL: nobody does */
+    const char *worker;            /* path of tee-compile-worker */
+    const char *devroot_folder;    /* devattest.h, ensured */
+    bool debug;                    /* the worker's own messages to stderr */
+    struct tc_egress *egress;      /* egress.h: serves the worker's streams; NULL: nobody does */
 };
 
 struct tc_enclave; /* a started worker: its processes, mounts, cgroup */

@@ -158,6 +158,7 @@ static void *serve(void *argument)
     struct tc_recorder *recorder = conn->recorder;
     tc_rec_conn_serve(conn);
     free(conn);
+    OPENSSL_thread_stop(); /* whoever waits for this thread may end the process */
     (void)pthread_mutex_lock(&recorder->lock);
     recorder->active--;
     (void)pthread_cond_broadcast(&recorder->changed);

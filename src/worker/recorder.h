@@ -20,8 +20,9 @@
  *   failed   upstream refused, was not who it says, stalled, or broke off: tried again
  *            where that is safe; else the transcript gets a line and the recorder is
  *            broken for good: its `broken_fd` becomes readable and nothing is signed;
- *   cut      by the build itself, while bytes for it were at hand: a line, no more. When
- *            it gave up while upstream kept it waiting, that is `failed`. */
+ *   cut      by the build itself, once it had an answer's head and had not waited for
+ *            upstream for more than a twelfth of stall_ms in sum: a line, no more. Whoever
+ *            gives up before the head, or after such waiting, could be made to: `failed`. */
 #ifndef TC_WORKER_RECORDER_H
 #define TC_WORKER_RECORDER_H
 

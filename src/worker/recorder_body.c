@@ -28,6 +28,7 @@ static tc_status keep_model(struct tc_rec_ask *ask, const struct tc_http_head *h
 {
     struct tc_span etag;
     ask->status = ask->record.status = head->status;
+    ask->bodiless = head->framing == TC_HTTP_NO_BODY;
     ask->has_length = head->framing == TC_HTTP_LENGTH;
     ask->length = head->length;
     if (tc_http_field_find(head, "etag", &etag) && is_strong(etag)) {
@@ -40,6 +41,13 @@ static tc_status keep_model(struct tc_rec_ask *ask, const struct tc_http_head *h
     return TC_OK;
 }
 
+/* Who has everything may go: the build is not kept waiting for what we still check. */
+static void end_watch(struct tc_rec_ask *ask)
+{
+    if (ask->bodiless || (ask->has_length && ask->delivered == ask->length))
+        ask->wait.watch_fd = -1;
+}
+
 tc_status tc_rec_body_head(struct tc_rec_ask *ask, struct tc_http_head *head, struct tc_error *err)
 {
     struct tc_buf buf TC_AUTO_BUF = tc_buf_new((size_t)2 * TC_HTTP_HEAD_MAX);
@@ -49,6 +57,7 @@ tc_status tc_rec_body_head(struct tc_rec_ask *ask, struct tc_http_head *head, st
     choose_framing(ask, head);
     if (ask->recorder->config->archive) TC_TRY(tc_rec_store_begin(ask, head, err));
     ask->head_passed = true;
+    end_watch(ask);
     if (ask->build) tc_http_response_write(head, ask->close, &buf);
     head->framing = framing; /* the body comes as it comes */
     if (!ask->build) return TC_OK;
@@ -88,6 +97,7 @@ tc_status tc_rec_body_data(struct tc_rec_ask *ask, struct tc_span data, struct t
         TC_TRY(tc_rec_stream_put(ask->build, head, err));
     }
     ask->delivered += data.size;
+    end_watch(ask);
     if (ask->build) TC_TRY(tc_rec_stream_put(ask->build, data, err));
     if (ask->build && ask->chunked)
         TC_TRY(tc_rec_stream_put(ask->build, tc_span_of_text("\r\n"), err));
@@ -101,9 +111,7 @@ static tc_status check_pinned(const struct tc_rec_ask *ask, const struct tc_sha2
                               struct tc_error *err)
 {
     const struct tc_network *network = ask->recorder->config->network;
-    bool bodiless = tc_span_equal(ask->head.method, tc_span_of_text("HEAD")) ||
-                    ask->status == 204 || ask->status == 304;
-    if (network->mode != TC_NETWORK_PINNED || ask->own || bodiless) return TC_OK;
+    if (network->mode != TC_NETWORK_PINNED || ask->own || ask->bodiless) return TC_OK;
     const struct tc_sha256 *pin = tc_network_pin(network, tc_span_of_text(ask->url));
     if (pin && memcmp(pin->bytes, digest->bytes, sizeof digest->bytes) == 0) return TC_OK;
     return tc_fail(err, TC_REFUSED,

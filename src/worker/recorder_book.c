@@ -39,6 +39,7 @@ tc_status tc_rec_book_open(struct tc_rec_book *book, int fd, struct tc_error *er
 
 void tc_rec_book_done(struct tc_rec_book *book)
 {
+    free(book->told);
     if (!book->file && !book->chain) return;
     tc_hash_free(book->file);
     tc_hash_free(book->chain);

@@ -251,7 +251,7 @@ struct tc_rec_ask {
     bool body_begun; /* more than `body` was asked of the build and sent */
 
     /* the response, once its head was passed on */
-    bool head_passed, chunked, close;
+    bool head_passed, chunked, close, bodiless;
     unsigned status;
     uint64_t delivered; /* bytes of the body */
     struct tc_hash *hash;

@@ -55,7 +55,7 @@ static tc_status judge(struct tc_rec_stream *stream, const struct pollfd polled[
 {
     if (polled[1].revents) return tc_fail(err, TC_INTERRUPTED, "the recorder ends its connections");
     /* Who hung up while bytes were at hand finds out when they are written. */
-    if (polled[2].revents && (waited > 0 || !polled[0].revents)) {
+    if (stream->wait && polled[2].revents && (waited > 0 || !polled[0].revents)) {
         stream->wait->hung_up = true;
         return tc_fail(err, TC_PEER, "the build hung up while %s kept it waiting", stream->who);
     }

@@ -23,6 +23,7 @@ import recorder_world as world  # noqa: E402
 LAB = os.path.abspath(sys.argv[1])
 SLOW = bool(os.environ.get('TSAN_OPTIONS') or os.environ.get('ASAN_OPTIONS'))
 STALL = 3000
+IMPATIENT = 800  # where a failure is what is waited for
 
 
 class Case(unittest.TestCase):
@@ -442,8 +443,8 @@ class Pinned(Case):
 class Failures(Case):
     """What the host can cause: nothing is signed, whatever the build makes of it."""
 
-    def fails(self, *words, name='good.test', options=()):
-        recorder = self.recorder(*options)
+    def fails(self, *words, name='good.test'):
+        recorder = self.recorder('--stall', IMPATIENT)
         try:
             answer = recorder.get(name)
             self.assertEqual(answer.status, 502)
@@ -563,7 +564,7 @@ class Failures(Case):
                     data[at - start] ^= 1
                 return bytes(data)
             self.egress.routes['good.test'] = world.through(server, change)
-            recorder = self.recorder()
+            recorder = self.recorder('--stall', IMPATIENT)
             try:
                 answer = recorder.get('good.test')
                 good = answer.body == b'x' * 3000
@@ -574,18 +575,23 @@ class Failures(Case):
 
     def cut_everywhere(self, data, end, step):
         """Upstream's bytes end after each of so many, every time it is asked."""
-        server = world.Server(self.root.server('good.test'), lambda request, sock: sock.sendall(data) or end(sock))
+        def answer(_request, sock):
+            for at in range(0, len(data), 50):  # records of their own
+                sock.sendall(data[at:at + 50])
+            return end(sock)
+        server = world.Server(self.root.server('good.test'), answer)
         total = []
         whole = world.through(server, lambda start, data: total.append(len(data)) or data)
         self.egress.routes['good.test'] = whole
         recorder = self.recorder()
         self.assertEqual(recorder.get('good.test').status, 200)
         self.assertIsInstance(recorder.finish(), list)
-        for cut in range(0, sum(total), step):
+        size = sum(total)
+        for cut in [*range(0, size, step), size - 1, size - 24, size - 25]:  # the last record: an alert
             def change(start, data, cut=cut):
                 return data if start + len(data) <= cut else (data[:max(cut - start, 0)],)
             self.egress.routes['good.test'] = world.through(server, change)
-            recorder = self.recorder()
+            recorder = self.recorder('--stall', IMPATIENT)
             try:
                 body = recorder.get('good.test').body
             except (EOFError, OSError):
