@@ -185,7 +185,6 @@ static tc_status read_project(struct build *build, struct tc_error *err)
     TC_TRY(tc_pack_open(&pack, &build->pack, err));
     TC_TRY(tc_buildspec_parse(tc_pack_build_file(build->pack), options->build_file, &build->spec,
                               err));
-    TC_TRY(tc_buildspec_check_supported(&build->spec, options->build_file, err));
     TC_TRY(choose_image(build, err));
     TC_TRY(check_extract(build, err));
     tc_build_ui_source(&build->ui, build->pack, options->folder);

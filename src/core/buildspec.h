@@ -51,7 +51,7 @@ struct tc_buildspec {
     bool source_git;      /* source.git */
     char **omitted;
     size_t omitted_count; /* source.omit: submodules left out, safe paths */
-    struct tc_network network; /* build.json says nothing of it: offline */
+    struct tc_network network; /* build.json says nothing of it: mode "record", every host */
     struct tc_limits limits;
 };
 #define TC_AUTO_BUILDSPEC TC_CLEANUP(tc_buildspec_free)
@@ -65,10 +65,5 @@ bool tc_limits_are_valid(const struct tc_limits *limits);
 /* name is how messages call the file ("build.json"). */
 tc_status tc_buildspec_parse(struct tc_span json, const char *name, struct tc_buildspec *ret_spec,
                              struct tc_error *err) TC_MUST_USE;
-
-/* What this version can run: TC_UNAVAILABLE with a clear message for a network
- * mode other than offline. */
-tc_status tc_buildspec_check_supported(const struct tc_buildspec *spec, const char *name,
-                                       struct tc_error *err) TC_MUST_USE;
 
 #endif

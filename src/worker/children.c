@@ -19,6 +19,8 @@
 /* Where tc_process_keep puts them. */
 enum { FIRST = TC_PROCESS_FIRST_FD, SECOND, THIRD, FOURTH, FIFTH };
 
+enum { RECORDER_FILES = 4096 };
+
 static tc_status fork_child(const char *what, pid_t *ret_pid, struct tc_error *err)
 {
     pid_t pid = fork();
@@ -73,6 +75,18 @@ static int place(int fds[5], size_t *count, int fd)
     return TC_PROCESS_FIRST_FD + (int)(*count)++;
 }
 
+/* Two descriptors a connection, and more for what is kept open to servers. */
+static tc_status widen_files(struct tc_error *err)
+{
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot read RLIMIT_NOFILE");
+    files.rlim_cur = files.rlim_max < RECORDER_FILES ? files.rlim_max : RECORDER_FILES;
+    if (setrlimit(RLIMIT_NOFILE, &files) != 0)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot set RLIMIT_NOFILE");
+    return TC_OK;
+}
+
 static tc_status start_recorder(const struct tc_recorder_process_config *config, pid_t *ret_pid,
                                 struct tc_error *err)
 {
@@ -90,7 +104,8 @@ static tc_status start_recorder(const struct tc_recorder_process_config *config,
     kept.monitor_fd = place(fds, &count, config->monitor_fd);
     kept.dialler_fd = place(fds, &count, config->dialler_fd);
     kept.bundle_fd = place(fds, &count, config->bundle_fd);
-    if (confine(fds, count, TC_UID_RECORDER, TC_FILTER_RECORDER, err) != TC_OK)
+    if (widen_files(err) != TC_OK ||
+        confine(fds, count, TC_UID_RECORDER, TC_FILTER_RECORDER, err) != TC_OK)
         give_up("the recorder", err);
     _exit(tc_recorder_main(&kept));
 }

@@ -143,7 +143,8 @@ static tc_status spread_ca(struct tc_recording_orders *orders, struct tc_error *
     const struct tc_network *network = &orders->spec.network;
     struct tc_recorder_ca *spread = calloc(network->ca_count + 1, sizeof *spread);
     size_t done = 0;
-    tc_status status = spread ? TC_OK : tc_fail(err, TC_SYSTEM, "out of memory");
+    tc_status status = TC_OK;
+    if (!spread) return tc_fail(err, TC_SYSTEM, "out of memory");
     for (; status == TC_OK && done < network->ca_count; done++) {
         const struct tc_recorder_ca *file = NULL;
         struct tc_recorder_ca *ca = &spread[done];
@@ -165,7 +166,7 @@ static tc_status spread_ca(struct tc_recording_orders *orders, struct tc_error *
             status = tc_fail(err, TC_SYSTEM, "out of memory");
     }
     if (status != TC_OK) {
-        for (size_t i = 0; spread && i < network->ca_count; i++)
+        for (size_t i = 0; i < network->ca_count; i++)
             free_ca(&spread[i]);
         free(spread);
         return status;

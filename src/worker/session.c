@@ -85,7 +85,6 @@ static tc_status greet(struct session *session, struct tc_error *err)
     TC_TRY(tc_credentials_receive(&session->host, &session->credentials, &payload, err));
     TC_TRY(copy_span(payload, &session->build_file, "BUILD_FILE", err));
     TC_TRY(tc_buildspec_parse(tc_buf_span(&session->build_file), "build.json", &session->spec, err));
-    TC_TRY(tc_buildspec_check_supported(&session->spec, "build.json", err));
     if (session->hello.git_folder !=
         (session->spec.source_git && session->hello.source == TC_SOURCE_GIT))
         return tc_fail(err, TC_MALFORMED, "HELLO and build.json disagree about source.git");
