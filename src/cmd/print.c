@@ -313,6 +313,42 @@ static void write_warnings(struct tc_jsonw *w, const struct tc_verdict *verdict)
     tc_jsonw_end_array(w);
 }
 
+static void write_list(struct tc_jsonw *w, const char *key, char *const *list, size_t count)
+{
+    tc_jsonw_array(w, key);
+    for (size_t i = 0; i < count; i++)
+        tc_jsonw_text(w, NULL, list[i]);
+    tc_jsonw_end_array(w);
+}
+
+static void write_network(struct tc_jsonw *w, const struct tc_statement *statement)
+{
+    static const char *const modes[] = {[TC_NETWORK_OFFLINE] = "offline",
+                                        [TC_NETWORK_RECORD] = "record",
+                                        [TC_NETWORK_PINNED] = "pinned"};
+    const struct tc_part_network *network = &statement->network;
+    size_t pinned = 0;
+    for (size_t i = 0; i < statement->dependencies_count; i++)
+        pinned += statement->dependencies[i].pinned_by != NULL;
+    tc_jsonw_object(w, "network");
+    tc_jsonw_array(w, "extra_ca");
+    for (size_t i = 0; i < network->ca_count; i++) {
+        tc_jsonw_object(w, NULL);
+        tc_jsonw_text(w, "host", network->ca[i].host);
+        tc_jsonw_text(w, "path", network->ca[i].path);
+        tc_jsonw_hex(w, "sha256", network->ca[i].digest.bytes, TC_SHA256_SIZE);
+        tc_jsonw_end_object(w);
+    }
+    tc_jsonw_end_array(w);
+    tc_jsonw_text(w, "mode", modes[statement->recipe.network]);
+    tc_jsonw_bool(w, "replayed", network->replayed);
+    tc_jsonw_u64(w, "downloads", statement->dependencies_count);
+    tc_jsonw_u64(w, "pinned", pinned);
+    write_list(w, "plain_http", network->plain_http, network->plain_http_count);
+    write_list(w, "opaque", network->opaque, network->opaque_count);
+    tc_jsonw_end_object(w);
+}
+
 static void write_outputs(struct tc_jsonw *w, const struct tc_statement *statement)
 {
     tc_jsonw_array(w, "outputs");
@@ -344,6 +380,7 @@ tc_status tc_print_verdict_json(FILE *stream, const struct tc_verdict *verdict,
     write_image(&w, &verdict->image);
     write_warnings(&w, verdict);
     tc_print_write_checks(&w, verdict);
+    if (verdict->have_statement) write_network(&w, &verdict->statement);
     if (verdict->have_statement) write_outputs(&w, &verdict->statement);
     tc_jsonw_end_object(&w);
     TC_TRY(tc_buf_check(&buf, "the verdict", err));

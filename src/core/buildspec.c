@@ -369,7 +369,7 @@ tc_status tc_buildspec_parse(struct tc_span json, const char *name, struct tc_bu
     TC_AUTO_JSON struct tc_json_text *text = NULL;
     TC_TRY(tc_json_parse(json, name, TC_BUILDSPEC_SIZE_MAX, &text, err));
     struct tc_json top = tc_json_top(text, name);
-    struct tc_buildspec spec = {.network = {.mode = TC_NETWORK_OFFLINE},
+    struct tc_buildspec spec = {.network = {.mode = TC_NETWORK_RECORD},
                                 .limits = {.timeout = TC_LIMIT_TIMEOUT_DEFAULT,
                                            .memory = TC_LIMIT_MEMORY_DEFAULT,
                                            .disk = TC_LIMIT_DISK_DEFAULT,

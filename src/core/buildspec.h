@@ -51,7 +51,7 @@ struct tc_buildspec {
     bool source_git;      /* source.git */
     char **omitted;
     size_t omitted_count; /* source.omit: submodules left out, safe paths */
-    struct tc_network network; /* build.json says nothing of it: offline */
+    struct tc_network network; /* build.json says nothing of it: mode "record", every host */
     struct tc_limits limits;
 };
 #define TC_AUTO_BUILDSPEC TC_CLEANUP(tc_buildspec_free)

@@ -9,31 +9,10 @@
 #include "core/entry.h"
 #include "core/json.h"
 
-static bool is_letter_or_digit(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
-}
-
-/* A host name of RFC 1123 labels in lower case, without a dot at the end; no address. */
+/* As the recorder has names; no address. */
 static bool is_host(const char *text, size_t size)
 {
-    if (size == 0 || size > TC_HOST_NAME_MAX) return false;
-    size_t label = 0;
-    bool number = true; /* the label, so far */
-    for (size_t i = 0; i < size; i++) {
-        char c = text[i];
-        bool edge = label == 0 || i + 1 == size || text[i + 1] == '.';
-        if (c == '.') {
-            if (label == 0 || i + 1 == size) return false;
-            label = 0;
-            number = true;
-            continue;
-        }
-        if ((!is_letter_or_digit(c) && c != '-') || (c == '-' && edge) || ++label > 63)
-            return false;
-        number = number && c >= '0' && c <= '9';
-    }
-    return !number;
+    return tc_host_name_is_good((struct tc_span){(const uint8_t *)text, size});
 }
 
 bool tc_host_pattern_is_good(const char *text)

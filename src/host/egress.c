@@ -247,11 +247,12 @@ static tc_status take(struct tc_egress *egress, int *fd, struct tc_error *err)
     pthread_t thread;
     TC_TRY(admit(egress, err));
     struct stream *stream = malloc(sizeof *stream);
-    tc_status status = stream ? TC_OK : tc_fail(err, TC_SYSTEM, "out of memory");
-    if (status == TC_OK) {
-        *stream = (struct stream){egress, *fd};
-        status = start_thread(&thread, true, run_stream, stream, err);
+    if (!stream) {
+        release_stream(egress);
+        return tc_fail(err, TC_SYSTEM, "out of memory");
     }
+    *stream = (struct stream){egress, *fd};
+    tc_status status = start_thread(&thread, true, run_stream, stream, err);
     if (status == TC_OK) {
         *fd = -1; /* the thread's */
         return TC_OK;

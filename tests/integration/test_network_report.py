@@ -71,6 +71,10 @@ def check_verify(base, pcr0):
     common = ("verify", "--root", "network.pem", "network.tar")
     code, out, _ = run(base, *common, "--json")
     expect("unauthenticated", code, 1)
+    expect("network", json.loads(out)["network"],
+           {"extra_ca": [{"host": "registry.corp", "path": "certs/ca.pem", "sha256": "ca" * 32}],
+            "mode": "record", "replayed": False, "downloads": 4, "pinned": 2,
+            "plain_http": ["deb.example.org"], "opaque": ["git.example.org:22"]})
     expect("the one that failed", [n for n, r in checks_of(out).items() if r == "fail"], ["unauthenticated"])
     code, out, _ = run(base, *common, "--allow-unauthenticated")
     expect("allowed", code, 0)

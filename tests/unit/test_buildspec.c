@@ -39,7 +39,8 @@ static void test_seed(void **state)
     assert_string_equal(spec.outputs[0], "target/debug/rust-project");
     assert_null(spec.image);
     assert_null(spec.vendor);
-    assert_int_equal(spec.network.mode, TC_NETWORK_OFFLINE);
+    assert_int_equal(spec.network.mode, TC_NETWORK_RECORD);
+    assert_false(spec.network.has_allow);
     assert_int_equal(spec.limits.timeout, TC_LIMIT_TIMEOUT_DEFAULT);
     assert_int_equal(spec.limits.processes, TC_LIMIT_PROCESSES_DEFAULT);
     assert_true(tc_limits_are_valid(&spec.limits));

@@ -595,6 +595,13 @@ static void test_dialler(void **state)
     send_fd(dialler[1], pipe_ends[0]);
     send_fd(dialler[1], listener);
     send_fd(dialler[1], dialler[1]);
+    /* One that could be answered is not. */
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+    (void)!send(pair[1], "\x07\x00\x00\x00", 4, MSG_NOSIGNAL);
+    send_fd(dialler[1], pair[0]);
+    (void)close(pair[0]);
+    expect_end(pair[1]);
+    (void)close(pair[1]);
     for (int i = 0; i < 3; i++) {
         assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
         send_fd(dialler[1], pair[0]);
