@@ -201,8 +201,7 @@ class Delivery(Case):
         self.one_line(recorder, outcome='ok')
 
     def test_plain_http(self):
-        self.serve(world.always(), name='plain.test', context=False)
-        self.egress.routes['plain.test'].context = None
+        self.egress.routes['plain.test'] = world.Server(None, world.always())
         recorder = self.recorder('--plain', 'plain.test')
         self.assertEqual(recorder.get('plain.test', port=80).body, b'hello')
         self.one_line(recorder, outcome='ok', url='http://plain.test/', scheme='http')
@@ -241,6 +240,15 @@ class Delivery(Case):
         lines = str(recorder.finish())
         self.assertNotIn('hidden-word', lines)
         self.assertNotIn('of-the-build', lines)
+
+    def test_no_credential_without_tls(self):
+        server = world.Server(None, world.always())
+        self.egress.routes['good.test'] = server
+        recorder = self.recorder('--plain', 'good.test', '--credential',
+                                 'good.test=Authorization=Bearer hidden-word')
+        self.assertEqual(recorder.get('good.test', port=80).body, b'hello')
+        self.assertNotIn('authorization', server.requests[0].fields)
+        recorder.finish()
 
     def test_extra_anchor_for_its_host_alone(self):
         self.serve(world.always(), context=self.other.server('good.test'))
@@ -361,8 +369,10 @@ class Refusals(Case):
 
     def test_another_sni(self):
         recorder = self.recorder()
+        context = ssl.create_default_context(cafile=f'{self.folder}/ca.pem')
+        context.check_hostname = False  # so that it is not the build that refuses
         with self.assertRaises(ssl.SSLError):
-            recorder.tls('good.test', sni='bad.test')
+            context.wrap_socket(recorder.raw('good.test'), server_hostname='bad.test')
         self.denied(recorder, 'bad.test', 'good.test', 'SNI')
 
     def test_http2_alone(self):
