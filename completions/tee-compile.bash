@@ -7,7 +7,7 @@ _tee_compile() {
             mapfile -t COMPREPLY < <(compgen -d -- "$word")
             return
             ;;
-        --output | --detached | --artifact | --root | --images | --images-key | --key | --policy | --cert | --kernel | --ramdisk | --rootfs | --metadata | -o)
+        --output | --detached | --archive | --replay | --artifact | --live | --root | --images | --images-key | --key | --policy | --cert | --kernel | --ramdisk | --rootfs | --metadata | -o)
             mapfile -t COMPREPLY < <(compgen -f -- "$word")
             return
             ;;
@@ -16,15 +16,22 @@ _tee_compile() {
                 compgen -f -X '!*.eif' -- "$word")
             return
             ;;
+        --credential) return ;; # HOST=FILE, of which bash makes three words
+        =)
+            if [[ ${COMP_WORDS[COMP_CWORD - 3]-} == --credential ]]; then
+                mapfile -t COMPREPLY < <(compgen -f -- "$word")
+                return
+            fi
+            ;;
         --backend) mapfile -t COMPREPLY < <(compgen -W 'auto local' -- "$word"); return ;;
     esac
     local words
     case ${COMP_WORDS[1]} in
         build) words='--dir --build-file --image --host-tool --backend --nonce --output --detached
-            --extract --allow-dirty --no-log --json --debug --help' ;;
+            --extract --archive --replay --credential --allow-dirty --no-log --json --debug --help' ;;
         verify) words='--artifact --source --commit --nonce --pcr --max-age --policy --root --images --images-key
             --min-list-version --allow-unmeasured
-            --allow-debug --extract --json --help' ;;
+            --allow-debug --allow-unauthenticated --allow-replayed --live --extract --json --help' ;;
         image)
             case ${COMP_WORDS[2]-}:${COMP_WORDS[3]-} in
                 trust:add) words='--key --pcr0 --name --image-version --recipe --help' ;;

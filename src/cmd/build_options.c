@@ -24,6 +24,10 @@ const char tc_build_usage[] =
     "  --detached FILE     also a bundle without the outputs\n"
     "  --extract DIR       also the outputs as files (with --detached and without --output,\n"
     "                      no release.tar is written)\n"
+    "  --archive FILE      also what came over the network, each response once\n"
+    "  --replay FILE       answer for the network from such an archive, and from nowhere else\n"
+    "  --credential HOST=FILE  add the field in FILE, one line \"Name: value\", to the requests for\n"
+    "                      HOST; the build does not get to see it, nor does the report (repeatable)\n"
     "  --allow-dirty       build a changed work tree, without a commit\n"
     "  --no-log            keep the build's log out of the bundle\n"
     "  --json              the result on stdout as one object\n"
@@ -33,21 +37,25 @@ const char tc_build_usage[] =
     "Options may begin with one dash (-dir, -output, -nonce, -debug). -mem N is accepted and\n"
     "ignored: memory comes from limits.memory of build.json.\n"
     "\n"
+    "The network is reached from here, through the HTTP proxy that https_proxy or all_proxy\n"
+    "names, if any, but for the hosts in no_proxy.\n"
+    "\n"
     "Exit status: 0 built and verified; 1 the build failed or a limit was reached;\n"
     "2 it could not be tried.\n";
 
 void tc_build_options_free(struct tc_build_options *options)
 {
     free(options->host_tools);
+    free(options->credentials);
     free(options->nonce);
-    options->host_tools = NULL;
+    options->host_tools = options->credentials = NULL;
     options->nonce = NULL;
 }
 
 enum {
     OPT_DIR = 1000, OPT_BUILD_FILE, OPT_IMAGE, OPT_HOST_TOOL, OPT_BACKEND, OPT_NONCE, OPT_OUTPUT,
     OPT_DETACHED, OPT_EXTRACT, OPT_ALLOW_DIRTY, OPT_NO_LOG, OPT_JSON, OPT_DEBUG, OPT_HELP,
-    OPT_NITRO, OPT_MEM, OPT_WITH_SOURCE, OPT_ARCHIVE, OPT_REPLAY,
+    OPT_NITRO, OPT_MEM, OPT_WITH_SOURCE, OPT_ARCHIVE, OPT_REPLAY, OPT_CREDENTIAL,
 };
 
 static const struct option long_options[] = {
@@ -70,23 +78,30 @@ static const struct option long_options[] = {
     {"with-source", no_argument, NULL, OPT_WITH_SOURCE},
     {"archive", required_argument, NULL, OPT_ARCHIVE},
     {"replay", required_argument, NULL, OPT_REPLAY},
+    {"credential", required_argument, NULL, OPT_CREDENTIAL},
     {NULL, 0, NULL, 0},
 };
+
+/* Appends to a list that NULL ends. */
+static tc_status add_to(const char ***list, const char *value, struct tc_error *err)
+{
+    size_t count = 0;
+    while (*list && (*list)[count])
+        count++;
+    const char **grown = reallocarray(*list, count + 2, sizeof *grown);
+    if (!grown) return tc_fail(err, TC_SYSTEM, "out of memory");
+    grown[count] = value;
+    grown[count + 1] = NULL;
+    *list = grown;
+    return TC_OK;
+}
 
 static tc_status add_host_tool(struct tc_build_options *options, const char *folder,
                                struct tc_error *err)
 {
     if (folder[0] != '/')
         return tc_fail(err, TC_USAGE, "--host-tool %s: give an absolute path", folder);
-    size_t count = 0;
-    while (options->host_tools && options->host_tools[count])
-        count++;
-    const char **grown = reallocarray(options->host_tools, count + 2, sizeof *grown);
-    if (!grown) return tc_fail(err, TC_SYSTEM, "out of memory");
-    grown[count] = folder;
-    grown[count + 1] = NULL;
-    options->host_tools = grown;
-    return TC_OK;
+    return add_to(&options->host_tools, folder, err);
 }
 
 static tc_status set_nonce(struct tc_build_options *options, const char *hex, struct tc_error *err)
@@ -130,8 +145,9 @@ static tc_status take(struct tc_build_options *options, int option, const char *
     case OPT_NITRO: return refuse("--nitro", "it has the local back end only", err);
     case OPT_MEM: options->memory_given = true; return TC_OK;
     case OPT_WITH_SOURCE: return refuse("--with-source", "publish the source beside it", err);
-    case OPT_ARCHIVE: return refuse("--archive", "builds have no network yet", err);
-    case OPT_REPLAY: return refuse("--replay", "builds have no network yet", err);
+    case OPT_ARCHIVE: options->archive = value; return TC_OK;
+    case OPT_REPLAY: options->replay = value; return TC_OK;
+    case OPT_CREDENTIAL: return add_to(&options->credentials, value, err);
     default: return tc_fail(err, TC_USAGE, "unknown option, or its value is missing");
     }
 }
@@ -148,6 +164,9 @@ static tc_status check(const struct tc_build_options *options, struct tc_error *
         return tc_fail(err, TC_USAGE,
                        "--output - is not possible: a bundle gets its name only once it has "
                        "verified; name a file");
+    if (options->archive && options->replay)
+        return tc_fail(err, TC_USAGE,
+                       "--archive and --replay do not go together: what is replayed is in an archive");
     struct tc_span build_file = tc_span_of_text(options->build_file);
     if (!tc_path_is_safe(build_file) || !tc_is_utf8(build_file))
         return tc_fail(err, TC_USAGE, "--build-file takes a path inside the project");

@@ -14,6 +14,9 @@ struct tc_build_options {
     const char *output;   /* NULL: not given */
     const char *detached; /* NULL: not wanted */
     const char *extract;  /* NULL: not wanted */
+    const char *archive;  /* of the network, to be written; NULL: not wanted */
+    const char *replay;   /* the same, to be read; never both */
+    const char **credentials; /* HOST=FILE, NULL-terminated; owned array */
     const char **host_tools; /* absolute, NULL-terminated; owned array */
     uint8_t *nonce;          /* owned */
     size_t nonce_size;

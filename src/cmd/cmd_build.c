@@ -15,6 +15,7 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "cmd/build_network.h"
 #include "cmd/build_options.h"
 #include "cmd/build_ui.h"
 #include "cmd/commands.h"
@@ -39,8 +40,9 @@ struct build {
     struct tc_manifest_summary source;
     struct tc_tempfile bundle, detached, log;
     struct tc_extract *extract;
+    struct tc_build_network network;
     char *bundle_path, *log_path;
-    char *ignore[7]; /* absolute paths of what this build makes; NULL-terminated */
+    char *ignore[9]; /* absolute paths of what this build makes; NULL-terminated */
     bool keep_bundle; /* false: only --detached and --extract were asked for */
     char *devroot_folder, *devroot_pem;
     bool devroot_created;
@@ -59,6 +61,7 @@ static void build_free(struct build *build)
     tc_tempfile_drop(&build->detached);
     tc_tempfile_drop(&build->log);
     tc_extract_free(build->extract);
+    tc_build_network_done(&build->network);
     for (size_t i = 0; build->ignore[i]; i++)
         free(build->ignore[i]);
     free(build->bundle_path);
@@ -98,6 +101,11 @@ static tc_status open_outputs(struct build *build, struct tc_error *err)
     if (options->detached && is_same_file(path, options->detached))
         return tc_fail(err, TC_USAGE, "--output and --detached both name %s: give each a name of its own",
                        options->detached);
+    if (options->archive && (is_same_file(path, options->archive) ||
+                             (options->detached && is_same_file(options->detached, options->archive))))
+        return tc_fail(err, TC_USAGE, "--archive names %s, as another option does: give each a name of "
+                                      "its own",
+                       options->archive);
     TC_TRY(tc_tempfile_open(path, &build->bundle, err));
     TC_TRY(tc_tempfile_open(build->log_path, &build->log, err));
     if (options->detached) TC_TRY(tc_tempfile_open(options->detached, &build->detached, err));
@@ -161,12 +169,15 @@ static tc_status read_project(struct build *build, struct tc_error *err)
     const struct tc_build_options *options = &build->options;
     /* What earlier builds left in the project is no source. */
     const struct tc_tempfile *const made[] = {&build->bundle, &build->log, &build->detached, NULL};
-    for (size_t i = 0, count = 0; made[i]; i++) {
+    size_t count = 0;
+    for (size_t i = 0; made[i]; i++) {
         if (!made[i]->path) continue;
         if ((build->ignore[count] = tc_absolute_path(made[i]->path))) count++;
         if (made[i]->temporary && (build->ignore[count] = beside(made[i]->path, made[i]->temporary)))
             count++;
     }
+    if (options->archive && (build->ignore[count] = tc_absolute_path(options->archive))) count++;
+    if (options->replay) build->ignore[count] = tc_absolute_path(options->replay);
     struct tc_pack_options pack = {.folder = options->folder,
                                    .build_file = options->build_file,
                                    .allow_dirty = options->allow_dirty,
@@ -174,7 +185,6 @@ static tc_status read_project(struct build *build, struct tc_error *err)
     TC_TRY(tc_pack_open(&pack, &build->pack, err));
     TC_TRY(tc_buildspec_parse(tc_pack_build_file(build->pack), options->build_file, &build->spec,
                               err));
-    TC_TRY(tc_buildspec_check_supported(&build->spec, options->build_file, err));
     TC_TRY(choose_image(build, err));
     TC_TRY(check_extract(build, err));
     tc_build_ui_source(&build->ui, build->pack, options->folder);
@@ -218,6 +228,8 @@ static tc_status talk(struct build *build, int fd, struct tc_error *err)
                   .build_file = tc_span_of_text(options->build_file),
                   .repository = tc_span_of_text(tc_pack_repository(build->pack)),
                   .ref = tc_span_of_text(tc_pack_ref(build->pack))},
+        .credentials = build->network.credentials,
+        .credentials_count = build->network.credentials_count,
         .build_file = tc_pack_build_file(build->pack),
         .context = build,
         .send_source = send_source,
@@ -227,6 +239,7 @@ static tc_status talk(struct build *build, int fd, struct tc_error *err)
         .bundle_fd = build->bundle.fd,
         .detached_fd = build->detached.fd,
     };
+    tc_build_network_greet(&build->network, &config.hello);
     return tc_client_run(&config, err);
 }
 
@@ -240,7 +253,8 @@ static tc_status run_worker(struct build *build, struct tc_error *err)
         .host_tools = (const char *const *)build->options.host_tools,
         .worker = worker,
         .devroot_folder = build->devroot_folder,
-        .debug = build->options.debug};
+        .debug = build->options.debug,
+        .egress = build->network.egress};
     struct tc_enclave *enclave = NULL;
     int fd = -1;
     tc_build_ui_image(&build->ui, config.image);
@@ -249,6 +263,7 @@ static tc_status run_worker(struct build *build, struct tc_error *err)
     tc_status status = talk(build, fd, err);
     struct tc_error end = {0};
     tc_status ended = backend->stop(enclave, &end);
+    tc_build_network_stop(&build->network);
     /* What the session says explains more than how the worker ended. */
     if (status == TC_OK && ended != TC_OK) {
         *err = end;
@@ -280,6 +295,10 @@ static tc_status verify_result(struct build *build, struct tc_error *err)
                                        .go_on = go_on,
                                        .root = tc_buf_span(&root),
                                        .allow_unmeasured = build->image.host,
+                                       /* build.json and the user asked for it; whether
+                                        * it is enough is for others to say. */
+                                       .allow_unauthenticated = true,
+                                       .allow_replayed = options->replay != NULL,
                                        .pcrs_asked = build->image.host ? NULL : &pcrs,
                                        .compare_source = true,
                                        .source = build->source.digest,
@@ -305,6 +324,7 @@ static tc_status verify_result(struct build *build, struct tc_error *err)
 static tc_status commit_outputs(struct build *build, struct tc_error *err)
 {
     if (build->extract) TC_TRY(tc_extract_commit(build->extract, err));
+    TC_TRY(tc_build_network_commit(&build->network, err));
     if (build->detached.fd >= 0) TC_TRY(tc_tempfile_commit(&build->detached, err));
     return build->keep_bundle ? tc_tempfile_commit(&build->bundle, err) : TC_OK;
 }
@@ -313,6 +333,9 @@ static tc_status run(struct build *build, struct tc_error *err)
 {
     TC_TRY(open_outputs(build, err));
     TC_TRY(read_project(build, err));
+    TC_TRY(tc_build_network_open(&build->options,
+                                 build->spec.network.mode == TC_NETWORK_OFFLINE, &build->network,
+                                 err));
     TC_TRY(tc_devroot_folder(&build->devroot_folder, err));
     TC_TRY(tc_devroot_ensure(build->devroot_folder, &build->devroot_pem, &build->devroot_created,
                              err));

@@ -202,10 +202,102 @@ static void image_lines(const struct report *report, const struct tc_statement *
     line(report, "packages", count);
 }
 
+/* What the publisher chose to trust beside the image's own anchors stands before all else. */
+static void ca_lines(const struct report *report, const struct tc_part_network *network)
+{
+    for (size_t i = 0; i < network->ca_count; i++) {
+        char text[TC_HOST_NAME_MAX + TC_SHA256_HEX + TC_PATH_MAX + 32], hex[TC_SHA256_HEX];
+        tc_hex((struct tc_span){network->ca[i].digest.bytes, TC_SHA256_SIZE}, hex);
+        (void)snprintf(text, sizeof text, "%s  %s  sha256 %s", network->ca[i].host,
+                       network->ca[i].path, hex);
+        line(report, "extra CA", text);
+    }
+}
+
+static void network_lines(const struct report *report, const struct tc_statement *statement)
+{
+    static const char *const modes[] = {[TC_NETWORK_OFFLINE] = "offline",
+                                        [TC_NETWORK_RECORD] = "recorded",
+                                        [TC_NETWORK_PINNED] =
+                                            "recorded, what build.json pins alone"};
+    const struct tc_part_network *network = &statement->network;
+    char text[256], hex[TC_SHA256_HEX];
+    if (network->hijack == TC_HIJACK_NONE) {
+        line(report, "network", modes[statement->recipe.network]);
+        return;
+    }
+    (void)snprintf(text, sizeof text, "%s; %s; %llu exchanges", modes[statement->recipe.network],
+                   network->hijack == TC_HIJACK_NFTABLES ? "every port (nftables)"
+                                                         : "the usual ports (anyip)",
+                   (unsigned long long)statement->transcript.count);
+    line(report, "network", text);
+    if (network->replayed) {
+        tc_hex((struct tc_span){network->archive.bytes, TC_SHA256_SIZE}, hex);
+        (void)snprintf(text, sizeof text, "from the archive %s: where it came from is not proven",
+                       hex);
+        line(report, "replayed", text);
+    }
+    for (size_t i = 0; i < network->plain_http_count; i++)
+        line(report, "plain HTTP", network->plain_http[i]);
+    for (size_t i = 0; i < network->opaque_count; i++)
+        line(report, "not recorded", network->opaque[i]);
+}
+
+/* A table: requests, bytes, bodies that the source pins, host. */
+static void traffic_lines(const struct report *report, const struct tc_bundle_view *view)
+{
+    if (view->transcript_error.status != TC_OK) {
+        line(report, "transcript", view->transcript_error.message);
+        return;
+    }
+    if (view->hosts_count > 0) line(report, "by host", "requests       size  pinned/bodies  host");
+    for (size_t i = 0; i < view->hosts_count; i++) {
+        const struct tc_host_traffic *host = &view->hosts[i];
+        char text[1024], size[16], denied[48] = "";
+        if (host->denied > 0)
+            (void)snprintf(denied, sizeof denied, "  %llu denied",
+                           (unsigned long long)host->denied);
+        (void)snprintf(text, sizeof text, "%8llu %10s %6llu/%-6llu  %s%s%s%s",
+                       (unsigned long long)host->exchanges, tc_human_size(host->bytes, size),
+                       (unsigned long long)host->pinned, (unsigned long long)host->bodies,
+                       host->host, host->plain_http ? "  plain HTTP" : "",
+                       host->opaque ? "  not recorded" : "", denied);
+        said(report, "", text);
+    }
+}
+
+/* Which downloads have their digest in the source, and the first that have not; all are
+ * in --json. */
+static void pinned_lines(const struct report *report, const struct tc_statement *statement)
+{
+    enum { SHOWN = 20 };
+    size_t pinned = 0, open = 0;
+    char text[TC_DEPENDENCY_URL_MAX + TC_SHA256_HEX + 8], hex[TC_SHA256_HEX];
+    for (size_t i = 0; i < statement->dependencies_count; i++)
+        pinned += statement->dependencies[i].pinned_by != NULL;
+    if (statement->dependencies_count == 0) return;
+    (void)snprintf(text, sizeof text, "%zu of %zu downloads, by a file of the source", pinned,
+                   statement->dependencies_count);
+    line(report, "pinned", text);
+    for (size_t i = 0; i < statement->dependencies_count; i++) {
+        const struct tc_dependency *dependency = &statement->dependencies[i];
+        if (dependency->pinned_by || open++ >= SHOWN) continue;
+        tc_hex((struct tc_span){dependency->digest.bytes, TC_SHA256_SIZE}, hex);
+        (void)snprintf(text, sizeof text, "%s  %s", hex, dependency->url);
+        line(report, "not pinned", text);
+    }
+    if (open <= SHOWN) return;
+    (void)snprintf(text, sizeof text, "and %zu more", open - SHOWN);
+    line(report, "not pinned", text);
+}
+
 static void statement_lines(const struct report *report, const struct tc_statement *statement)
 {
     const struct tc_part_recipe *recipe = &statement->recipe;
+    ca_lines(report, &statement->network);
     source_lines(report, &statement->source);
+    optional_line(report, "witnessed", statement->witness.repository);
+    optional_line(report, "witnessed", statement->witness.ref);
     line(report, "build file", recipe->build_file);
     line(report, "language", recipe->language);
     optional_line(report, "image", recipe->image);
@@ -216,7 +308,7 @@ static void statement_lines(const struct report *report, const struct tc_stateme
         said(report, "environment", recipe->environment[i]);
     host_tool_lines(report, recipe);
     limits_line(report, &recipe->limits);
-    line(report, "network", "offline");
+    network_lines(report, statement);
     line(report, "log", statement->log.present ? "kept, redacted" : "not kept: built with --no-log");
     if (statement->nonce_size > 0)
         hex_line(report, "nonce", statement->nonce, statement->nonce_size);
@@ -246,6 +338,25 @@ static void document_lines(const struct report *report, const struct tc_bundle_v
         line(report, "document", err.message);
 }
 
+static void write_hosts(struct tc_jsonw *w, const struct tc_bundle_view *view)
+{
+    tc_jsonw_array(w, "hosts");
+    for (size_t i = 0; i < view->hosts_count; i++) {
+        const struct tc_host_traffic *host = &view->hosts[i];
+        tc_jsonw_object(w, NULL);
+        tc_jsonw_text(w, "host", host->host);
+        tc_jsonw_u64(w, "exchanges", host->exchanges);
+        tc_jsonw_u64(w, "bytes", host->bytes);
+        tc_jsonw_u64(w, "bodies", host->bodies);
+        tc_jsonw_u64(w, "pinned", host->pinned);
+        tc_jsonw_u64(w, "denied", host->denied);
+        tc_jsonw_bool(w, "plain_http", host->plain_http);
+        tc_jsonw_bool(w, "opaque", host->opaque);
+        tc_jsonw_end_object(w);
+    }
+    tc_jsonw_end_array(w);
+}
+
 static tc_status print_json(const struct tc_bundle_view *view, struct tc_error *err)
 {
     /* Written anew, not copied: the bundle's own bytes may hold characters that
@@ -261,6 +372,7 @@ static tc_status print_json(const struct tc_bundle_view *view, struct tc_error *
     tc_jsonw_array(&w, "checks");
     tc_jsonw_end_array(&w);
     tc_jsonw_written(&w, "statement", tc_buf_span(&statement));
+    write_hosts(&w, view);
     tc_jsonw_end_object(&w);
     TC_TRY(tc_buf_check(&buf, "the report", err));
     return tc_print_buf(stdout, &buf, err);
@@ -276,6 +388,8 @@ static tc_status print_view(const struct tc_bundle_view *view, enum form form, s
     else
         (void)printf("%s\n", notice);
     statement_lines(report, &view->statement);
+    traffic_lines(report, view);
+    pinned_lines(report, &view->statement);
     document_lines(report, view);
     line(report, "form", view->detached ? "detached: the outputs are published beside it" : "with outputs");
     return tc_print_flush(stdout, err);

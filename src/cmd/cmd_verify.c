@@ -36,6 +36,9 @@ static const char usage[] =
     "  --min-list-version N  and by no list with a lower sequence\n"
     "  --allow-unmeasured accept a toolchain that was not measured\n"
     "  --allow-debug      accept an enclave in debug mode\n"
+    "  --allow-unauthenticated  accept plain HTTP and what was relayed unread\n"
+    "  --allow-replayed   accept a build that an archive answered\n"
+    "  --live BUNDLE      if this bundle has each of those answers\n"
     "  --extract DIR      write the outputs to DIR when the verdict is good\n"
     "  --json             one JSON object on stdout\n";
 
@@ -53,6 +56,9 @@ enum option_code {
     OPTION_MIN_LIST_VERSION,
     OPTION_ALLOW_UNMEASURED,
     OPTION_ALLOW_DEBUG,
+    OPTION_ALLOW_UNAUTHENTICATED,
+    OPTION_ALLOW_REPLAYED,
+    OPTION_LIVE,
     OPTION_EXTRACT,
     OPTION_JSON,
     OPTION_HELP,
@@ -62,7 +68,7 @@ enum option_code {
 
 struct request {
     bool given[OPTION_COUNT];
-    const char *bundle, *root_path, *source_path, *extract_path, *policy_path;
+    const char *bundle, *live_path, *root_path, *source_path, *extract_path, *policy_path;
     bool json;
     struct tc_verify_options options;
     struct tc_artifact artifacts[ARTIFACTS_MAX];
@@ -72,6 +78,8 @@ struct request {
     struct tc_trust_request trust_request;
     struct tc_trust trust;
     struct tc_policy policy;
+    struct tc_live *live;
+    char live_problem[TC_ERROR_MAX];
 };
 
 static const struct option options[] = {
@@ -88,6 +96,9 @@ static const struct option options[] = {
     {"min-list-version", required_argument, NULL, OPTION_MIN_LIST_VERSION},
     {"allow-unmeasured", no_argument, NULL, OPTION_ALLOW_UNMEASURED},
     {"allow-debug", no_argument, NULL, OPTION_ALLOW_DEBUG},
+    {"allow-unauthenticated", no_argument, NULL, OPTION_ALLOW_UNAUTHENTICATED},
+    {"allow-replayed", no_argument, NULL, OPTION_ALLOW_REPLAYED},
+    {"live", required_argument, NULL, OPTION_LIVE},
     {"extract", required_argument, NULL, OPTION_EXTRACT},
     {"json", no_argument, NULL, OPTION_JSON},
     {"help", no_argument, NULL, OPTION_HELP},
@@ -96,8 +107,6 @@ static const struct option options[] = {
     {"vsa", required_argument, NULL, OPTION_LATER},
     {"ballots", required_argument, NULL, OPTION_LATER},
     {"voters", required_argument, NULL, OPTION_LATER},
-    {"allow-replayed", no_argument, NULL, OPTION_LATER},
-    {"allow-unauthenticated", no_argument, NULL, OPTION_LATER},
     {NULL, 0, NULL, 0},
 };
 
@@ -176,6 +185,12 @@ static tc_status take_option(struct request *request, int option, int index, con
     case OPTION_ALLOW_DEBUG:
         wanted->allow_debug = true;
         return TC_OK;
+    case OPTION_ALLOW_UNAUTHENTICATED: wanted->allow_unauthenticated = true; return TC_OK;
+    case OPTION_ALLOW_REPLAYED: wanted->allow_replayed = true; return TC_OK;
+    case OPTION_LIVE:
+        request->live_path = optarg;
+        if (strcmp(optarg, "-") != 0) return TC_OK;
+        return tc_fail(err, TC_USAGE, "--live must be a file");
     case OPTION_EXTRACT:
         request->extract_path = optarg;
         return TC_OK;
@@ -239,6 +254,23 @@ static tc_status open_bundle(const char *path, int *ret_fd, struct tc_error *err
     return TC_OK;
 }
 
+/* A live bundle that is refused makes the replayed one refused, with its reason. */
+static tc_status read_live(struct request *request, struct tc_error *err)
+{
+    if (!request->live_path) return TC_OK;
+    TC_AUTO_CLOSE int fd = -1;
+    struct tc_error failure = {0};
+    TC_TRY(open_bundle(request->live_path, &fd, err));
+    tc_status status = tc_live_read(fd, &request->options, &request->live, &failure);
+    if (status != TC_OK && status != TC_REFUSED)
+        return tc_fail(err, status, "--live %s: %s", request->live_path, failure.message);
+    request->options.live = request->live;
+    if (status == TC_OK) return TC_OK;
+    (void)snprintf(request->live_problem, sizeof request->live_problem, "%s", failure.message);
+    request->options.live_problem = request->live_problem;
+    return TC_OK;
+}
+
 static bool is_good(const struct tc_verdict *verdict)
 {
     return verdict->kind == TC_VERDICT_AUTHENTIC || verdict->kind == TC_VERDICT_DEVELOPMENT;
@@ -273,6 +305,7 @@ static tc_status run(struct request *request, enum tc_verdict_kind *ret_kind, bo
                      struct tc_error *err)
 {
     TC_TRY(prepare(request, err));
+    TC_TRY(read_live(request, err));
     struct tc_extract *extract = NULL;
     if (request->extract_path) TC_TRY(tc_extract_open(request->extract_path, &extract, err));
     struct tc_verdict verdict = {.kind = TC_VERDICT_UNDECIDED};
@@ -332,6 +365,7 @@ int tc_cmd_verify(int argc, char **argv)
     tc_buf_free(&request->root);
     tc_trust_free(&request->trust);
     tc_policy_free(&request->policy);
+    tc_live_free(request->live);
     free(request);
     if (status != TC_OK || kind == TC_VERDICT_UNDECIDED) return TC_EXIT_UNDECIDED;
     return kind == TC_VERDICT_REFUSED ? TC_EXIT_NO : TC_EXIT_YES;

@@ -170,6 +170,12 @@ void tc_print_headline(FILE *stream, const struct tc_verdict *verdict, const cha
                     stream);
     if (result_of(verdict, "debug") == TC_CHECK_ALLOWED)
         (void)fprintf(stream, "  A DEBUG ENCLAVE: its host can read and change its memory\n");
+    if (result_of(verdict, "unauthenticated") == TC_CHECK_ALLOWED)
+        (void)fprintf(stream,
+                      "  NOT ALL OF IT IS AUTHENTICATED: the builder's network chose some of what "
+                      "the build was given\n");
+    if (result_of(verdict, "replayed") == TC_CHECK_ALLOWED)
+        (void)fprintf(stream, "  REPLAYED: the builder's archive chose what the build was given\n");
     if (result_of(verdict, "image") == TC_CHECK_ALLOWED)
         (void)fprintf(stream, "  THE IMAGE IS NOT KNOWN: nothing says which toolchain was used\n");
 }
@@ -177,9 +183,17 @@ void tc_print_headline(FILE *stream, const struct tc_verdict *verdict, const cha
 static void print_facts(FILE *stream, const struct tc_statement *statement)
 {
     const struct tc_part_source *source = &statement->source;
+    for (size_t i = 0; i < statement->network.ca_count; i++) {
+        char line[TC_HOST_NAME_MAX + TC_SHA256_HEX + 32], hex[TC_SHA256_HEX];
+        tc_hex((struct tc_span){statement->network.ca[i].digest.bytes, TC_SHA256_SIZE}, hex);
+        (void)snprintf(line, sizeof line, "for %s, sha256 %s", statement->network.ca[i].host, hex);
+        tc_print_field(stream, "EXTRA CA", line);
+    }
     tc_print_field_hex(stream, "source", source->digest.bytes, sizeof source->digest.bytes);
     if (source->has_commit)
         tc_print_field_hex(stream, "commit", source->commit.bytes, sizeof source->commit.bytes);
+    tc_print_field(stream, "witnessed", statement->witness.repository);
+    tc_print_field(stream, "witnessed", statement->witness.ref);
     if (source->repository) tc_print_field(stream, "claimed repo", source->repository);
     if (source->ref) tc_print_field(stream, "claimed ref", source->ref);
     tc_print_field(stream, "command", statement->recipe.command);

@@ -5,7 +5,7 @@
  * wrong types, and what a value may be is decided right where it is read, so
  * that every message can name its path. Nothing is filled in late: when
  * tc_buildspec_parse returns TC_OK, every field holds a value that the worker
- * can act on, and check_supported is the only further question. */
+ * can act on. */
 #include "core/buildspec.h"
 
 #include <stdlib.h>
@@ -382,14 +382,4 @@ tc_status tc_buildspec_parse(struct tc_span json, const char *name, struct tc_bu
     }
     *ret_spec = spec;
     return TC_OK;
-}
-
-tc_status tc_buildspec_check_supported(const struct tc_buildspec *spec, const char *name,
-                                       struct tc_error *err)
-{
-    if (spec->network.mode == TC_NETWORK_OFFLINE) return TC_OK;
-    return tc_fail(err, TC_UNAVAILABLE,
-                   "%s: network.mode \"%s\" is not part of this version, which builds offline "
-                   "only; put what the build needs into the source and use \"offline\"",
-                   name, spec->network.mode == TC_NETWORK_RECORD ? "record" : "pinned");
 }

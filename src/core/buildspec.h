@@ -66,9 +66,4 @@ bool tc_limits_are_valid(const struct tc_limits *limits);
 tc_status tc_buildspec_parse(struct tc_span json, const char *name, struct tc_buildspec *ret_spec,
                              struct tc_error *err) TC_MUST_USE;
 
-/* What this version can run: TC_UNAVAILABLE with a clear message for a network
- * mode other than offline. */
-tc_status tc_buildspec_check_supported(const struct tc_buildspec *spec, const char *name,
-                                       struct tc_error *err) TC_MUST_USE;
-
 #endif

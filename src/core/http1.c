@@ -115,10 +115,18 @@ static tc_status read_method(const struct parser *parser, struct tc_span method)
         return tc_fail(parser->err, TC_MALFORMED,
                        "the method of a request is \"%s\"; expected a token of at most %d bytes",
                        tc_printable(method, shown, sizeof shown), TC_HTTP_METHOD_MAX);
-    if (tc_span_equal(method, tc_span_of_text("CONNECT")))
+    if (tc_http_is_word(method, "connect"))
         return tc_fail(parser->err, TC_MALFORMED,
                        "a request asks for a tunnel (CONNECT); this is no proxy: connect to the "
                        "server itself");
+    if (tc_http_is_word(method, "trace"))
+        return tc_fail(parser->err, TC_MALFORMED,
+                       "a request asks for its own echo (TRACE), which could hold a credential");
+    /* Whether a body follows the answer would depend on who reads the method. */
+    if (tc_http_is_word(method, "head") && !tc_span_equal(method, tc_span_of_text("HEAD")))
+        return tc_fail(parser->err, TC_MALFORMED,
+                       "the method of a request is \"%s\"; expected \"HEAD\" in capitals",
+                       tc_printable(method, shown, sizeof shown));
     parser->head->method = method;
     return TC_OK;
 }
@@ -410,11 +418,13 @@ static tc_status settle_response(const struct parser *parser, struct tc_span met
                        "a response of status %u announces a body, which it cannot have",
                        head->status);
     bool is_head = tc_span_equal(method, tc_span_of_text("HEAD"));
-    head->has_length = is_head && !bare && head->framing == TC_HTTP_LENGTH;
-    if (bare || is_head || head->status == 304)
+    bool without = bare || head->status == 304;
+    head->has_length = is_head && !without && head->framing == TC_HTTP_LENGTH;
+    if (without || is_head)
         head->framing = TC_HTTP_NO_BODY;
     else if (head->framing == TC_HTTP_NO_BODY)
         head->framing = TC_HTTP_UNTIL_CLOSE;
+    if (head->framing != TC_HTTP_LENGTH && !head->has_length) head->length = 0;
     if (head->framing == TC_HTTP_UNTIL_CLOSE) head->close = true;
     return TC_OK;
 }

@@ -10,15 +10,16 @@
  * with a needless zero or is above 2^53 - 1, a Connection that is no list of tokens; a
  * request for no Host or two or one that is neither name nor address, a target that is not
  * in origin form ("/..." in visible ASCII without fragment, "*" only for OPTIONS), a method
- * that is no token, CONNECT, an Expect other than 100-continue; a response for status 101,
- * or for announcing a body with 1xx or 204. Upgrades are left out as below. */
+ * that is no token, CONNECT, TRACE (which would echo a credential that the worker added),
+ * HEAD in other letters, an Expect other than 100-continue; a response for status 101, or
+ * for announcing a body with 1xx or 204. Upgrades are left out as below. */
 #ifndef TC_CORE_HTTP1_H
 #define TC_CORE_HTTP1_H
 
 #include "base/bytes.h"
 
 enum {
-    TC_HTTP_HEAD_MAX = 65536,   /* bytes, its last empty line included */
+    TC_HTTP_HEAD_MAX = 65536, /* bytes, its last empty line included */
     TC_HTTP_FIELDS_MAX = 256,
     TC_HTTP_TARGET_MAX = 16384,   /* bytes */
     TC_HTTP_METHOD_MAX = 32,      /* bytes */
@@ -40,7 +41,8 @@ enum tc_http_framing {
     TC_HTTP_UNTIL_CLOSE, /* responses alone */
 };
 
-struct tc_http_head { /* spans borrow from the bytes that were parsed */
+/* Spans borrow from the bytes that were parsed. */
+struct tc_http_head {
     struct tc_span method, target; /* of a request */
     struct tc_span host;           /* of a request: as sent (any case), without port;
                                     * may be an address, of IPv6 in its brackets */

@@ -5,11 +5,19 @@
 #include "core/http1.h"
 
 bool tc_http_is_token_byte(uint8_t byte);
-/* What a value, a reason or a chunk's extension may hold: HTAB and all but controls. */
-bool tc_http_is_text_byte(uint8_t byte);
 bool tc_http_is_token(struct tc_span span); /* and not empty */
 
-uint8_t tc_http_lower(uint8_t byte);
+/* What a value, a reason or a chunk's extension may hold: HTAB and all but controls. */
+static inline bool tc_http_is_text_byte(uint8_t byte)
+{
+    return byte == '\t' || (byte >= ' ' && byte != 0x7f);
+}
+
+static inline uint8_t tc_http_lower(uint8_t byte)
+{
+    return byte >= 'A' && byte <= 'Z' ? (uint8_t)(byte + ('a' - 'A')) : byte;
+}
+
 /* Is it this word (in lower case), whatever its own case? */
 bool tc_http_is_word(struct tc_span span, const char *word);
 bool tc_http_same_name(struct tc_span a, struct tc_span b); /* whatever the case of either */

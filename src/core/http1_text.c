@@ -10,21 +10,11 @@ bool tc_http_is_token_byte(uint8_t byte)
     return byte != 0 && strchr("!#$%&'*+-.^_`|~", byte) != NULL;
 }
 
-bool tc_http_is_text_byte(uint8_t byte)
-{
-    return byte == '\t' || (byte >= ' ' && byte != 0x7f);
-}
-
 bool tc_http_is_token(struct tc_span span)
 {
     for (size_t i = 0; i < span.size; i++)
         if (!tc_http_is_token_byte(span.data[i])) return false;
     return span.size > 0;
-}
-
-uint8_t tc_http_lower(uint8_t byte)
-{
-    return byte >= 'A' && byte <= 'Z' ? (uint8_t)(byte + ('a' - 'A')) : byte;
 }
 
 bool tc_http_is_word(struct tc_span span, const char *word)

@@ -57,6 +57,8 @@ struct tc_network { /* owns everything */
 };
 void tc_network_free(struct tc_network *network); /* accepts NULL and a zeroed one */
 
+/* A host name in lower case, or "*." and one? */
+bool tc_host_pattern_is_good(const char *text);
 bool tc_host_matches(const char *pattern, struct tc_span name);
 
 enum tc_scheme { TC_SCHEME_HTTPS, TC_SCHEME_HTTP, TC_SCHEME_OPAQUE };

@@ -36,7 +36,7 @@ static bool is_host(const char *text, size_t size)
     return !number;
 }
 
-static bool is_pattern(const char *text)
+bool tc_host_pattern_is_good(const char *text)
 {
     const char *name = strncmp(text, "*.", 2) == 0 ? text + 2 : text;
     return is_host(name, strlen(name));
@@ -64,7 +64,7 @@ static tc_status read_hosts(const struct tc_json *at, char ***list, size_t *coun
         struct tc_json entry = tc_json_at(at, i);
         TC_TRY(tc_json_copy(&entry, TC_BUILDSPEC_TEXT_MAX, &(*list)[i], err));
         *count = i + 1;
-        if (!is_pattern((*list)[i]))
+        if (!tc_host_pattern_is_good((*list)[i]))
             return tc_json_fail(&entry, err,
                                 "must be a host name in lower case, or \"*.\" and one, without "
                                 "scheme, port and path");
@@ -112,7 +112,7 @@ static tc_status read_ca(const struct tc_json *at, struct tc_network *network, s
     while (tc_json_next(at, &iterator, &member)) {
         if (network->ca_count == TC_BUILDSPEC_LIST_MAX)
             return tc_json_fail(at, err, "has more than %d entries", TC_BUILDSPEC_LIST_MAX);
-        if (!is_pattern(member.key))
+        if (!tc_host_pattern_is_good(member.key))
             return tc_json_fail(&member, err,
                                 "the key must be a host name in lower case, or \"*.\" and one");
         struct tc_host_ca *ca = &network->ca[network->ca_count++];

@@ -97,6 +97,17 @@ static bool is(struct tc_span text, const char *word)
     return text.size == strlen(word) && tc_pin_begins(text, word);
 }
 
+/* A number without sign, or a truth value. */
+static bool take_plain(struct tc_span *line)
+{
+    struct tc_span value;
+    if (!take_name(line, false, &value)) return false;
+    for (size_t i = 0; i < value.size; i++)
+        if (value.data[i] < '0' || value.data[i] > '9')
+            return is(value, "true") || is(value, "false");
+    return value.size == 1 || *value.data != '0';
+}
+
 static tc_status read_table(struct reader *reader, struct tc_span line, struct tc_error *err)
 {
     struct tc_span name;
@@ -169,7 +180,7 @@ static tc_status read_entry(struct reader *reader, struct tc_span line, struct t
         return read_list(reader, line, err);
     }
     bool text = take_string(&line, &value);
-    if (!text && (checksum || !take_name(&line, false, &value)))
+    if (!text && (checksum || !take_plain(&line)))
         return tc_pin_text_fail(&reader->text,
                                 checksum ? "a string" : "a string, a number or a list", err);
     if (!at_end(&line)) return tc_pin_text_fail(&reader->text, "nothing behind the value", err);

@@ -12,8 +12,8 @@
 #include "core/json.h"
 
 static const char *const known[] = {
-    "type",  "commit",  "source",     "build_file", "images", "builder_version",
-    "nonce", "max_age", "repository", "ref",        NULL};
+    "type",  "commit",  "source",     "build_file", "images",  "builder_version",
+    "nonce", "max_age", "repository", "ref",        "network", NULL};
 
 void tc_policy_free(struct tc_policy *policy)
 {
@@ -25,6 +25,8 @@ void tc_policy_free(struct tc_policy *policy)
     tc_text_list_free(policy->versions, policy->versions_count);
     free(policy->repository);
     free(policy->ref);
+    tc_text_list_free(policy->network.allow, policy->network.allow_count);
+    tc_text_list_free(policy->network.pinned_hosts, policy->network.pinned_hosts_count);
     *policy = (struct tc_policy){0};
 }
 
@@ -143,6 +145,73 @@ static tc_status read_max_age(const struct tc_json *top, struct tc_policy *polic
     return TC_OK;
 }
 
+/* The list is in its owner, with the right count, at every moment; it may be empty. */
+static tc_status read_hosts(const struct tc_json *at, char ***list, size_t *count,
+                            struct tc_error *err)
+{
+    size_t entries;
+    TC_TRY(tc_json_array(at, TC_POLICY_LIST_MAX, &entries, err));
+    *list = calloc(entries + 1, sizeof **list);
+    if (!*list) return tc_fail(err, TC_SYSTEM, "out of memory for the policy");
+    for (size_t i = 0; i < entries; i++) {
+        struct tc_json entry = tc_json_at(at, i);
+        TC_TRY(copy_text(&entry, &(*list)[i], err));
+        *count = i + 1;
+        if (!tc_host_pattern_is_good((*list)[i]))
+            return tc_json_fail(&entry, err,
+                                "must be a host name in lower case, or \"*.\" and one");
+    }
+    return TC_OK;
+}
+
+/* A policy forbids. What it does not forbid, --allow-unauthenticated may let pass. */
+static tc_status read_forbidden(const struct tc_json *at, const char *key, bool *ret_forbidden,
+                                struct tc_error *err)
+{
+    struct tc_json value;
+    bool allowed;
+    if (!tc_json_find(at, key, &value)) return TC_OK;
+    TC_TRY(tc_json_bool(&value, &allowed, err));
+    if (allowed) return tc_json_fail(&value, err, "must be false; leave the key out to allow it");
+    *ret_forbidden = true;
+    return TC_OK;
+}
+
+static tc_status read_pinned(const struct tc_json *at, struct tc_policy_network *network,
+                             struct tc_error *err)
+{
+    struct tc_json value;
+    if (!tc_json_find(at, "pinned_only", &value)) return TC_OK;
+    if (!tc_json_is_array(&value)) {
+        TC_TRY(tc_json_bool(&value, &network->pinned_only, err));
+        if (network->pinned_only) return TC_OK;
+        return tc_json_fail(&value, err,
+                            "must be true, or a list of hosts; leave the key out to "
+                            "allow others");
+    }
+    TC_TRY(read_hosts(&value, &network->pinned_hosts, &network->pinned_hosts_count, err));
+    network->pinned_only = network->pinned_hosts_count > 0;
+    return network->pinned_only ? TC_OK : tc_json_fail(&value, err, "is empty; leave the key out");
+}
+
+static tc_status read_network(const struct tc_json *top, struct tc_policy_network *network,
+                              struct tc_error *err)
+{
+    static const char *const keys[] = {"allow", "plain_http", "opaque", "ca", "pinned_only", NULL};
+    struct tc_json at, value;
+    if (!tc_json_find(top, "network", &at)) return TC_OK;
+    TC_TRY(tc_json_check_keys(&at, keys, err));
+    network->has_allow = tc_json_find(&at, "allow", &value);
+    if (network->has_allow) TC_TRY(read_hosts(&value, &network->allow, &network->allow_count, err));
+    TC_TRY(read_forbidden(&at, "plain_http", &network->no_plain_http, err));
+    TC_TRY(read_forbidden(&at, "opaque", &network->no_opaque, err));
+    TC_TRY(read_forbidden(&at, "ca", &network->no_ca, err));
+    TC_TRY(read_pinned(&at, network, err));
+    network->given = network->has_allow || network->no_plain_http || network->no_opaque ||
+                     network->no_ca || network->pinned_only;
+    return network->given ? TC_OK : tc_json_fail(&at, err, "expects nothing: it needs a key");
+}
+
 static tc_status read_all(const struct tc_json *top, struct tc_policy *policy, struct tc_error *err)
 {
     void *list = NULL;
@@ -162,9 +231,10 @@ static tc_status read_all(const struct tc_json *top, struct tc_policy *policy, s
     TC_TRY(read_max_age(top, policy, err));
     TC_TRY(read_text(top, "repository", &policy->repository, err));
     TC_TRY(read_text(top, "ref", &policy->ref, err));
+    TC_TRY(read_network(top, &policy->network, err));
     bool any = policy->commits || policy->sources || policy->build_file || policy->images ||
                policy->versions || policy->nonce_size > 0 || policy->has_max_age ||
-               policy->repository || policy->ref;
+               policy->repository || policy->ref || policy->network.given;
     if (any) return TC_OK;
     return tc_json_fail(top, err, "expects nothing: it needs a key beside \"type\"");
 }

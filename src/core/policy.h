@@ -16,6 +16,18 @@ enum {
     TC_POLICY_TEXT_MAX = 4096,  /* bytes of any string in it */
 };
 
+/* What a report may say of the network; only what is given is judged. */
+struct tc_policy_network {
+    bool given;
+    bool has_allow; /* hosts that may have answered; an empty list: none */
+    char **allow;   /* names, or "*." and one */
+    size_t allow_count;
+    bool no_plain_http, no_opaque, no_ca;
+    bool pinned_only; /* each download has its digest in the source; */
+    char **pinned_hosts; /* those of these hosts, when there are some */
+    size_t pinned_hosts_count;
+};
+
 /* Everything in it is owned. A list with a count of 0, a NULL and a false
  * has_... are keys that the policy does not have; at least one is there. */
 struct tc_policy {
@@ -34,6 +46,7 @@ struct tc_policy {
     uint64_t max_age;  /* seconds before the verifier's clock */
     char *repository;  /* witnessed by the worker, never only claimed */
     char *ref;         /* the same */
+    struct tc_policy_network network;
 };
 #define TC_AUTO_POLICY TC_CLEANUP(tc_policy_free)
 

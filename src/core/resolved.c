@@ -104,18 +104,20 @@ static tc_status add_body(struct tc_resolved *resolved, const struct tc_exchange
                           struct tc_error *err)
 {
     if (resolved->count == ROOM) TC_TRY(settle(resolved, err));
-    struct tc_dependency *dependency = &resolved->list[resolved->count];
-    TC_AUTO_FREE char *url = strdup(exchange->url);
-    TC_AUTO_FREE char *pinned_by = exchange->pinned_by ? strdup(exchange->pinned_by) : NULL;
-    if (!url || (exchange->pinned_by && !pinned_by))
+    char *url = strdup(exchange->url);
+    char *pinned_by = exchange->pinned_by ? strdup(exchange->pinned_by) : NULL;
+    if (!url || (exchange->pinned_by && !pinned_by)) {
+        free(url);
+        free(pinned_by);
         return tc_fail(err, TC_SYSTEM, "out of memory for a dependency");
-    *dependency = (struct tc_dependency){.url = TC_TAKE(url),
-                                         .digest = exchange->response_digest,
-                                         .size = exchange->response_size,
-                                         .from_archive = exchange->from_archive,
-                                         .unauthenticated = strcmp(exchange->scheme, "http") == 0,
-                                         .pinned_by = TC_TAKE(pinned_by)};
-    resolved->count++;
+    }
+    resolved->list[resolved->count++] =
+        (struct tc_dependency){.url = url,
+                               .digest = exchange->response_digest,
+                               .size = exchange->response_size,
+                               .from_archive = exchange->from_archive,
+                               .unauthenticated = strcmp(exchange->scheme, "http") == 0,
+                               .pinned_by = pinned_by};
     return TC_OK;
 }
 

@@ -92,15 +92,17 @@ enum tc_hijack {
     TC_HIJACK_ANYIP,    /* listeners on the usual ports; others are closed */
 };
 
-struct tc_extra_ca { /* a trust anchor of the source that counted for one host */
-    char *host;      /* as in build.json: a name, or "*." and one */
-    char *path;      /* in the source */
+struct tc_extra_ca {         /* a trust anchor of the source that counted for one host */
+    char *host;              /* as in build.json: a name, or "*." and one */
+    char *path;              /* in the source */
     struct tc_sha256 digest; /* of the file */
 };
 
-struct tc_part_network { /* of the recorder, never of the session; zeroed: offline */
+struct tc_part_network {         /* of the recorder, never of the session; zeroed: offline */
+    struct tc_sha256 build_file; /* of the build.json whose rules it kept; the monitor compares
+                                    it, it is written nowhere */
     enum tc_hijack hijack;
-    bool replayed; /* answers came from an archive of the host and from nowhere else */
+    bool replayed;            /* answers came from an archive of the host and from nowhere else */
     struct tc_sha256 archive; /* of its archive.jsonl, when replayed */
     struct tc_extra_ca *ca;   /* all of build.json, sorted by host, no two alike */
     size_t ca_count;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/text.h"
+#include "core/credential.h"
 
 void tc_wire_header_encode(enum tc_wire_kind kind, uint32_t size, uint8_t out[TC_WIRE_HEADER_SIZE])
 {
@@ -15,7 +16,8 @@ void tc_wire_header_encode(enum tc_wire_kind kind, uint32_t size, uint8_t out[TC
 }
 
 enum {
-    HELLO_MAX = 2 + 3 + 4 + TC_WIRE_NONCE_MAX + 4 + TC_PATH_MAX + 2 * (4 + TC_WIRE_TEXT_MAX),
+    HELLO_MIN = 5, /* of any version, so that the version is what is complained of */
+    HELLO_MAX = 2 + 5 + TC_SHA256_SIZE + 4 + TC_WIRE_NONCE_MAX + 4 + TC_PATH_MAX + 2 * (4 + TC_WIRE_TEXT_MAX),
     OBJECT_SIZE = 1 + 8,
     TAG_MAX = 1 + TC_SHA1_SIZE + 4 + TC_NAME_MAX,
     MEMBER_SIZE = 1 + 8,
@@ -29,7 +31,7 @@ static bool payload_range(unsigned kind, uint32_t *ret_min, uint32_t *ret_max)
         uint8_t kind;
         uint32_t min, max;
     } table[] = {
-        {TC_WIRE_HELLO, 5, HELLO_MAX},
+        {TC_WIRE_HELLO, HELLO_MIN, HELLO_MAX},
         {TC_WIRE_OBJECT, OBJECT_SIZE, OBJECT_SIZE},
         {TC_WIRE_ENTRY, 1, TC_ENTRY_MAX},
         {TC_WIRE_OMITTED, 0, 0},
@@ -37,6 +39,7 @@ static bool payload_range(unsigned kind, uint32_t *ret_min, uint32_t *ret_max)
         {TC_WIRE_TAG, 1, TAG_MAX},
         {TC_WIRE_SOURCE_END, 0, 0},
         {TC_WIRE_BUILD_FILE, 1, TC_WIRE_DATA_MAX},
+        {TC_WIRE_CREDENTIAL, 1, TC_CREDENTIAL_MAX},
         {TC_WIRE_ACCEPT, 1, TC_WIRE_TEXT_MAX},
         {TC_WIRE_PHASE, 1, 1},
         {TC_WIRE_LOG, 1, TC_WIRE_DATA_MAX},
@@ -85,6 +88,9 @@ void tc_wire_hello_encode(const struct tc_wire_hello *hello, struct tc_buf *buf)
     tc_buf_add_u8(buf, (uint8_t)hello->source);
     tc_buf_add_u8(buf, hello->no_log);
     tc_buf_add_u8(buf, hello->git_folder);
+    tc_buf_add_u8(buf, hello->archive);
+    tc_buf_add_u8(buf, hello->replay);
+    tc_buf_add(buf, hello->replayed.bytes, sizeof hello->replayed.bytes);
     tc_buf_add_block(buf, hello->nonce);
     tc_buf_add_block(buf, hello->build_file);
     tc_buf_add_block(buf, hello->repository);
@@ -105,6 +111,7 @@ tc_status tc_wire_hello_decode(struct tc_span payload, struct tc_wire_hello *ret
 {
     struct tc_cursor cursor = tc_cursor_of(payload);
     struct tc_wire_hello hello = {0};
+    struct tc_span replayed;
     uint16_t version;
     uint8_t source;
     if (!tc_cursor_u16(&cursor, &version))
@@ -115,13 +122,21 @@ tc_status tc_wire_hello_decode(struct tc_span payload, struct tc_wire_hello *ret
                        "and an image of the same release",
                        version, TC_WIRE_VERSION);
     if (!tc_cursor_u8(&cursor, &source) || !take_flag(&cursor, &hello.no_log) ||
-        !take_flag(&cursor, &hello.git_folder) ||
+        !take_flag(&cursor, &hello.git_folder) || !take_flag(&cursor, &hello.archive) ||
+        !take_flag(&cursor, &hello.replay) ||
+        !tc_cursor_take(&cursor, sizeof hello.replayed.bytes, &replayed) ||
         !tc_cursor_block(&cursor, TC_WIRE_NONCE_MAX, &hello.nonce) ||
         !tc_cursor_block(&cursor, TC_PATH_MAX, &hello.build_file) ||
         !tc_cursor_block(&cursor, TC_WIRE_TEXT_MAX, &hello.repository) ||
         !tc_cursor_block(&cursor, TC_WIRE_TEXT_MAX, &hello.ref))
         return tc_fail(err, TC_MALFORMED, "HELLO is cut short or holds a value out of range");
     TC_TRY(message_ended(&cursor, "HELLO", err));
+    memcpy(hello.replayed.bytes, replayed.data, replayed.size);
+    static const struct tc_sha256 none = {{0}};
+    if (hello.archive && hello.replay)
+        return tc_fail(err, TC_MALFORMED, "HELLO asks for an archive of a replay");
+    if (!hello.replay && memcmp(&hello.replayed, &none, sizeof none) != 0)
+        return tc_fail(err, TC_MALFORMED, "HELLO names an archive without a replay");
     if (source != TC_SOURCE_GIT && source != TC_SOURCE_TREE)
         return tc_fail(err, TC_MALFORMED, "HELLO names source kind %u, expected 1 or 2", source);
     if (source != TC_SOURCE_GIT && hello.git_folder)

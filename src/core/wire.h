@@ -4,7 +4,8 @@
  *
  * host -> worker                              worker -> host
  *   HELLO                                       ACCEPT
- *   BUILD_FILE                                  PHASE*
+ *   CREDENTIAL*                                 PHASE*
+ *   BUILD_FILE
  *   source (below)
  *   SOURCE_END                                  LOG*            while commands run
  *   (nothing more)                              MEMBER DATA*    each attestation member
@@ -35,6 +36,7 @@
 #ifndef TC_CORE_WIRE_H
 #define TC_CORE_WIRE_H
 
+#include "core/digest.h"
 #include "core/entry.h"
 
 enum tc_wire_kind {
@@ -46,6 +48,7 @@ enum tc_wire_kind {
     TC_WIRE_TAG = 6,
     TC_WIRE_SOURCE_END = 7,
     TC_WIRE_BUILD_FILE = 8,
+    TC_WIRE_CREDENTIAL = 9, /* credential.h */
 
     TC_WIRE_ACCEPT = 32,
     TC_WIRE_PHASE = 33,
@@ -57,7 +60,7 @@ enum tc_wire_kind {
 };
 
 enum {
-    TC_WIRE_VERSION = 1,
+    TC_WIRE_VERSION = 2,
     TC_WIRE_HEADER_SIZE = 8,
     TC_WIRE_DATA_MAX = 65536,
     TC_WIRE_PAYLOAD_MAX = TC_WIRE_DATA_MAX, /* of any kind */
@@ -84,6 +87,9 @@ struct tc_wire_hello {
     enum tc_source_kind source;
     bool no_log;
     bool git_folder; /* build.json asks for source.git: tags follow the tree; must match it */
+    bool archive;    /* the host keeps each response of the network (egress.h, STORE) */
+    bool replay;     /* it answers for the network out of an archive; never both */
+    struct tc_sha256 replayed; /* of the archive's index; zero without replay */
     struct tc_span nonce;      /* 0 to TC_WIRE_NONCE_MAX bytes */
     struct tc_span build_file; /* path in the source, "build.json" by default */
     struct tc_span repository; /* claimed by the host; may be empty; UTF-8 */

@@ -4,6 +4,8 @@
 
 #include "host/imagefile.h"
 
+struct tc_egress;
+
 struct tc_backend_config {
     /* Complete (imagefile.h), borrowed; NULL: the machine's own toolchain, unmeasured. */
     const struct tc_imagefile *image;
@@ -13,6 +15,7 @@ struct tc_backend_config {
     const char *worker;            /* path of tee-compile-worker */
     const char *devroot_folder;    /* devattest.h, ensured */
     bool debug;                    /* the worker's own messages to stderr */
+    struct tc_egress *egress;      /* egress.h: serves the worker's streams; NULL: nobody does */
 };
 
 struct tc_enclave; /* a started worker: its processes, mounts, cgroup */

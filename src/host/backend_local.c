@@ -33,6 +33,7 @@
 #include "core/pcr.h"
 #include "host/backend.h"
 #include "host/devattest.h"
+#include "host/egress.h"
 #include "host/local_cgroup.h"
 #include "host/local_ids.h"
 #include "host/local_image.h"
@@ -41,7 +42,7 @@
 
 enum {
     HOST_TOOLS_MAX = 16, /* as in the worker's main */
-    WORKER_ARGUMENTS = 5 + 2 * HOST_TOOLS_MAX + 1,
+    WORKER_ARGUMENTS = 7 + 2 * HOST_TOOLS_MAX + 1,
     BUILD_FILES = 16384, /* RLIMIT_NOFILE of the build, src/worker/children.c */
     STOP_PATIENCE_MS = 10000,
 };
@@ -93,7 +94,7 @@ struct launch {
     const struct tc_local_cgroup *cgroup;
     const struct tc_local_image *image;
     struct tc_span image_text;
-    int host_fd, nsm_fd, worker_fd;
+    int host_fd, nsm_fd, dialler_fd, worker_fd;
     int stderr_fd;
     int report_fd; /* a message when the start fails; closed when the worker runs */
 };
@@ -107,7 +108,8 @@ _Noreturn static void fail_start(const struct launch *launch, const struct tc_er
 static tc_status list_arguments(const struct launch *launch,
                                 const char *arguments[WORKER_ARGUMENTS], struct tc_error *err)
 {
-    static const char *const fixed[] = {"tee-compile-worker", "--host-fd", "3", "--nsm-fd", "4"};
+    static const char *const fixed[] = {"tee-compile-worker", "--host-fd", "3", "--nsm-fd", "4",
+                                        "--dialler-fd",       "5"};
     size_t count = 0;
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
         arguments[count++] = fixed[i];
@@ -140,9 +142,10 @@ static tc_status enter_worker(const struct launch *launch, int launcher_fd, int 
     if (poll(&launcher, 1, 0) != 0) return tc_fail(err, TC_INTERRUPTED, "the launcher has ended");
     TC_TRY(list_arguments(launch, arguments, err));
     TC_TRY(tc_local_root_enter(&root, err));
-    const int fds[4] = {launch->host_fd, launch->nsm_fd, launch->worker_fd, launch->report_fd};
-    TC_TRY(tc_process_keep(fds, 4, launch->stderr_fd, err));
-    enum { WORKER = TC_PROCESS_FIRST_FD + 2, REPORT };
+    const int fds[5] = {launch->host_fd, launch->nsm_fd, launch->dialler_fd, launch->worker_fd,
+                        launch->report_fd};
+    TC_TRY(tc_process_keep(fds, 5, launch->stderr_fd, err));
+    enum { WORKER = TC_PROCESS_FIRST_FD + 3, REPORT };
     *ret_report = REPORT;
     if (fcntl(WORKER, F_SETFD, FD_CLOEXEC) != 0 || fcntl(REPORT, F_SETFD, FD_CLOEXEC) != 0)
         return tc_fail_errno(err, TC_SYSTEM, errno, "cannot mark descriptors");
@@ -285,10 +288,10 @@ static void end_process(pid_t *pid)
     *pid = 0;
 }
 
-static tc_status make_pair(int *ret_a, int *ret_b, struct tc_error *err)
+static tc_status make_pair(int type, int *ret_a, int *ret_b, struct tc_error *err)
 {
     int ends[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
+    if (socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, ends) != 0)
         return tc_fail_errno(err, TC_SYSTEM, errno, "cannot make a socket pair");
     *ret_a = ends[0];
     *ret_b = ends[1];
@@ -377,8 +380,11 @@ static tc_status start_parts(const struct tc_backend_config *config, struct tc_e
     TC_AUTO_CLOSE int worker_end = -1;
     TC_AUTO_CLOSE int nsm = -1;
     TC_AUTO_CLOSE int attester = -1;
-    TC_TRY(make_pair(&enclave->host_fd, &worker_end, err));
-    TC_TRY(make_pair(&nsm, &attester, err));
+    TC_AUTO_CLOSE int dialler = -1;
+    TC_AUTO_CLOSE int streams = -1;
+    TC_TRY(make_pair(SOCK_STREAM, &enclave->host_fd, &worker_end, err));
+    TC_TRY(make_pair(SOCK_STREAM, &nsm, &attester, err));
+    TC_TRY(make_pair(SOCK_SEQPACKET, &streams, &dialler, err));
     TC_TRY(fork_attester(config, attester, enclave, err));
     tc_close_ptr(&attester); /* so that nobody but the attester keeps it alive */
     enclave->complaints_fd = memfd_create("worker-stderr", MFD_CLOEXEC);
@@ -391,8 +397,12 @@ static tc_status start_parts(const struct tc_backend_config *config, struct tc_e
                             .image_text = tc_buf_span(&enclave->image_text),
                             .host_fd = worker_end,
                             .nsm_fd = nsm,
+                            .dialler_fd = dialler,
                             .worker_fd = worker};
-    return fork_launcher(&launch, &ids, enclave, err);
+    TC_TRY(fork_launcher(&launch, &ids, enclave, err));
+    /* Its threads come after the forks. */
+    if (!config->egress) return TC_OK;
+    return tc_egress_follow(config->egress, TC_TAKE_FD(streams), err);
 }
 
 static tc_status start(const struct tc_backend_config *config, struct tc_enclave **ret_enclave,

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -35,6 +36,22 @@ static tc_status send_frame(void *sink, enum tc_wire_kind kind, struct tc_span p
     return tc_channel_write(&client->worker, kind, payload, err);
 }
 
+static tc_status send_credentials(struct client *client, struct tc_error *err)
+{
+    const struct tc_client_config *config = client->config;
+    TC_AUTO_BUF struct tc_buf payload = tc_buf_new(TC_CREDENTIAL_MAX);
+    tc_status status = TC_OK;
+    for (size_t i = 0; i < config->credentials_count && status == TC_OK; i++) {
+        tc_buf_reset(&payload);
+        tc_wire_credential_encode(&config->credentials[i], &payload);
+        status = tc_buf_check(&payload, "CREDENTIAL", err);
+        if (status == TC_OK)
+            status = tc_channel_write(&client->worker, TC_WIRE_CREDENTIAL, tc_buf_span(&payload), err);
+    }
+    if (payload.data) explicit_bzero(payload.data, payload.allocated);
+    return status;
+}
+
 static tc_status greet_and_send(struct client *client, struct tc_error *err)
 {
     const struct tc_client_config *config = client->config;
@@ -42,6 +59,7 @@ static tc_status greet_and_send(struct client *client, struct tc_error *err)
     tc_wire_hello_encode(&config->hello, &hello);
     TC_TRY(tc_buf_check(&hello, "HELLO", err));
     TC_TRY(tc_channel_write(&client->worker, TC_WIRE_HELLO, tc_buf_span(&hello), err));
+    TC_TRY(send_credentials(client, err));
     TC_TRY(tc_channel_write(&client->worker, TC_WIRE_BUILD_FILE, config->build_file, err));
     struct tc_span version;
     TC_TRY(tc_channel_expect(&client->worker, TC_WIRE_ACCEPT, &version, err));

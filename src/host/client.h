@@ -5,12 +5,15 @@
 #ifndef TC_HOST_CLIENT_H
 #define TC_HOST_CLIENT_H
 
+#include "core/credential.h"
 #include "core/wire.h"
 
 struct tc_client_config {
     int fd;           /* stream to the worker; borrowed */
     int interrupt_fd; /* readable: stop with TC_INTERRUPTED; -1: none */
     struct tc_wire_hello hello;
+    const struct tc_wire_credential *credentials; /* at most TC_CREDENTIALS_MAX */
+    size_t credentials_count;
     struct tc_span build_file;
     void *context; /* for the callbacks */
     /* Sends the source up to and with SOURCE_END through send. */

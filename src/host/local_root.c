@@ -201,8 +201,10 @@ static tc_status write_etc(struct tc_error *err)
                       "nobody:x:65534:65534:nobody:/:/bin/false\n",
                       err));
     TC_TRY(write_text(TOOLCHAIN "/etc/group", "root:x:0:\nbuild:x:1000:\nnogroup:x:65534:\n", err));
-    TC_TRY(write_text(TOOLCHAIN "/etc/hosts",
-                      "127.0.0.1 localhost tee-compile\n::1 localhost\n", err));
+    TC_TRY(write_text(TOOLCHAIN "/etc/hosts", "127.0.0.1 localhost tee-compile\n::1 localhost\n",
+                      err));
+    /* For the worker to show its own resolver in its place. */
+    TC_TRY(write_text(TOOLCHAIN "/etc/resolv.conf", "", err));
     return write_text(TOOLCHAIN "/etc/nsswitch.conf",
                       "passwd: files\ngroup: files\nhosts: files dns\n", err);
 }

@@ -67,7 +67,7 @@ static tc_status add_port(struct plan *plan, uint32_t port, int *ret_host, struc
 {
     int guest = -1;
     TC_TRY(make_pair(ret_host, &guest, err));
-    plan->ports[plan->ports_count++] = (struct tc_machine_port){port, guest};
+    plan->ports[plan->ports_count++] = (struct tc_machine_port){.port = port, .fd = guest};
     plan->own_count = plan->ports_count;
     return TC_OK;
 }

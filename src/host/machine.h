@@ -9,6 +9,7 @@
 #ifndef TC_HOST_MACHINE_H
 #define TC_HOST_MACHINE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,10 +21,13 @@ enum {
 };
 
 /* The guest's first connection to port is handed this stream socket's other end;
- * a second one is refused. */
+ * a second one is refused. With `many`, fd is of SOCK_SEQPACKET, and each connection is
+ * one end of a new socket pair, whose other end is sent there beside one byte: what
+ * tc_egress_follow (egress.h) takes. */
 struct tc_machine_port {
     uint32_t port;
     int fd; /* the guest's end; borrowed, and needed no more once the machine runs */
+    bool many;
 };
 
 struct tc_machine_config {

@@ -10,6 +10,7 @@
 #include "host/pages.h"
 #include "host/vsockdev.h"
 #include "os/files.h"
+#include "os/message.h"
 #include "os/process.h"
 
 enum { FIRST = TC_PROCESS_FIRST_FD, PIECE = 4096 };
@@ -38,12 +39,26 @@ struct ports {
     size_t count;
 };
 
+/* A queue that is full has a reader that does not read: the guest is refused. */
+static tc_status hand_one_of_many(int dialler, int *ret_fd, struct tc_error *err)
+{
+    int ends[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot make a socket pair");
+    TC_AUTO_CLOSE int guest = ends[0];
+    TC_AUTO_CLOSE int host = ends[1];
+    TC_TRY(tc_message_send(dialler, "", 1, &host, 1, err));
+    *ret_fd = TC_TAKE_FD(guest);
+    return TC_OK;
+}
+
 static tc_status hand_over(void *context, uint32_t port, int *ret_fd, struct tc_error *err)
 {
     struct ports *ports = context;
     for (size_t i = 0; i < ports->count; i++) {
         struct tc_machine_port *place = &ports->list[i];
         if (place->port != port || place->fd < 0) continue;
+        if (place->many) return hand_one_of_many(place->fd, ret_fd, err);
         *ret_fd = TC_TAKE_FD(place->fd);
         return TC_OK;
     }
@@ -59,7 +74,7 @@ _Noreturn void tc_machine_run_device(const struct tc_machine_part *part, int fro
     int fds[1 + TC_MACHINE_ALL_PORTS] = {front_fd};
     _Static_assert(1 + TC_MACHINE_ALL_PORTS <= TC_PROCESS_FDS_MAX, "all can be kept");
     for (size_t i = 0; i < count; i++) {
-        ports.list[i] = (struct tc_machine_port){list[i].port, FIRST + 1 + (int)i};
+        ports.list[i] = (struct tc_machine_port){list[i].port, FIRST + 1 + (int)i, list[i].many};
         fds[1 + i] = list[i].fd;
     }
     tc_status status = settle(part, fds, 1 + count, part->complaints_fd, &err);

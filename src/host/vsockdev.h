@@ -20,7 +20,7 @@
 #include "base/status.h"
 
 enum {
-    TC_VSOCKDEV_STREAMS_MAX = 64,
+    TC_VSOCKDEV_STREAMS_MAX = 448, /* the recorder's, most of them */
     TC_VSOCKDEV_BUFFER = 256 * 1024, /* from the guest, not yet taken by the host; each */
 };
 

@@ -11,6 +11,7 @@ enum {
     /* Fixed ports: an enclave has one host and one session. */
     TC_VSOCK_PORT_SESSION = 7301,
     TC_VSOCK_PORT_PAGES = 7302,
+    TC_VSOCK_PORT_EGRESS = 7303,
     TC_VSOCK_PORT_HEARTBEAT = 9000, /* Nitro's own */
 };
 

@@ -175,10 +175,10 @@ static void check_max_age(struct tc_judge *judge, const struct tc_policy *policy
                       seen);
 }
 
-/* Statements of this kind can only claim a repository and a ref: the host said
- * them, and the worker did not look. A claim is never enough, even a true one. */
+/* What the host said of repository and ref is a claim, which is never enough, even a true
+ * one; what the worker read itself is witnessed. */
 static void check_witnessed(struct tc_judge *judge, const char *name, const char *wanted,
-                            const char *claimed)
+                            const char *witnessed, const char *claimed)
 {
     char shown[256], expected[320], seen[400];
     (void)snprintf(expected, sizeof expected, "%s, witnessed by the worker",
@@ -187,14 +187,17 @@ static void check_witnessed(struct tc_judge *judge, const char *name, const char
         tc_judge_add_unjudged(judge, name, expected);
         return;
     }
-    if (claimed)
+    if (witnessed)
+        (void)snprintf(seen, sizeof seen, "%s, witnessed by the worker",
+                       tc_printable(tc_span_of_text(witnessed), shown, sizeof shown));
+    else if (claimed)
         (void)snprintf(seen, sizeof seen,
                        "%s, claimed by the builder and not witnessed: compare the commit or the "
                        "source digest instead",
                        tc_printable(tc_span_of_text(claimed), shown, sizeof shown));
     else
         (void)snprintf(seen, sizeof seen, "none, neither witnessed nor claimed");
-    tc_judge_add(judge, name, TC_CHECK_FAIL, expected, seen);
+    tc_judge_add_bool(judge, name, witnessed && strcmp(wanted, witnessed) == 0, expected, seen);
 }
 
 void tc_check_policy(struct tc_judge *judge)
@@ -205,6 +208,7 @@ void tc_check_policy(struct tc_judge *judge)
         return;
     }
     const struct tc_part_source *source = judge->statement ? &judge->statement->source : NULL;
+    const struct tc_part_witness *witness = judge->statement ? &judge->statement->witness : NULL;
     if (policy->commits) check_commit(judge, policy);
     if (policy->sources) check_source(judge, policy);
     if (policy->build_file) check_build_file(judge, policy);
@@ -214,7 +218,9 @@ void tc_check_policy(struct tc_judge *judge)
     if (policy->has_max_age) check_max_age(judge, policy);
     if (policy->repository)
         check_witnessed(judge, "policy-repository", policy->repository,
-                        source ? source->repository : NULL);
+                        witness ? witness->repository : NULL, source ? source->repository : NULL);
     if (policy->ref)
-        check_witnessed(judge, "policy-ref", policy->ref, source ? source->ref : NULL);
+        check_witnessed(judge, "policy-ref", policy->ref, witness ? witness->ref : NULL,
+                        source ? source->ref : NULL);
+    tc_check_policy_network(judge);
 }

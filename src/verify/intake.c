@@ -175,6 +175,8 @@ static tc_status data(void *context, struct tc_span bytes, struct tc_error *err)
         if (intake->transcript_error.status == TC_OK)
             (void)!tc_transcript_reader_add(intake->transcript_reader, bytes,
                                             &intake->transcript_error);
+        if (intake->transcript_error.status == TC_SYSTEM)
+            return tc_fail(err, TC_SYSTEM, "%s", intake->transcript_error.message);
         return TC_OK;
     case MEMBER_OUTPUT:
         if (!intake->subject) return TC_OK;
@@ -243,6 +245,7 @@ static tc_status end(void *context, struct tc_error *err)
             intake->transcript_read =
                 tc_transcript_reader_finish(intake->transcript_reader, &intake->transcript,
                                             &intake->transcript_error) == TC_OK;
+        tc_traffic_finish(&intake->traffic);
         return TC_OK;
     case MEMBER_OUTPUT:
         return end_output(intake, err);
@@ -252,6 +255,14 @@ static tc_status end(void *context, struct tc_error *err)
         break;
     }
     return TC_OK;
+}
+
+static tc_status tell(void *context, const struct tc_exchange *exchange, struct tc_error *err)
+{
+    struct tc_intake *intake = context;
+    const struct tc_verify_options *options = intake->options;
+    TC_TRY(tc_traffic_add(&intake->traffic, exchange, err));
+    return options && options->tell ? options->tell(options->tell_context, exchange, err) : TC_OK;
 }
 
 static tc_status pump(int fd, const struct tc_verify_options *options,
@@ -283,6 +294,8 @@ tc_status tc_intake_read(int fd, const struct tc_verify_options *options, struct
     tc_status status = TC_OK;
     if (!intake->hash || !intake->transcript_reader || !reader)
         status = tc_fail(err, TC_SYSTEM, "out of memory for the bundle");
+    if (status == TC_OK) status = tc_traffic_begin(&intake->traffic, options, err);
+    if (status == TC_OK) tc_transcript_reader_tell(intake->transcript_reader, tell, intake);
     if (status == TC_OK) status = pump(fd, options, reader, err);
     tc_bundle_reader_free(reader);
     return status;
@@ -295,6 +308,7 @@ void tc_intake_free(struct tc_intake *intake)
     tc_buf_free(&intake->statement_json);
     tc_statement_free(&intake->statement);
     tc_transcript_reader_free(intake->transcript_reader);
+    tc_traffic_free(&intake->traffic);
     tc_hash_free(intake->hash);
     free(intake->outputs);
     *intake = (struct tc_intake){0};

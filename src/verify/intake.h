@@ -4,8 +4,7 @@
 #ifndef TC_VERIFY_INTAKE_H
 #define TC_VERIFY_INTAKE_H
 
-#include "core/transcript.h"
-#include "verify/verify.h"
+#include "verify/traffic.h"
 
 struct tc_intake_file { /* a member that is only hashed */
     bool present;
@@ -31,6 +30,7 @@ struct tc_intake {
     bool transcript_read;
     struct tc_transcript_summary transcript;
     struct tc_error transcript_error;
+    struct tc_traffic traffic; /* holds once the transcript is read */
 
     enum tc_output_state *outputs; /* one a subject, once the statement is read */
     size_t outputs_count;          /* members below outputs/ */

@@ -56,6 +56,13 @@ void tc_check_artifacts(struct tc_judge *judge);
 void tc_check_source(struct tc_judge *judge);
 void tc_check_commit(struct tc_judge *judge);
 
+/* checks_network.c: what came over the network, and who vouches for it. */
+void tc_check_network(struct tc_judge *judge);
+void tc_check_unauthenticated(struct tc_judge *judge);
+void tc_check_replayed(struct tc_judge *judge);
+/* "policy-network-..." for each key of the policy's network. */
+void tc_check_policy_network(struct tc_judge *judge);
+
 /* checks_policy.c: "policy-..." for each key of the policy. After tc_check_image. */
 void tc_check_policy(struct tc_judge *judge);
 

@@ -79,6 +79,9 @@ static void judge_all(struct tc_judge *judge, const struct tc_error *intake_erro
     tc_check_nonce(judge);
     tc_check_envelope(judge);
     tc_check_transcript(judge);
+    tc_check_network(judge);
+    tc_check_unauthenticated(judge);
+    tc_check_replayed(judge);
     tc_check_build_file(judge);
     tc_check_log(judge);
     tc_check_outputs(judge);

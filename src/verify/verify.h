@@ -9,6 +9,7 @@
 #include "core/nitrodoc.h"
 #include "core/policy.h"
 #include "core/statement.h"
+#include "core/transcript.h"
 #include "verify/attestation.h" /* bare documents: part of the library's one header */
 #include "verify/trust.h"
 
@@ -44,10 +45,22 @@ struct tc_pcrs_asked {
     struct tc_sha384 value[TC_NITRODOC_PCRS];
 };
 
+/* A live bundle that was verified, to judge a replayed one by (live.c). */
+struct tc_live;
+
 struct tc_verify_options {
     struct tc_span root;    /* DER; the AWS root when empty */
     bool allow_unmeasured;
     bool allow_debug;
+    bool allow_unauthenticated; /* what came without TLS, or was relayed unread */
+    bool allow_replayed;
+    bool transcript_alone; /* nobody asks for the outputs, which may be missing */
+    const struct tc_live *live; /* borrowed; NULL: none. Each answer must be in it */
+    const char *live_problem;   /* why the live bundle counts for nothing; NULL: it does */
+    /* Gets each exchange of the transcript as it passes, before the verdict is known. NULL:
+     * nobody asks. */
+    void *tell_context;
+    tc_status (*tell)(void *context, const struct tc_exchange *exchange, struct tc_error *err);
     const struct tc_artifact *artifacts;
     size_t artifacts_count;
     bool compare_source;
@@ -117,6 +130,25 @@ void tc_verdict_free(struct tc_verdict *verdict);
 tc_status tc_verify_bundle(int fd, const struct tc_verify_options *options,
                            struct tc_verdict *ret_verdict, struct tc_error *err) TC_MUST_USE;
 
+/* Verifies a bundle by the trust in options (root, images, PCRs, what is allowed of the
+ * enclave); what they compare with is not asked of it. TC_REFUSED: it is not good, or
+ * itself replayed; TC_UNAVAILABLE: it could not be read. */
+tc_status tc_live_read(int fd, const struct tc_verify_options *options, struct tc_live **ret_live,
+                       struct tc_error *err) TC_MUST_USE;
+void tc_live_free(struct tc_live *live); /* accepts NULL */
+
+/* One row of what a transcript comes to. Owned. */
+struct tc_host_traffic {
+    char *host;         /* "(others)" for those that found no room */
+    uint64_t exchanges; /* attempts that were denied or failed among them */
+    uint64_t bytes;     /* of the bodies that came from there */
+    uint64_t bodies, pinned; /* of them by a file of the source */
+    uint64_t denied;
+    bool plain_http, opaque; /* one time at least */
+};
+enum { TC_TRAFFIC_HOSTS_MAX = 256 };
+void tc_host_traffic_free(struct tc_host_traffic *hosts, size_t count); /* accepts NULL */
+
 /* What a bundle says, trusting nothing: reads statement and document without
  * judging them. */
 struct tc_bundle_view {
@@ -124,6 +156,9 @@ struct tc_bundle_view {
     struct tc_buf statement_json;
     struct tc_buf document;
     bool detached; /* no outputs in it */
+    struct tc_host_traffic *hosts; /* of its transcript, most bytes first */
+    size_t hosts_count;
+    struct tc_error transcript_error; /* status TC_OK: it could be read */
 };
 void tc_bundle_view_free(struct tc_bundle_view *view);
 tc_status tc_bundle_view_read(int fd, struct tc_bundle_view *ret_view, struct tc_error *err)

@@ -6,6 +6,7 @@ void tc_bundle_view_free(struct tc_bundle_view *view)
     tc_statement_free(&view->statement);
     tc_buf_free(&view->statement_json);
     tc_buf_free(&view->document);
+    tc_host_traffic_free(view->hosts, view->hosts_count);
     *view = (struct tc_bundle_view){0};
 }
 
@@ -21,7 +22,12 @@ tc_status tc_bundle_view_read(int fd, struct tc_bundle_view *ret_view, struct tc
         *ret_view = (struct tc_bundle_view){.statement = intake.statement,
                                             .statement_json = intake.statement_json,
                                             .document = intake.document,
-                                            .detached = intake.outputs_count == 0};
+                                            .detached = intake.outputs_count == 0,
+                                            .hosts = intake.traffic.hosts,
+                                            .hosts_count = intake.traffic.hosts_count,
+                                            .transcript_error = intake.transcript_error};
+        intake.traffic.hosts = NULL;
+        intake.traffic.hosts_count = 0;
         intake.statement = (struct tc_statement){0};
         intake.statement_json = tc_buf_new(0);
         intake.document = tc_buf_new(0);

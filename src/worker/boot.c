@@ -98,6 +98,8 @@ _Noreturn static void run_stages(const struct boot *boot)
 {
     const struct tc_stages_config config = {.host_fd = boot->host_fd,
                                             .nsm_fd = boot->nsm_fd,
+                                            .dialler_fd = -1,
+                                            .parent = boot->parent,
                                             .host_piece = tc_vsock_piece(boot->parent)};
     if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) != 0) {
         struct tc_error err = {0};

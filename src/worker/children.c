@@ -17,7 +17,9 @@
 #include "worker/spawner.h"
 
 /* Where tc_process_keep puts them. */
-enum { FIRST = TC_PROCESS_FIRST_FD, SECOND, THIRD, FOURTH };
+enum { FIRST = TC_PROCESS_FIRST_FD, SECOND, THIRD, FOURTH, FIFTH };
+
+enum { RECORDER_FILES = 4096 };
 
 static tc_status fork_child(const char *what, pid_t *ret_pid, struct tc_error *err)
 {
@@ -33,7 +35,7 @@ _Noreturn static void give_up(const char *what, const struct tc_error *err)
     _exit(TC_SANDBOX_NOT_STARTED);
 }
 
-/* Monitor and session: their own uid, their own descriptors, their filter. */
+/* Monitor, recorder and session: their own uid, their own descriptors, their filter. */
 static tc_status confine(const int *fds, size_t fds_count, uid_t uid, enum tc_filter_kind filter,
                          struct tc_error *err)
 {
@@ -52,12 +54,60 @@ static tc_status start_monitor(const struct tc_monitor_config *config, pid_t *re
         *ret_pid = pid;
         return TC_OK;
     }
-    const int fds[4] = {config->nsm_fd, config->session_fd, config->stages_fd, config->image_fd};
+    const int fds[5] = {config->nsm_fd, config->session_fd, config->stages_fd, config->recorder_fd,
+                        config->image_fd};
     bool text = config->image_fd >= 0;
-    if (confine(fds, text ? 4 : 3, TC_UID_MONITOR, TC_FILTER_MONITOR, err) != TC_OK)
+    if (confine(fds, text ? 5 : 4, TC_UID_MONITOR, TC_FILTER_MONITOR, err) != TC_OK)
         give_up("the monitor", err);
-    const struct tc_monitor_config kept = {FIRST, SECOND, THIRD, text ? FOURTH : -1, -1};
+    const struct tc_monitor_config kept = {.nsm_fd = FIRST,
+                                           .session_fd = SECOND,
+                                           .stages_fd = THIRD,
+                                           .recorder_fd = FOURTH,
+                                           .image_fd = text ? FIFTH : -1};
     _exit(tc_monitor_main(&kept));
+}
+
+/* A descriptor that is not there keeps no place. */
+static int place(int fds[5], size_t *count, int fd)
+{
+    if (fd < 0) return -1;
+    fds[*count] = fd;
+    return TC_PROCESS_FIRST_FD + (int)(*count)++;
+}
+
+/* Two descriptors a connection, and more for what is kept open to servers. */
+static tc_status widen_files(struct tc_error *err)
+{
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot read RLIMIT_NOFILE");
+    files.rlim_cur = files.rlim_max < RECORDER_FILES ? files.rlim_max : RECORDER_FILES;
+    if (setrlimit(RLIMIT_NOFILE, &files) != 0)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot set RLIMIT_NOFILE");
+    return TC_OK;
+}
+
+static tc_status start_recorder(const struct tc_recorder_process_config *config, pid_t *ret_pid,
+                                struct tc_error *err)
+{
+    pid_t pid = -1;
+    TC_TRY(fork_child("the recorder", &pid, err));
+    if (pid > 0) {
+        *ret_pid = pid;
+        return TC_OK;
+    }
+    int fds[5];
+    size_t count = 0;
+    struct tc_recorder_process_config kept = *config;
+    kept.session_fd = place(fds, &count, config->session_fd);
+    kept.stages_fd = place(fds, &count, config->stages_fd);
+    kept.monitor_fd = place(fds, &count, config->monitor_fd);
+    kept.dialler_fd = place(fds, &count, config->dialler_fd);
+    kept.bundle_fd = place(fds, &count, config->bundle_fd);
+    if (widen_files(err) != TC_OK ||
+        confine(fds, count, TC_UID_RECORDER, TC_FILTER_RECORDER, err) != TC_OK)
+        give_up("the recorder", err);
+    _exit(tc_recorder_main(&kept));
 }
 
 static tc_status start_session(const struct tc_session_config *config, pid_t *ret_pid,
@@ -69,38 +119,89 @@ static tc_status start_session(const struct tc_session_config *config, pid_t *re
         *ret_pid = pid;
         return TC_OK;
     }
-    const int fds[3] = {config->host_fd, config->spawner_fd, config->monitor_fd};
-    if (confine(fds, 3, TC_UID_SESSION, TC_FILTER_SESSION, err) != TC_OK)
+    const int fds[4] = {config->host_fd, config->spawner_fd, config->monitor_fd,
+                        config->recorder_fd};
+    if (confine(fds, 4, TC_UID_SESSION, TC_FILTER_SESSION, err) != TC_OK)
         give_up("the session", err);
-    const struct tc_session_config kept = {FIRST, SECOND, THIRD, config->host_tools,
-                                           config->host_piece};
+    const struct tc_session_config kept = {.host_fd = FIRST,
+                                           .spawner_fd = SECOND,
+                                           .monitor_fd = THIRD,
+                                           .recorder_fd = FOURTH,
+                                           .host_tools = config->host_tools,
+                                           .host_piece = config->host_piece};
     _exit(tc_session_main(&kept));
+}
+
+/* The two ends of every socket between two of the worker's processes. */
+struct sockets {
+    int spawner[2], verdicts[2], listeners[2]; /* stages with session, monitor, recorder */
+    int monitor[2], recorder[2];               /* the session with both */
+    int books[2];                              /* the recorder with the monitor */
+};
+
+static tc_status make_sockets(struct sockets *ret_sockets, struct tc_error *err)
+{
+    struct sockets sockets = {0};
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets.spawner) != 0 ||
+        socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets.verdicts) != 0 ||
+        socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets.listeners) != 0 ||
+        socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets.monitor) != 0 ||
+        socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets.recorder) != 0 ||
+        socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets.books) != 0)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot make the worker's sockets");
+    *ret_sockets = sockets;
+    return TC_OK;
+}
+
+static tc_status open_if_there(const char *path, int flags, int *ret_fd, struct tc_error *err)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | flags);
+    if (fd < 0 && errno != ENOENT && errno != ENOTDIR)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot open %s", path);
+    *ret_fd = fd;
+    return TC_OK;
 }
 
 tc_status tc_children_start(const struct tc_stages_config *config, struct tc_children *ret_children,
                             struct tc_error *err)
 {
-    int spawner[2], monitor[2], verdicts[2];
-    TC_AUTO_CLOSE int image = open(TC_WORKER_IMAGE, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (image < 0 && errno != ENOENT)
-        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot open " TC_WORKER_IMAGE);
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, spawner) != 0 ||
-        socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, monitor) != 0 ||
-        socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, verdicts) != 0)
-        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot make the worker's sockets");
-    ret_children->session_fd = spawner[0];
-    ret_children->verdict_fd = verdicts[0];
-    struct tc_monitor_config for_monitor = {config->nsm_fd, monitor[1], verdicts[1], image, -1};
-    struct tc_session_config for_session = {config->host_fd, spawner[1], monitor[0],
-                                            config->host_tools, config->host_piece};
+    struct sockets sockets = {0};
+    TC_AUTO_CLOSE int image = -1;
+    TC_AUTO_CLOSE int anchors = -1;
+    TC_TRY(open_if_there(TC_WORKER_IMAGE, O_NOFOLLOW, &image, err));
+    TC_TRY(open_if_there(TC_TOOLCHAIN_ANCHORS, 0, &anchors, err));
+    TC_TRY(make_sockets(&sockets, err));
+    ret_children->session_fd = sockets.spawner[0];
+    ret_children->verdict_fd = sockets.verdicts[0];
+    ret_children->listener_fd = sockets.listeners[0];
+    const struct tc_monitor_config for_monitor = {.nsm_fd = config->nsm_fd,
+                                                  .session_fd = sockets.monitor[1],
+                                                  .stages_fd = sockets.verdicts[1],
+                                                  .recorder_fd = sockets.books[1],
+                                                  .image_fd = image};
+    const struct tc_recorder_process_config for_recorder = {.session_fd = sockets.recorder[1],
+                                                            .stages_fd = sockets.listeners[1],
+                                                            .monitor_fd = sockets.books[0],
+                                                            .dialler_fd = config->dialler_fd,
+                                                            .bundle_fd = anchors,
+                                                            .parent = config->parent,
+                                                            .piece = config->host_piece};
+    const struct tc_session_config for_session = {.host_fd = config->host_fd,
+                                                  .spawner_fd = sockets.spawner[1],
+                                                  .monitor_fd = sockets.monitor[0],
+                                                  .recorder_fd = sockets.recorder[0],
+                                                  .host_tools = config->host_tools,
+                                                  .host_piece = config->host_piece};
     TC_TRY(start_monitor(&for_monitor, &ret_children->monitor, err));
+    TC_TRY(start_recorder(&for_recorder, &ret_children->recorder, err));
     TC_TRY(start_session(&for_session, &ret_children->session, err));
-    (void)close(spawner[1]);
-    (void)close(monitor[0]);
-    (void)close(monitor[1]);
-    (void)close(verdicts[1]);
-    (void)close(config->host_fd);
-    (void)close(config->nsm_fd);
+    const int theirs[] = {sockets.spawner[1],  sockets.verdicts[1], sockets.listeners[1],
+                          sockets.monitor[0],  sockets.monitor[1],  sockets.recorder[0],
+                          sockets.recorder[1], sockets.books[0],    sockets.books[1],
+                          config->host_fd,     config->nsm_fd};
+    for (size_t i = 0; i < sizeof theirs / sizeof *theirs; i++)
+        (void)close(theirs[i]);
+    if (config->dialler_fd >= 0) (void)close(config->dialler_fd);
     return TC_OK;
 }
 
@@ -225,7 +326,7 @@ tc_status tc_child_command(const struct tc_cgroup *cgroup, const struct tc_child
         (void)dup2(command->log_fd, STDERR_FILENO);
         give_up("the sandbox", err);
     }
-    tc_sandbox_exec(FIRST, SECOND, THIRD);
+    tc_sandbox_exec(FIRST, SECOND, THIRD, command->network);
 }
 
 tc_status tc_child_killer(pid_t *ret_pid, struct tc_error *err)

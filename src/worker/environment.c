@@ -46,6 +46,22 @@ static bool set(struct list *list, char *entry)
     return true;
 }
 
+/* Each program has its own way to be told whom to trust: the build's own authority
+ * and nobody else, since the recorder answers for every host. */
+#define CA_PEM TC_SHOWN_FOLDER "/ca.pem"
+#define CA_P12 TC_SHOWN_FOLDER "/ca.p12"
+static const char *const trusting[] = {
+    "CARGO_HTTP_CAINFO=" CA_PEM,
+    "CURL_CA_BUNDLE=" CA_PEM,
+    "GIT_SSL_CAINFO=" CA_PEM,
+    "JAVA_TOOL_OPTIONS=-Djavax.net.ssl.trustStore=" CA_P12
+    " -Djavax.net.ssl.trustStoreType=PKCS12 -Djavax.net.ssl.trustStorePassword=changeit",
+    "NODE_EXTRA_CA_CERTS=" CA_PEM,
+    "PIP_CERT=" CA_PEM,
+    "REQUESTS_CA_BUNDLE=" CA_PEM,
+    "SSL_CERT_FILE=" CA_PEM,
+};
+
 static char *path_variable(const char *const *host_tools)
 {
     TC_AUTO_BUF struct tc_buf buf = tc_buf_new(TC_BUILDSPEC_TEXT_MAX);
@@ -88,6 +104,9 @@ tc_status tc_environment_build(const struct tc_buildspec *spec, int64_t epoch,
     bool good = list.items != NULL;
     for (size_t i = 0; good && i < sizeof fixed / sizeof *fixed; i++)
         good = set(&list, strdup(fixed[i]));
+    bool online = spec->network.mode != TC_NETWORK_OFFLINE;
+    for (size_t i = 0; good && online && i < sizeof trusting / sizeof *trusting; i++)
+        good = set(&list, strdup(trusting[i]));
     good = good && set(&list, path_variable(host_tools));
     char *text = NULL;
     if (good && asprintf(&text, "SOURCE_DATE_EPOCH=%lld", (long long)epoch) < 0) text = NULL;

@@ -2,6 +2,7 @@
  * EPERM and not a kill: libraries probe (OpenSSL looks for its configuration),
  * and a refused probe is harmless. */
 #include <errno.h>
+#include <sched.h>
 #include <seccomp.h>
 #include <sys/socket.h>
 
@@ -83,6 +84,27 @@ static const int helper_calls[] = {
     SCMP_SYS(sysinfo),
 };
 
+/* Threads, the build's connections and new streams to the host. */
+static const int recorder_calls[] = {
+    SCMP_SYS(accept4),
+    SCMP_SYS(connect),
+    SCMP_SYS(getsockname),
+    SCMP_SYS(getpeername),
+    SCMP_SYS(setsockopt),
+    SCMP_SYS(eventfd2),
+    SCMP_SYS(pipe2),
+    SCMP_SYS(memfd_create),
+    SCMP_SYS(mprotect),
+    SCMP_SYS(nanosleep),
+    SCMP_SYS(pwrite64),
+    SCMP_SYS(clock_nanosleep),
+    SCMP_SYS(membarrier),
+    SCMP_SYS(splice),
+    SCMP_SYS(fdatasync),
+    SCMP_SYS(set_tid_address),
+    SCMP_SYS(sched_getscheduler),
+};
+
 /* NSM_IOCTL of the driver's header: _IOWR(0x0A, 0, 32-byte message). */
 static const unsigned long nsm_ioctl = 0xC0200A00UL;
 
@@ -91,6 +113,30 @@ static int add_all(scmp_filter_ctx filter, const int *calls, size_t count)
     int result = 0;
     for (size_t i = 0; i < count && result == 0; i++)
         result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, calls[i], 0);
+    return result;
+}
+
+static int allow_pairs(scmp_filter_ctx filter)
+{
+    return seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socketpair), 1,
+                            SCMP_A0(SCMP_CMP_EQ, AF_UNIX));
+}
+
+/* clone3 hides its flags from a filter; glibc falls back to clone when it is absent.
+ * A thread of this process and nothing that is less than that. */
+static int allow_recording(scmp_filter_ctx filter)
+{
+    static const scmp_datum_t thread =
+        CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD;
+    int result = add_all(filter, recorder_calls, sizeof recorder_calls / sizeof *recorder_calls);
+    if (result == 0) result = allow_pairs(filter);
+    if (result == 0) result = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
+    if (result == 0)
+        result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
+                                  SCMP_A0(SCMP_CMP_MASKED_EQ, thread, thread));
+    if (result == 0)
+        result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1,
+                                  SCMP_A0(SCMP_CMP_EQ, AF_VSOCK));
     return result;
 }
 
@@ -103,10 +149,9 @@ tc_status tc_filter_self(enum tc_filter_kind kind, struct tc_error *err)
         result = add_all(filter, plain_calls, sizeof plain_calls / sizeof *plain_calls);
     if (result == 0 && kind == TC_FILTER_SESSION) {
         result = add_all(filter, session_calls, sizeof session_calls / sizeof *session_calls);
-        if (result == 0)
-            result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socketpair), 1,
-                                      SCMP_A0(SCMP_CMP_EQ, AF_UNIX));
+        if (result == 0) result = allow_pairs(filter);
     }
+    if (result == 0 && kind == TC_FILTER_RECORDER) result = allow_recording(filter);
     if (result == 0 && kind == TC_FILTER_HELPER)
         result = add_all(filter, helper_calls, sizeof helper_calls / sizeof *helper_calls);
     if (result == 0 && kind == TC_FILTER_MONITOR)

@@ -49,6 +49,7 @@ struct monitor {
     struct tc_nsm nsm;
     struct tc_channel session, recorder;
     int stages_fd, recorder_fd; /* -1: there is none, or it has nothing to say any more */
+    bool has_recorder;          /* then it says of an offline build too that nothing was served */
     struct tc_buf told;         /* by the recorder: its last message */
     enum phase phase;
     bool unpacked;   /* stages: the source is on disk, no limit was reached */
@@ -310,7 +311,7 @@ static tc_status await_session(struct monitor *monitor, struct tc_error *err)
 static tc_status close_books(struct monitor *monitor, struct tc_error *err)
 {
     struct tc_statement *statement = &monitor->statement;
-    if (is_offline(monitor)) {
+    if (is_offline(monitor) && !monitor->has_recorder) {
         struct tc_part_transcript *empty = &statement->transcript;
         TC_TRY(tc_sha256_of(tc_span_of_text(TC_TRANSCRIPT_HEADER), &empty->digest, err));
         empty->last = empty->digest;
@@ -321,6 +322,12 @@ static tc_status close_books(struct monitor *monitor, struct tc_error *err)
     if (!have(monitor, TC_IPC_TRANSCRIPT))
         return tc_fail(err, TC_REFUSED,
                        "the recorder did not say how the network went: nothing is signed");
+    /* The rules that were kept are those of the file in the source, whatever the session
+     * handed to the recorder. */
+    if (!is_offline(monitor) &&
+        memcmp(&statement->network.build_file, &statement->recipe.build_file_digest,
+               sizeof statement->network.build_file) != 0)
+        return tc_fail(err, TC_REFUSED, "the recorder kept the rules of another build.json");
     if (statement->witness.repository &&
         (!statement->source.has_commit ||
          memcmp(statement->witness.commit.bytes, statement->source.commit.bytes,
@@ -440,6 +447,7 @@ int tc_monitor_main(const struct tc_monitor_config *config)
     struct tc_error err = {0};
     struct monitor monitor = {.stages_fd = config->stages_fd,
                               .recorder_fd = config->recorder_fd,
+                              .has_recorder = config->recorder_fd >= 0,
                               .told = tc_buf_new(TC_IPC_PART_MAX)};
     tc_status status = tc_channel_init(&monitor.session, config->session_fd, -1, "the session", &err);
     if (status != TC_OK) return EXIT_FAILURE;

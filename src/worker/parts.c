@@ -329,6 +329,7 @@ tc_status tc_part_witness_decode(struct tc_span bytes, struct tc_part_witness *r
 
 void tc_part_network_encode(const struct tc_part_network *part, struct tc_buf *buf)
 {
+    tc_buf_add(buf, part->build_file.bytes, sizeof part->build_file.bytes);
     tc_buf_add_u8(buf, (uint8_t)part->hijack);
     tc_buf_add_u8(buf, part->replayed);
     tc_buf_add(buf, part->archive.bytes, sizeof part->archive.bytes);
@@ -368,7 +369,8 @@ tc_status tc_part_network_decode(struct tc_span bytes, struct tc_part_network *r
 {
     struct decoder decoder = {.cursor = tc_cursor_of(bytes)};
     struct tc_part_network part = {0};
-    part.hijack = (enum tc_hijack)get_choice(&decoder, TC_HIJACK_NFTABLES, TC_HIJACK_ANYIP);
+    get_bytes(&decoder, part.build_file.bytes, sizeof part.build_file.bytes);
+    part.hijack = (enum tc_hijack)get_choice(&decoder, TC_HIJACK_NONE, TC_HIJACK_ANYIP);
     part.replayed = get_flag(&decoder);
     get_bytes(&decoder, part.archive.bytes, sizeof part.archive.bytes);
     get_ca(&decoder, &part);

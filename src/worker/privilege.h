@@ -18,11 +18,13 @@ tc_status tc_privilege_keep(uint64_t mask, struct tc_error *err) TC_MUST_USE;
 enum tc_filter_kind {
     TC_FILTER_SESSION,
     TC_FILTER_MONITOR,
+    TC_FILTER_RECORDER,
     TC_FILTER_HELPER, /* unpacker and collector */
 };
 /* An allowlist for this process from here on: memory, time, and I/O on
- * descriptors that it has; for helpers also files. No exec, no fork, no ptrace,
- * no socket but the session's pairs. */
+ * descriptors that it has; for helpers also files, for the recorder also threads,
+ * accept, and streams over vsock. No exec, no fork, no ptrace, no other socket but
+ * pairs of the session and the recorder. */
 tc_status tc_filter_self(enum tc_filter_kind kind, struct tc_error *err) TC_MUST_USE;
 
 /* The filter of the build as BPF in a memfd, for bwrap --seccomp; owned. */

@@ -26,6 +26,7 @@
 #ifndef TC_WORKER_RECORDER_H
 #define TC_WORKER_RECORDER_H
 
+#include "core/credential.h"
 #include "core/netpolicy.h"
 #include "core/pins.h"
 #include "core/transcript.h"
@@ -42,11 +43,6 @@ struct tc_egress_link {
     tc_status (*open)(void *context, int *ret_fd, struct tc_error *err);
     void *context;
     size_t piece;
-};
-
-/* A credential of the host for one host name: a header line's name and value. */
-struct tc_credential {
-    char *host, *name, *value;
 };
 
 struct tc_recorder_ca { /* an extra trust anchor, from the source */

@@ -5,10 +5,10 @@
 
 #include <stdint.h>
 
-#include "base/status.h"
+#include "worker/netns.h"
 
 enum tc_request_kind {
-    TC_REQUEST_PREPARE = 1, /* limits */
+    TC_REQUEST_PREPARE = 1, /* limits, network */
     TC_REQUEST_UNPACK,      /* fd: the unpacker's end of a stream socket */
     TC_REQUEST_UNPACKED,    /* answered when the unpacker is gone */
     TC_REQUEST_COMMAND,     /* fds: the command (sandbox.h), the log; answered twice:
@@ -21,6 +21,9 @@ struct tc_request {
     uint32_t kind;
     uint32_t reserved;
     uint64_t timeout, memory, disk, processes; /* PREPARE */
+    uint32_t hijacked;                         /* PREPARE, as the next two: 0 or 1 */
+    uint32_t ports_count;
+    uint16_t ports[TC_NETNS_PORTS_MAX];
 };
 
 enum { TC_REPLY_TEXT = TC_ERROR_MAX };

@@ -6,8 +6,9 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "worker/recording.h"
 
-enum { PIPE, SPAWNER, HOST, SOURCES };
+enum { PIPE, SPAWNER, HOST, RECORDER, SOURCES };
 
 enum piece { PIECE_SOME, PIECE_NONE, PIECE_END };
 
@@ -29,12 +30,14 @@ static tc_status take_piece(int fd, struct tc_buildlog *log, enum piece *ret_pie
 
 /* Carries output until stages has something to say. A failure here leaves the
  * command running: the caller kills it. */
-static tc_status carry(struct tc_spawner *spawner, int fd, struct tc_buildlog *log,
-                       struct tc_error *err)
+static tc_status carry(struct tc_spawner *spawner, struct tc_channel *recorder, int fd,
+                       struct tc_buildlog *log, struct tc_error *err)
 {
-    struct pollfd fds[SOURCES] = {[PIPE] = {.fd = fd, .events = POLLIN},
-                                  [SPAWNER] = {.fd = tc_spawner_fd(spawner), .events = POLLIN},
-                                  [HOST] = {.fd = log->host->fd, .events = POLLIN | POLLRDHUP}};
+    struct pollfd fds[SOURCES] = {
+        [PIPE] = {.fd = fd, .events = POLLIN},
+        [SPAWNER] = {.fd = tc_spawner_fd(spawner), .events = POLLIN},
+        [HOST] = {.fd = log->host->fd, .events = POLLIN | POLLRDHUP},
+        [RECORDER] = {.fd = recorder ? recorder->fd : -1, .events = POLLIN}};
     for (;;) {
         if (poll(fds, SOURCES, -1) < 0) {
             if (errno == EINTR) continue;
@@ -48,14 +51,17 @@ static tc_status carry(struct tc_spawner *spawner, int fd, struct tc_buildlog *l
         /* After the source the host has nothing more to say: a byte from it is
          * as much the end of the session as a hang-up. */
         if (fds[HOST].revents)
-            return tc_fail(err, TC_PEER, "the host hung up, or spoke out of turn, during the build");
+            return tc_fail(err, TC_PEER,
+                           "the host hung up, or spoke out of turn, during the build");
+        /* Before stages is heard, which may only say that it ended a broken session. */
+        if (fds[RECORDER].revents) return tc_recording_broken(recorder, err);
         if (fds[SPAWNER].revents) return TC_OK;
     }
 }
 
 tc_status tc_run_command(struct tc_spawner *spawner, const struct tc_command *command,
                          const struct tc_limits *limits, const char *what, struct tc_buildlog *log,
-                         struct tc_error *err)
+                         struct tc_channel *recorder, struct tc_error *err)
 {
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) != 0)
@@ -67,7 +73,7 @@ tc_status tc_run_command(struct tc_spawner *spawner, const struct tc_command *co
     TC_TRY(tc_spawner_start(spawner, command, input, err));
     tc_close_ptr(&input);
 
-    tc_status status = carry(spawner, output, log, err);
+    tc_status status = carry(spawner, recorder, output, log, err);
     if (status != TC_OK) {
         /* The reason stands in err; the result of the killed command is read so
          * that nothing of it runs on, whatever it says. */

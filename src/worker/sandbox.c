@@ -1,6 +1,7 @@
 /* What the build sees: the toolchain read-only as its root; /build, HOME, /tmp
  * and /dev/shm from the one scratch tmpfs; a /dev of harmless devices, itself
- * read-only; a /proc of its own pid namespace; a loopback and nothing else. bwrap
+ * read-only; a /proc of its own pid namespace; a loopback and nothing else, on which,
+ * unless the build is offline, the recorder listens (netns.h). bwrap
  * makes it from inside an unprivileged uid: started as real root it would keep
  * kernel uid 0, to which /proc/sys belongs. */
 #include "worker/sandbox.h"
@@ -20,6 +21,8 @@
 #define BWRAP "/usr/bin/bwrap"
 #define SCRATCH "/scratch"
 
+enum { FILES_MAX = 16 };
+
 void tc_command_encode(const struct tc_command *command, struct tc_buf *buf)
 {
     uint32_t count = 0;
@@ -30,6 +33,14 @@ void tc_command_encode(const struct tc_command *command, struct tc_buf *buf)
     tc_buf_add_u32(buf, count);
     for (uint32_t i = 0; i < count; i++)
         tc_buf_add_block(buf, tc_span_of_text(command->environment[i]));
+    count = 0;
+    while (command->files && command->files[count].path)
+        count++;
+    tc_buf_add_u32(buf, count);
+    for (uint32_t i = 0; i < count; i++) {
+        tc_buf_add_block(buf, tc_span_of_text(command->files[i].path));
+        tc_buf_add_block(buf, command->files[i].content);
+    }
 }
 
 _Noreturn static void give_up(const char *why)
@@ -94,6 +105,48 @@ static void add_environment(struct arguments *arguments, struct tc_cursor *curso
     }
 }
 
+/* A file of the toolchain is covered only where there is one: its root is read-only,
+ * and bwrap could make none. */
+static bool has_place(const char *path)
+{
+    static const char own[] = TC_SHOWN_FOLDER "/";
+    char there[128];
+    struct stat info;
+    if (strncmp(path, own, sizeof own - 1) == 0) return true;
+    return snprintf(there, sizeof there, "/toolchain%s", path) < (int)sizeof there &&
+           lstat(there, &info) == 0 && S_ISREG(info.st_mode);
+}
+
+/* The descriptor that bwrap reads the file from, which it closes. */
+static const char *hold(struct tc_span content)
+{
+    char *number;
+    int fd = memfd_create("file", 0);
+    if (fd < 0 || write(fd, content.data, content.size) != (ssize_t)content.size ||
+        lseek(fd, 0, SEEK_SET) != 0 || asprintf(&number, "%d", fd) < 0)
+        give_up("a file could not be made for it");
+    return number;
+}
+
+static void add_files(struct arguments *arguments, struct tc_cursor *cursor)
+{
+    uint32_t count;
+    struct tc_span content;
+    if (!tc_cursor_u32(cursor, &count) || count > FILES_MAX)
+        give_up("the session sent malformed files");
+    for (uint32_t i = 0; i < count; i++) {
+        char *path = take_text(cursor);
+        if (!tc_cursor_block(cursor, TC_COMMAND_MAX, &content))
+            give_up("the session sent malformed files");
+        if (!has_place(path)) continue;
+        add(arguments, "--perms");
+        add(arguments, "0444");
+        add(arguments, "--ro-bind-data");
+        add(arguments, hold(content));
+        add(arguments, path);
+    }
+}
+
 static const char *working_folder(const char *folder)
 {
     char *path;
@@ -103,26 +156,21 @@ static const char *working_folder(const char *folder)
     return path;
 }
 
-_Noreturn void tc_sandbox_exec(int command_fd, int filter_fd, int status_fd)
+_Noreturn void tc_sandbox_exec(int command_fd, int filter_fd, int status_fd, bool network)
 {
     static const char *const world[] = {
-        BWRAP,
-        "--unshare-user", "--disable-userns", "--unshare-pid", "--unshare-ipc", "--unshare-uts",
-        "--unshare-net", "--unshare-cgroup", "--hostname", TC_BUILD_HOSTNAME,
-        "--die-with-parent", "--new-session", "--uid", "1000", "--gid", "1000",
-        "--cap-drop", "ALL",
-        "--ro-bind", "/toolchain", "/",
-        "--bind", SCRATCH "/build", TC_BUILD_FOLDER,
-        "--bind", SCRATCH "/home", TC_BUILD_HOME,
-        "--bind", SCRATCH "/tmp", "/tmp",
+        BWRAP, "--unshare-user", "--disable-userns", "--unshare-pid", "--unshare-ipc",
+        "--unshare-uts", "--unshare-cgroup", "--hostname", TC_BUILD_HOSTNAME, "--die-with-parent",
+        "--new-session", "--uid", "1000", "--gid", "1000", "--cap-drop", "ALL", "--ro-bind",
+        "/toolchain", "/", "--bind", SCRATCH "/build", TC_BUILD_FOLDER, "--bind", SCRATCH "/home",
+        TC_BUILD_HOME, "--bind", SCRATCH "/tmp", "/tmp",
         /* IPC and pid namespaces own some of /proc/sys, and with it the build does. */
         "--proc", "/proc", "--ro-bind", "/proc/sys", "/proc/sys",
         /* Anybody may set triggers there, where the kernel counts pressure at all. */
-        "--ro-bind-try", "/proc/pressure", "/proc/pressure",
-        "--dev", "/dev", "--bind", SCRATCH "/shm", "/dev/shm", "--remount-ro", "/dev",
-        "--clearenv", NULL};
+        "--ro-bind-try", "/proc/pressure", "/proc/pressure", "--dev", "/dev", "--bind",
+        SCRATCH "/shm", "/dev/shm", "--clearenv", NULL};
     struct tc_cursor cursor = tc_cursor_of(map_command(command_fd));
-    struct arguments arguments = {.room = 128 + 3 * TC_ENVIRONMENT_MAX};
+    struct arguments arguments = {.room = 128 + 3 * TC_ENVIRONMENT_MAX + 5 * FILES_MAX};
     arguments.list = calloc(arguments.room, sizeof *arguments.list);
     if (!arguments.list) give_up("out of memory");
     char filter[16], status[16];
@@ -130,12 +178,16 @@ _Noreturn void tc_sandbox_exec(int command_fd, int filter_fd, int status_fd)
     (void)snprintf(status, sizeof status, "%d", status_fd);
 
     add_all(&arguments, world);
+    if (!network) add(&arguments, "--unshare-net");
     const char *command = take_text(&cursor);
     const char *folder = working_folder(take_text(&cursor));
     add_environment(&arguments, &cursor);
+    add_files(&arguments, &cursor);
     if (tc_cursor_left(&cursor) != 0) give_up("the session sent a malformed command");
-    const char *const rest[] = {"--seccomp", filter, "--json-status-fd", status, "--chdir", folder,
-                                "--", "/bin/bash", "-euo", "pipefail", "-c", command, NULL};
+    const char *const rest[] = {
+        "--remount-ro", "/dev",     "--seccomp", filter,  "--json-status-fd",
+        status,         "--chdir",  folder,      "--",    "/bin/bash",
+        "-euo",         "pipefail", "-c",        command, NULL};
     add_all(&arguments, rest);
 
     static char *const no_environment[] = {NULL};

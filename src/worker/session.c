@@ -3,7 +3,7 @@
  * monitor the parts of the statement. It holds no secret and no capability; the
  * worst that a host can do with it is to get no report.
  *
- *   HELLO, BUILD_FILE  ->  limits  ->  source -> unpacker  ->  bind (PCR16)
+ *   HELLO, CREDENTIAL*, BUILD_FILE  ->  limits  ->  source -> unpacker  ->  bind (PCR16)
  *   -> collect commands, vendor, command  ->  outputs hashed  ->  signed
  *   -> members and outputs to the host, hashed again on their way
  *
@@ -14,13 +14,15 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
-#include "core/transcript.h"
 #include "tc_version.h"
 #include "worker/buildlog.h"
 #include "worker/collect.h"
+#include "worker/credentials.h"
 #include "worker/environment.h"
 #include "worker/monitor_client.h"
+#include "worker/netns.h"
 #include "worker/run.h"
+#include "worker/session_network.h"
 #include "worker/stages.h"
 #include "worker/unpack.h"
 
@@ -34,12 +36,14 @@ struct session {
 
     struct tc_buf hello_bytes; /* what hello borrows from */
     struct tc_wire_hello hello;
+    struct tc_credentials credentials;
     struct tc_buf build_file; /* announced, then found equal in the source */
     struct tc_buildspec spec;
     struct tc_source_received source;
     struct tc_statement statement; /* what the session knows of it */
     struct tc_buildlog log;
     struct tc_signed signed_parts;
+    struct tc_session_network network;
 };
 
 static void session_free(struct session *session)
@@ -47,12 +51,14 @@ static void session_free(struct session *session)
     tc_channel_done(&session->host);
     tc_channel_done(&session->monitor);
     tc_buf_free(&session->hello_bytes);
+    tc_credentials_free(&session->credentials);
     tc_buf_free(&session->build_file);
     tc_buildspec_free(&session->spec);
     tc_source_received_free(&session->source);
     tc_statement_free(&session->statement);
     tc_buildlog_done(&session->log);
     tc_signed_free(&session->signed_parts);
+    tc_session_network_done(&session->network);
 }
 
 static tc_status say_phase(struct session *session, enum tc_phase phase, struct tc_error *err)
@@ -76,15 +82,17 @@ static tc_status greet(struct session *session, struct tc_error *err)
     TC_TRY(tc_channel_expect(&session->host, TC_WIRE_HELLO, &payload, err));
     TC_TRY(copy_span(payload, &session->hello_bytes, "HELLO", err));
     TC_TRY(tc_wire_hello_decode(tc_buf_span(&session->hello_bytes), &session->hello, err));
-    TC_TRY(tc_channel_expect(&session->host, TC_WIRE_BUILD_FILE, &payload, err));
+    TC_TRY(tc_credentials_receive(&session->host, &session->credentials, &payload, err));
     TC_TRY(copy_span(payload, &session->build_file, "BUILD_FILE", err));
     TC_TRY(tc_buildspec_parse(tc_buf_span(&session->build_file), "build.json", &session->spec, err));
-    TC_TRY(tc_buildspec_check_supported(&session->spec, "build.json", err));
     if (session->hello.git_folder !=
         (session->spec.source_git && session->hello.source == TC_SOURCE_GIT))
         return tc_fail(err, TC_MALFORMED, "HELLO and build.json disagree about source.git");
     TC_TRY(tc_channel_write(&session->host, TC_WIRE_ACCEPT, tc_span_of_text(TC_VERSION), err));
-    return tc_spawner_prepare(&session->spawner, &session->spec.limits, err);
+    struct tc_spawner_network plan;
+    uint16_t ports[TC_NETNS_PORTS_MAX];
+    TC_TRY(tc_session_network_plan(&session->network, &session->spec, ports, &plan, err));
+    return tc_spawner_prepare(&session->spawner, &session->spec.limits, &plan, err);
 }
 
 static bool is_listed(const char *path, char *const *list, size_t count)
@@ -101,8 +109,9 @@ static tc_status receive_source(struct session *session, struct tc_error *err)
     TC_TRY(tc_spawner_unpack(&session->spawner, &fd, err));
     struct tc_channel unpacker = {0};
     TC_TRY(tc_channel_init(&unpacker, fd, INNER_PATIENCE_MS, "the unpacker", err));
+    const struct tc_source_tap tap = tc_session_network_tap(&session->network);
     tc_status status =
-        tc_source_receive(&session->host, &unpacker, &session->hello, &session->source, err);
+        tc_source_receive(&session->host, &unpacker, &session->hello, &tap, &session->source, err);
     tc_channel_done(&unpacker);
     tc_close_ptr(&fd);
     /* An unpacker that hung up has met a limit, perhaps: stages knows. */
@@ -171,15 +180,23 @@ static tc_status bind_source(struct session *session, char **environment, size_t
     return tc_monitor_bind(&session->monitor, &source, &recipe, hello->nonce, err);
 }
 
+static tc_status run_command(struct session *session, const char *text,
+                             const char *const *environment, const char *what, struct tc_error *err)
+{
+    const struct tc_command command = {text, session->spec.folder, environment,
+                                       session->network.shown};
+    return tc_run_command(&session->spawner, &command, &session->spec.limits, what, &session->log,
+                          &session->network.recorder, err);
+}
+
 /* A command of input.collect: what it prints, kept as said by the build. */
 static tc_status collect_one(struct session *session, const struct tc_named_command *wanted,
                              const char *const *environment, struct tc_error *err)
 {
     TC_AUTO_BUF struct tc_buf output = tc_buf_new(TC_COLLECTED_MAX);
-    struct tc_command command = {wanted->command, session->spec.folder, environment};
     session->log.capture = &output;
-    tc_status status = tc_run_command(&session->spawner, &command, &session->spec.limits,
-                                      "a command of input.collect", &session->log, err);
+    tc_status status =
+        run_command(session, wanted->command, environment, "a command of input.collect", err);
     session->log.capture = NULL;
     TC_TRY(status);
     /* As text that is safe to show; what does not fit is said to be missing. */
@@ -208,25 +225,33 @@ static tc_status run_commands(struct session *session, const char *const *enviro
         TC_TRY(collect_one(session, &spec->collect[i], environment, err));
     if (spec->vendor) {
         TC_TRY(say_phase(session, TC_PHASE_VENDOR, err));
-        struct tc_command vendor = {spec->vendor, spec->folder, environment};
-        TC_TRY(tc_run_command(&session->spawner, &vendor, &spec->limits, "input.vendor",
-                              &session->log, err));
+        TC_TRY(run_command(session, spec->vendor, environment, "input.vendor", err));
     }
     TC_TRY(say_phase(session, TC_PHASE_COMMAND, err));
-    struct tc_command command = {spec->command, spec->folder, environment};
-    return tc_run_command(&session->spawner, &command, &spec->limits, "input.cmd", &session->log,
-                          err);
+    return run_command(session, spec->command, environment, "input.cmd", err);
+}
+
+static tc_status announce_member(struct session *session, enum tc_member member, uint64_t size,
+                                 struct tc_error *err)
+{
+    TC_AUTO_BUF struct tc_buf payload = tc_buf_new(64);
+    struct tc_wire_member head = {member, size};
+    tc_wire_member_encode(&head, &payload);
+    TC_TRY(tc_buf_check(&payload, "MEMBER", err));
+    return tc_channel_write(&session->host, TC_WIRE_MEMBER, tc_buf_span(&payload), err);
 }
 
 static tc_status send_member(struct session *session, enum tc_member member, struct tc_span bytes,
                              struct tc_error *err)
 {
-    TC_AUTO_BUF struct tc_buf payload = tc_buf_new(64);
-    struct tc_wire_member head = {member, bytes.size};
-    tc_wire_member_encode(&head, &payload);
-    TC_TRY(tc_buf_check(&payload, "MEMBER", err));
-    TC_TRY(tc_channel_write(&session->host, TC_WIRE_MEMBER, tc_buf_span(&payload), err));
+    TC_TRY(announce_member(session, member, bytes.size, err));
     return tc_channel_write_data(&session->host, bytes, err);
+}
+
+static tc_status send_transcript(struct session *session, struct tc_error *err)
+{
+    TC_TRY(announce_member(session, TC_MEMBER_TRANSCRIPT, session->network.transcript_size, err));
+    return tc_session_network_send(&session->network, &session->host, err);
 }
 
 static tc_status send_members(struct session *session, struct tc_error *err)
@@ -235,7 +260,7 @@ static tc_status send_members(struct session *session, struct tc_error *err)
     TC_TRY(send_member(session, TC_MEMBER_BUILD_FILE, tc_buf_span(&session->build_file), err));
     TC_TRY(send_member(session, TC_MEMBER_DOCUMENT, tc_buf_span(&parts->document), err));
     TC_TRY(send_member(session, TC_MEMBER_ENVELOPE, tc_buf_span(&parts->envelope), err));
-    TC_TRY(send_member(session, TC_MEMBER_TRANSCRIPT, tc_span_of_text(TC_TRANSCRIPT_HEADER), err));
+    TC_TRY(send_transcript(session, err));
     return send_member(session, TC_MEMBER_STATEMENT, tc_buf_span(&parts->statement), err);
 }
 
@@ -271,6 +296,23 @@ static tc_status deliver(struct session *session, struct tc_error *err)
     return status;
 }
 
+/* What lock files did not say stands in the log, before the first command. */
+static tc_status start_network(struct session *session, struct tc_error *err)
+{
+    const struct tc_session_network_wishes wishes = {
+        .credentials = session->credentials.list,
+        .credentials_count = session->credentials.count,
+        .store = session->hello.archive,
+        .archive = session->hello.replay ? &session->hello.replayed : NULL,
+        .repository = session->hello.repository,
+        .ref = session->hello.ref,
+        .commit = session->source.has_commit ? &session->source.commit : NULL,
+    };
+    TC_TRY(tc_session_network_start(&session->network, tc_buf_span(&session->source.build_file),
+                                    &wishes, err));
+    return tc_buildlog_add(&session->log, tc_buf_span(&session->network.unread), err);
+}
+
 static tc_status run_session(struct session *session, struct tc_error *err)
 {
     TC_TRY(greet(session, err));
@@ -281,10 +323,12 @@ static tc_status run_session(struct session *session, struct tc_error *err)
     size_t environment_count;
     TC_TRY(tc_environment_build(&session->spec, session->source.epoch, session->host_tools,
                                 &environment, &environment_count, err));
-    tc_status status = bind_source(session, environment, environment_count, err);
+    tc_status status = start_network(session, err);
+    if (status == TC_OK) status = bind_source(session, environment, environment_count, err);
     if (status == TC_OK) status = run_commands(session, (const char *const *)environment, err);
     tc_string_list_free(environment, environment_count);
     TC_TRY(status);
+    TC_TRY(tc_session_network_finish(&session->network, err));
     TC_TRY(deliver(session, err));
     return tc_channel_write(&session->host, TC_WIRE_DONE, (struct tc_span){0}, err);
 }
@@ -299,6 +343,9 @@ int tc_session_main(const struct tc_session_config *config)
     if (status == TC_OK)
         status = tc_channel_init(&session.monitor, config->monitor_fd, INNER_PATIENCE_MS,
                                  "the monitor", &err);
+    if (status == TC_OK)
+        status = tc_channel_init(&session.network.recorder, config->recorder_fd, INNER_PATIENCE_MS,
+                                 "the recorder", &err);
     if (status == TC_OK) status = run_session(&session, &err);
     if (status != TC_OK && session.host.payload) {
         TC_AUTO_BUF struct tc_buf failure = tc_buf_new(2 * TC_ERROR_MAX);

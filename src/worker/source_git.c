@@ -142,8 +142,7 @@ static tc_status receive_lfs(struct tc_receiver *receiver, struct tc_entry *entr
     TC_TRY(tc_receiver_begin_file(receiver, entry, err));
     TC_TRY(tc_receiver_stream(receiver, size, false, err));
     struct tc_sha256 content;
-    receiver->have_build_file = false;
-    TC_TRY(tc_hash_finish(receiver->sha256, content.bytes, sizeof content.bytes, err));
+    TC_TRY(tc_receiver_digest_file(receiver, entry, &content, err));
     if (memcmp(content.bytes, lfs.oid.bytes, sizeof content.bytes) != 0)
         return tc_fail(err, TC_REFUSED, "the git LFS object of %s is not the one that its pointer names",
                        tc_printable(entry->path, shown, sizeof shown));

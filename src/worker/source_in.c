@@ -75,6 +75,12 @@ tc_status tc_receiver_begin_file(struct tc_receiver *receiver, const struct tc_e
     if (receiver->have_build_file && entry->size > TC_BUILDSPEC_SIZE_MAX)
         return tc_fail(err, TC_LIMIT, "the build file has %llu bytes, at most %d are accepted",
                        (unsigned long long)entry->size, TC_BUILDSPEC_SIZE_MAX);
+    receiver->tapped = false;
+    if (!receiver->tap) return TC_OK;
+    TC_TRY(receiver->tap->wants(receiver->tap->context, entry->path, entry->size, &receiver->tapped,
+                                err));
+    tc_buf_free(&receiver->tapped_bytes);
+    receiver->tapped_bytes = tc_buf_new(receiver->tapped ? (size_t)entry->size : 0);
     return TC_OK;
 }
 
@@ -82,6 +88,7 @@ tc_status tc_receiver_pass(struct tc_receiver *receiver, struct tc_span bytes, s
 {
     tc_hash_add(receiver->sha256, bytes.data, bytes.size);
     if (receiver->have_build_file) tc_buf_add_span(&receiver->result->build_file, bytes);
+    if (receiver->tapped) tc_buf_add_span(&receiver->tapped_bytes, bytes);
     return tc_receiver_forward_data(receiver, bytes, err);
 }
 
@@ -100,12 +107,23 @@ tc_status tc_receiver_stream(struct tc_receiver *receiver, uint64_t size, bool w
     return TC_OK;
 }
 
+tc_status tc_receiver_digest_file(struct tc_receiver *receiver, const struct tc_entry *entry,
+                                  struct tc_sha256 *ret_content, struct tc_error *err)
+{
+    receiver->have_build_file = false;
+    TC_TRY(tc_hash_finish(receiver->sha256, ret_content->bytes, sizeof ret_content->bytes, err));
+    if (!receiver->tapped) return TC_OK;
+    receiver->tapped = false;
+    TC_TRY(tc_buf_check(&receiver->tapped_bytes, "a file of the source", err));
+    return receiver->tap->take(receiver->tap->context, entry->path,
+                               tc_buf_span(&receiver->tapped_bytes), err);
+}
+
 tc_status tc_receiver_end_file(struct tc_receiver *receiver, const struct tc_entry *entry,
                                struct tc_error *err)
 {
     struct tc_sha256 content;
-    receiver->have_build_file = false;
-    TC_TRY(tc_hash_finish(receiver->sha256, content.bytes, sizeof content.bytes, err));
+    TC_TRY(tc_receiver_digest_file(receiver, entry, &content, err));
     return tc_receiver_count(receiver, entry, &content, err);
 }
 
@@ -201,16 +219,18 @@ static void receiver_done(struct tc_receiver *receiver)
     tc_hash_free(receiver->sha256);
     tc_buf_free(&receiver->path);
     tc_buf_free(&receiver->scratch);
+    tc_buf_free(&receiver->tapped_bytes);
 }
 
 tc_status tc_source_receive(struct tc_channel *host, struct tc_channel *unpacker,
-                            const struct tc_wire_hello *hello,
+                            const struct tc_wire_hello *hello, const struct tc_source_tap *tap,
                             struct tc_source_received *ret_received, struct tc_error *err)
 {
     struct tc_source_received result = {.build_file = tc_buf_new(TC_BUILDSPEC_SIZE_MAX)};
     struct tc_receiver receiver = {.host = host,
                                    .unpacker = unpacker,
                                    .hello = hello,
+                                   .tap = tap,
                                    .result = &result,
                                    .manifest = tc_manifest_new(),
                                    .sha1 = tc_hash_new(TC_HASH_SHA1),

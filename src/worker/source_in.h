@@ -9,6 +9,9 @@
 struct tc_receiver {
     struct tc_channel *host, *unpacker;
     const struct tc_wire_hello *hello;
+    const struct tc_source_tap *tap; /* may be NULL */
+    bool tapped;                     /* the bytes that pass are a file that tap wants: */
+    struct tc_buf tapped_bytes;
     struct tc_source_received *result;
     struct tc_manifest *manifest;
     struct tc_hash *sha1, *sha256;
@@ -46,7 +49,10 @@ tc_status tc_receiver_pass(struct tc_receiver *receiver, struct tc_span bytes, s
 /* Before the bytes of a file: makes ready to capture the build file. */
 tc_status tc_receiver_begin_file(struct tc_receiver *receiver, const struct tc_entry *entry,
                                  struct tc_error *err) TC_MUST_USE;
-/* After them: the sha256 of the file, counted in the manifest. */
+/* After them: the sha256 of the file; hands it to tap if that wants it. */
+tc_status tc_receiver_digest_file(struct tc_receiver *receiver, const struct tc_entry *entry,
+                                  struct tc_sha256 *ret_content, struct tc_error *err) TC_MUST_USE;
+/* The same, and counts it in the manifest. */
 tc_status tc_receiver_end_file(struct tc_receiver *receiver, const struct tc_entry *entry,
                                struct tc_error *err) TC_MUST_USE;
 

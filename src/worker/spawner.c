@@ -35,13 +35,19 @@ static tc_status ask(struct tc_spawner *spawner, const struct tc_request *reques
 }
 
 tc_status tc_spawner_prepare(struct tc_spawner *spawner, const struct tc_limits *limits,
-                             struct tc_error *err)
+                             const struct tc_spawner_network *network, struct tc_error *err)
 {
     struct tc_request request = {.kind = TC_REQUEST_PREPARE,
                                  .timeout = limits->timeout,
                                  .memory = limits->memory,
                                  .disk = limits->disk,
-                                 .processes = limits->processes};
+                                 .processes = limits->processes,
+                                 .hijacked = network->hijacked,
+                                 .ports_count = (uint32_t)network->ports_count};
+    if (network->ports_count > TC_NETNS_PORTS_MAX)
+        return tc_fail(err, TC_LIMIT, "more than %d ports of a build", TC_NETNS_PORTS_MAX);
+    for (size_t i = 0; i < network->ports_count; i++)
+        request.ports[i] = network->ports[i];
     return ask(spawner, &request, NULL, 0, err);
 }
 

@@ -4,6 +4,7 @@
  *   stages     0          capabilities of the enclave     nobody (fixed-size requests)
  *   monitor    2          NSM handle, build key           the session (typed values)
  *   session    1          host socket                     the host, the collector, the log
+ *   recorder   3          listeners, streams to the host  the build's connections, the network
  *   unpacker   1000       /build, before any command      the session
  *   sandbox    1000       nothing                         build.json's command: hostile
  *   collector  1000       /build, after the last command  the build's files
@@ -28,6 +29,7 @@ enum {
     TC_UID_STAGES = 0,
     TC_UID_SESSION = 1,
     TC_UID_MONITOR = 2,
+    TC_UID_RECORDER = 3,
     TC_UID_BUILD = 1000,
 };
 
@@ -35,6 +37,7 @@ enum {
  * measurement covers. */
 #define TC_BUILD_FOLDER "/build"
 #define TC_BUILD_HOME "/home/build"
+#define TC_SHOWN_FOLDER "/dev/tee-compile" /* what the worker shows the build besides */
 #define TC_BUILD_HOSTNAME "tee-compile"
 #define TC_BUILD_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #define TC_BUILD_EPOCH_DEFAULT ((int64_t)315532800) /* 1980-01-01, for zip's sake */
@@ -42,7 +45,8 @@ enum {
 /* What the platform (launcher, or PID 1's mounts in an enclave) has put in
  * place before stages starts:
  *   /toolchain  the toolchain's root, read-only, with the empty folders build,
- *               home/build, tmp, proc and dev, and bash
+ *               home/build, tmp, proc and dev, and bash; its trust anchors at
+ *               TC_TOOLCHAIN_ANCHORS, or none
  *   /image      what the image says of itself (core/imagetext.h), a file readable
  *               to all; not there when the toolchain is not a measured one
  *   /scratch    an empty folder, owned by inner uid 0; stages mounts a tmpfs
@@ -53,6 +57,7 @@ enum {
  *   /proc       of the worker's own pid namespace */
 
 #define TC_WORKER_IMAGE "/image"
+#define TC_TOOLCHAIN_ANCHORS "/toolchain/etc/ssl/certs/ca-certificates.crt"
 
 /* How a command ended. clean means: exit status below, no limit reached, no
  * OOM kill, nothing refused to fork, every process dead. */
@@ -76,13 +81,22 @@ struct tc_spawner {
     int fd; /* SEQPACKET to stages; borrowed */
 };
 
-/* Sets the limits for the rest of the session: cgroup memory (memory + disk:
+/* What the build's network is: none, or one whose connections end at the recorder
+ * (netns.h), to which stages sends the listeners. */
+struct tc_spawner_network {
+    bool hijacked;
+    const uint16_t *ports; /* further ones to listen on, at most TC_NETNS_PORTS_MAX */
+    size_t ports_count;
+};
+
+/* Sets the limits and the network for the rest of the session: cgroup memory (memory + disk:
  * tmpfs pages count there), swap 0, processes; the scratch tmpfs is larger than
  * the cgroup allows, so that a full disk is an OOM kill, which cannot be hidden
  * from the statement as ENOSPC in a probe could. TC_UNAVAILABLE when the
  * machine has less memory available than memory + disk. */
 tc_status tc_spawner_prepare(struct tc_spawner *spawner, const struct tc_limits *limits,
-                             struct tc_error *err) TC_MUST_USE;
+                             const struct tc_spawner_network *network, struct tc_error *err)
+    TC_MUST_USE;
 
 /* Starts the unpacker (worker/unpack.h) or the collector (worker/collect.h) on
  * the other end of a new stream socket; ret_fd is owned. */
@@ -103,6 +117,13 @@ struct tc_command {
     const char *command;
     const char *folder;
     const char *const *environment;
+    const struct tc_command_file *files; /* shown to the command; ends with a NULL path */
+};
+/* Below /dev/tee-compile, or in place of a file that the toolchain has; where it has
+ * none, such a file is left out. */
+struct tc_command_file {
+    const char *path;
+    struct tc_span content;
 };
 tc_status tc_spawner_start(struct tc_spawner *spawner, const struct tc_command *command, int log_fd,
                            struct tc_error *err) TC_MUST_USE;

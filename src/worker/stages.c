@@ -36,30 +36,8 @@
 #include "worker/requests.h"
 #include "worker/sandbox.h"
 #include "worker/spawner.h"
+#include "worker/stages_internal.h"
 #include "worker/unpack.h"
-
-enum progress { AT_START, PREPARED, UNPACKING, READY, RUNNING, COLLECTING };
-
-struct stages {
-    struct tc_cgroup cgroup;
-    int build_folder; /* /scratch/build */
-    int session_fd, monitor_fd, signal_fd;
-    pid_t session, monitor; /* 0: ended */
-    bool session_good, monitor_good;
-    enum progress progress;
-    bool broken;
-    pid_t helper; /* unpacker or collector; 0: ended */
-    int helper_status;
-    bool unpacked_asked;
-    pid_t command; /* bwrap of the running command; 0: ended */
-    int command_status;
-    int status_fd; /* what bwrap says about the running command */
-    bool timed_out, killed;
-    int64_t deadline_ms;  /* of the running command, monotonic */
-    int64_t time_left_ms; /* of limits.timeout, for all commands */
-    int64_t command_started_ms, started;
-    struct tc_cgroup_events before; /* as the cgroup was made: what grows is the build's */
-};
 
 static int64_t now_ms(void)
 {
@@ -120,96 +98,7 @@ static tc_status tell_monitor(struct stages *stages, uint32_t kind, bool clean, 
     return tc_message_send(stages->monitor_fd, &message, sizeof message, NULL, 0, err);
 }
 
-/* --- reaping --- */
-
-static void note_end(struct stages *stages, pid_t pid, int status)
-{
-    bool good = WIFEXITED(status) && WEXITSTATUS(status) == 0;
-    if (pid == stages->command) {
-        stages->command = 0;
-        stages->command_status = status;
-    } else if (pid == stages->helper) {
-        stages->helper = 0;
-        stages->helper_status = status;
-    } else if (pid == stages->session) {
-        stages->session = 0;
-        stages->session_good = good;
-    } else if (pid == stages->monitor) {
-        stages->monitor = 0;
-        stages->monitor_good = good;
-        if (!good) stages->broken = true;
-    }
-}
-
-/* Blocks until one child has ended. */
-static tc_status reap_one(struct stages *stages, pid_t *ret_pid, int *ret_status,
-                          struct tc_error *err)
-{
-    int status;
-    pid_t pid;
-    do
-        pid = waitpid(-1, &status, 0);
-    while (pid < 0 && errno == EINTR);
-    if (pid < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot wait for a child");
-    note_end(stages, pid, status);
-    *ret_pid = pid;
-    *ret_status = status;
-    return TC_OK;
-}
-
-static void kill_known(pid_t pid)
-{
-    if (pid > 0) (void)kill(pid, SIGKILL);
-}
-
-/* Kills and reaps until nothing of the build is left.
- *
- * First what stages itself started, which may not have changed its uid yet; then,
- * from a process of the build's uid, everything of that uid. kill(-1) is one walk
- * under the lock that fork takes: no process can slip through by forking, as it
- * can while somebody reads a list of pids. All of them end up as children of
- * stages: bwrap asked to die with its parent, the sandbox's PID 1 takes its
- * namespace along, and orphans are PID 1's. */
-static tc_status kill_build(struct stages *stages, struct tc_error *err)
-{
-    pid_t killer, pid;
-    int status;
-    kill_known(stages->command);
-    kill_known(stages->helper);
-    while (stages->command > 0 || stages->helper > 0)
-        TC_TRY(reap_one(stages, &pid, &status, err));
-    TC_TRY(tc_child_killer(&killer, err));
-    do
-        TC_TRY(reap_one(stages, &pid, &status, err));
-    while (pid != killer);
-    if (!WIFEXITED(status) || WEXITSTATUS(status) != EXIT_SUCCESS)
-        return tc_fail(err, TC_SYSTEM, "the build's processes could not be killed");
-    for (;;) {
-        uint64_t tasks;
-        TC_TRY(tc_cgroup_tasks(&stages->cgroup, &tasks, err));
-        if (tasks == 0) return TC_OK;
-        TC_TRY(reap_one(stages, &pid, &status, err));
-    }
-}
-
 /* --- how things ended --- */
-
-/* Did the build run into a limit of the cgroup, now or before? The kernel's
- * counters decide, not what the build makes of it. */
-static tc_status find_exhaustion(struct stages *stages, bool *ret_found, enum tc_run_end *ret_end,
-                                 struct tc_error *err)
-{
-    struct tc_cgroup_events now;
-    TC_TRY(tc_cgroup_events_read(&stages->cgroup, &now, err));
-    *ret_found = true;
-    if (now.oom != stages->before.oom)
-        *ret_end = TC_RUN_OUT_OF_MEMORY;
-    else if (now.no_fork != stages->before.no_fork)
-        *ret_end = TC_RUN_OUT_OF_PROCESSES;
-    else
-        *ret_found = false;
-    return TC_OK;
-}
 
 /* Every process that could have written is dead: what is there is all. */
 static bool command_has_run(struct stages *stages)
@@ -224,7 +113,7 @@ static tc_status classify(struct stages *stages, enum tc_run_end *ret_end, struc
 {
     bool exhausted;
     bool has_run = command_has_run(stages);
-    TC_TRY(find_exhaustion(stages, &exhausted, ret_end, err));
+    TC_TRY(tc_stages_find_exhaustion(stages, &exhausted, ret_end, err));
     if (exhausted) return TC_OK;
     *ret_end = stages->killed                        ? TC_RUN_KILLED
                : stages->timed_out                   ? TC_RUN_TIMEOUT
@@ -238,7 +127,7 @@ static tc_status classify(struct stages *stages, enum tc_run_end *ret_end, struc
  * say how the command ended. */
 static tc_status end_command(struct stages *stages, struct tc_error *err)
 {
-    TC_TRY(kill_build(stages, err));
+    TC_TRY(tc_stages_kill_build(stages, err));
     int64_t spent = now_ms() - stages->command_started_ms;
     stages->time_left_ms = spent < stages->time_left_ms ? stages->time_left_ms - spent : 0;
     enum tc_run_end end;
@@ -261,8 +150,8 @@ static tc_status end_unpacking(struct stages *stages, struct tc_error *err)
     struct tc_error result = {0};
     enum tc_run_end end;
     bool exhausted;
-    TC_TRY(kill_build(stages, err));
-    TC_TRY(find_exhaustion(stages, &exhausted, &end, err));
+    TC_TRY(tc_stages_kill_build(stages, err));
+    TC_TRY(tc_stages_find_exhaustion(stages, &exhausted, &end, err));
     if (exhausted)
         (void)tc_fail(&result, TC_LIMIT,
                       "the source does not fit into limits.disk and limits.memory: raise them in "
@@ -279,7 +168,7 @@ static tc_status kill_command(struct stages *stages)
 {
     if (stages->progress == RUNNING) {
         stages->killed = true;
-        kill_known(stages->command);
+        tc_stages_kill(stages->command);
     }
     return TC_OK;
 }
@@ -303,7 +192,7 @@ static tc_status reap(struct stages *stages, struct tc_error *err)
         int status;
         pid_t pid = waitpid(-1, &status, WNOHANG);
         if (pid <= 0) break;
-        note_end(stages, pid, status);
+        tc_stages_note_end(stages, pid, status);
     }
     return take_ends(stages, err);
 }
@@ -320,9 +209,18 @@ static tc_status prepare(struct stages *stages, const struct tc_request *request
                                .processes = request->processes};
     if (!tc_limits_are_valid(&limits))
         return tc_fail(err, TC_MALFORMED, "the session sent limits out of range");
+    if (request->hijacked > 1 || request->ports_count > TC_NETNS_PORTS_MAX)
+        return tc_fail(err, TC_MALFORMED, "the session sent a network that nobody knows");
     stages->time_left_ms = (int64_t)limits.timeout * 1000;
     TC_TRY(tc_cgroup_events_read(&stages->cgroup, &stages->before, err));
     TC_TRY(tc_prepare(&stages->cgroup, &limits, &stages->build_folder, err));
+    if (request->hijacked) {
+        enum tc_hijack hijack;
+        TC_TRY(tc_netns_enter(request->ports, request->ports_count, stages->listener_fd, &hijack,
+                              err));
+        stages->hijacked = true;
+    }
+    tc_close_ptr(&stages->listener_fd);
     return tc_privilege_keep(serving_capabilities, err);
 }
 
@@ -338,7 +236,7 @@ static tc_status start_command(struct stages *stages, int command_fd, int log_fd
         return tc_fail_errno(err, TC_SYSTEM, errno, "cannot make a pipe");
     TC_AUTO_CLOSE int read_end = status[0];
     TC_AUTO_CLOSE int write_end = status[1];
-    struct tc_child_command command = {command_fd, log_fd, write_end};
+    struct tc_child_command command = {command_fd, log_fd, write_end, stages->hijacked};
     stages->timed_out = stages->killed = false;
     stages->started = (int64_t)time(NULL);
     stages->command_started_ms = now_ms();
@@ -368,7 +266,7 @@ static tc_status step(struct stages *stages, enum tc_request_kind kind,
     }
     if (kind == TC_REQUEST_COMMAND) return start_command(stages, fds[0], fds[1], err);
     stages->progress = COLLECTING;
-    TC_TRY(kill_build(stages, err));
+    TC_TRY(tc_stages_kill_build(stages, err));
     return tc_child_helper(&stages->cgroup, tc_collect_main, fds[0], stages->build_folder,
                            &stages->helper, err);
 }
@@ -431,7 +329,7 @@ static void check_deadline(struct stages *stages)
 {
     if (stages->progress != RUNNING || stages->timed_out || now_ms() < stages->deadline_ms) return;
     stages->timed_out = true;
-    kill_known(stages->command);
+    tc_stages_kill(stages->command);
 }
 
 /* Until the session has ended. */
@@ -458,12 +356,15 @@ static tc_status finish(struct stages *stages, tc_status status, struct tc_error
     struct tc_error ignored = {0};
     pid_t pid;
     int code;
-    kill_known(stages->session);
-    if (status != TC_OK || !stages->session_good) kill_known(stages->monitor);
-    while ((stages->session > 0 || stages->monitor > 0) &&
-           reap_one(stages, &pid, &code, &ignored) == TC_OK) {
+    tc_stages_kill(stages->session);
+    if (status != TC_OK || !stages->session_good) {
+        tc_stages_kill(stages->monitor);
+        tc_stages_kill(stages->recorder);
     }
-    tc_status killed = kill_build(stages, &ignored);
+    while ((stages->session > 0 || stages->monitor > 0 || stages->recorder > 0) &&
+           tc_stages_reap_one(stages, &pid, &code, &ignored) == TC_OK) {
+    }
+    tc_status killed = tc_stages_kill_build(stages, &ignored);
     if (status != TC_OK) return status;
     if (!stages->session_good) return tc_fail(err, TC_PEER, "the session ended in failure");
     if (!stages->monitor_good || stages->broken)
@@ -475,21 +376,28 @@ static tc_status finish(struct stages *stages, tc_status status, struct tc_error
 int tc_stages_run(const struct tc_stages_config *config)
 {
     struct tc_error err = {0};
-    struct stages stages = {
-        .cgroup = TC_CGROUP_NONE, .build_folder = -1, .signal_fd = -1, .status_fd = -1};
+    struct stages stages = {.cgroup = TC_CGROUP_NONE,
+                            .build_folder = -1,
+                            .signal_fd = -1,
+                            .status_fd = -1,
+                            .listener_fd = -1};
     tc_status status = tc_cgroup_make("/cgroup", "build", &stages.cgroup, &err);
     if (status == TC_OK && access("/toolchain/bin/bash", X_OK) != 0)
         status = tc_fail_errno(&err, TC_UNAVAILABLE, errno, "the toolchain has no /bin/bash");
     if (status == TC_OK)
-        status = tc_privilege_keep(
-            serving_capabilities | CAPABILITY(CAP_SYS_ADMIN) | CAPABILITY(CAP_CHOWN), &err);
+        status = tc_privilege_keep(serving_capabilities | CAPABILITY(CAP_SYS_ADMIN) |
+                                       CAPABILITY(CAP_CHOWN) | CAPABILITY(CAP_NET_ADMIN) |
+                                       CAPABILITY(CAP_NET_BIND_SERVICE),
+                                   &err);
     if (status == TC_OK) status = catch_children(&stages, &err);
-    struct tc_children children = {.session_fd = -1, .verdict_fd = -1};
+    struct tc_children children = {.session_fd = -1, .verdict_fd = -1, .listener_fd = -1};
     if (status == TC_OK) status = tc_children_start(config, &children, &err);
     stages.session = children.session;
     stages.monitor = children.monitor;
+    stages.recorder = children.recorder;
     stages.session_fd = children.session_fd;
     stages.monitor_fd = children.verdict_fd;
+    stages.listener_fd = children.listener_fd;
     if (status == TC_OK) status = loop(&stages, &err);
     if (finish(&stages, status, &err) == TC_OK) return EXIT_SUCCESS;
     (void)dprintf(STDERR_FILENO, "tee-compile-worker: %s\n", err.message);

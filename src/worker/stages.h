@@ -5,11 +5,15 @@
 
 #include <stddef.h>
 
-#include "base/status.h"
+#include "os/vsock.h"
 
 struct tc_stages_config {
     int host_fd; /* stream socket to the host */
     int nsm_fd;  /* /dev/nsm, or a socket to the development attester */
+    /* How the recorder's streams to the host open: descriptors sent over this
+     * SOCK_SEQPACKET; -1: by vsock, to parent. */
+    int dialler_fd;
+    enum tc_parent parent;
     size_t host_piece; /* most bytes of one write to the host; 0: no cap */
     /* Folders that the local launcher added to the toolchain (--host-tool);
      * their bin/ goes to the front of PATH. NULL-terminated. */
@@ -20,18 +24,31 @@ struct tc_stages_config {
  * signed and everything sent, 1 otherwise. Reads no byte of the host itself.
  *  1. makes the scratch tmpfs, the cgroup for the build, checks /toolchain;
  *  2. forks the monitor (keeps nsm_fd and the image's text; uid 2; no capabilities;
- *     not dumpable; seccomp), then the session (keeps host_fd; uid 1; likewise);
- *  3. closes both descriptors in itself and serves the session's requests
+ *     not dumpable; seccomp), the recorder (keeps dialler_fd and the toolchain's trust
+ *     anchors; uid 3; likewise), then the session (keeps host_fd; uid 1; likewise);
+ *  3. closes these descriptors in itself and serves the session's requests
  *     until it ends; then kills everything that is left. */
 int tc_stages_run(const struct tc_stages_config *config);
 
-/* What stages runs in the two children. Both return an exit status. */
+/* What stages runs in the three children. All return an exit status. */
 struct tc_session_config {
     int host_fd, spawner_fd, monitor_fd;
+    int recorder_fd; /* recording.h */
     const char *const *host_tools;
     size_t host_piece;
 };
 int tc_session_main(const struct tc_session_config *config);
+
+struct tc_recorder_process_config {
+    int session_fd; /* recording.h */
+    int stages_fd;  /* the listeners come over it (netns.h) */
+    int monitor_fd;
+    int dialler_fd; /* -1: vsock */
+    int bundle_fd;  /* trust anchors of the toolchain; -1: it has none */
+    enum tc_parent parent;
+    size_t piece; /* most bytes of one write to the host; 0: no cap */
+};
+int tc_recorder_main(const struct tc_recorder_process_config *config);
 
 struct tc_monitor_config {
     int nsm_fd, session_fd, stages_fd;

@@ -20,13 +20,23 @@ struct tc_source_received {
 };
 void tc_source_received_free(struct tc_source_received *received);
 
+/* Who wants to see some of the files as they pass. An error of either ends it all. */
+struct tc_source_tap {
+    void *context;
+    tc_status (*wants)(void *context, struct tc_span path, uint64_t size, bool *ret_wanted,
+                       struct tc_error *err);
+    tc_status (*take)(void *context, struct tc_span path, struct tc_span content,
+                      struct tc_error *err);
+};
+
 /* Reads the whole source from the host (core/wire.h) up to SOURCE_END, checks
  * every object id and every entry as strictly as `git fsck --strict`, and hands
  * each entry to the unpacker. TC_REFUSED for evidence that does not match,
  * TC_MALFORMED for broken bytes, TC_LIMIT past caps. Memory is bounded by the
- * open trees (16 MiB together) plus one frame. */
+ * open trees (16 MiB together) plus one frame, and
+ * one file that tap wants (NULL: none). */
 tc_status tc_source_receive(struct tc_channel *host, struct tc_channel *unpacker,
-                            const struct tc_wire_hello *hello,
+                            const struct tc_wire_hello *hello, const struct tc_source_tap *tap,
                             struct tc_source_received *ret_received, struct tc_error *err)
     TC_MUST_USE;
 

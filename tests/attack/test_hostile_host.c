@@ -16,6 +16,7 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "core/credential.h"
 #include "core/gitobj.h"
 #include "host/backend.h"
 #include "host/devattest.h"
@@ -31,7 +32,7 @@ struct frame {
     enum tc_wire_kind kind;
     struct tc_buf payload;
 };
-enum { FRAMES_MAX = 16 };
+enum { FRAMES_MAX = 80 };
 struct script {
     struct frame frames[FRAMES_MAX];
     size_t count;
@@ -360,6 +361,56 @@ static void test_leaves_out_a_submodule(void **state)
     }
 }
 
+/* Puts a frame behind HELLO. */
+static struct tc_buf *insert(struct script *script, enum tc_wire_kind kind)
+{
+    (void)add(script, kind);
+    struct frame added = script->frames[script->count - 1];
+    memmove(&script->frames[2], &script->frames[1], (script->count - 2) * sizeof *script->frames);
+    script->frames[1] = added;
+    return &script->frames[1].payload;
+}
+
+static void insert_credential(struct script *script, const char *name, const char *value)
+{
+    const struct tc_wire_credential credential = {
+        tc_span_of_text("registry.example"), tc_span_of_text(name), tc_span_of_text(value)};
+    tc_wire_credential_encode(&credential, insert(script, TC_WIRE_CREDENTIAL));
+}
+
+/* A credential adds one field to a request and cannot make two requests of one. */
+static void test_credentials(void **state)
+{
+    (void)state;
+    static const char *const bad[][2] = {
+        {"Host", "other.example"},          {"Content-Length", "0"},
+        {"transfer-encoding", "chunked"},   {"Authorization", "a\r\nHost: other.example"},
+        {"Authorization\r\nHost", "other"}, {"Authorization", ""},
+    };
+    struct script script;
+    make_script(&script);
+    insert_credential(&script, "Authorization", "Bearer one");
+    insert_credential(&script, "X-Token", "two");
+    struct outcome outcome = play(&script, script.count, (struct tc_span){0}, LISTEN);
+    if (!outcome.done) fail_msg("two credentials: %s", outcome.message);
+    free_script(&script);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        make_script(&script);
+        insert_credential(&script, bad[i][0], bad[i][1]);
+        outcome = play(&script, script.count, (struct tc_span){0}, LISTEN);
+        assert_refused(&outcome, "bad credential", i);
+        assert_non_null(strstr(outcome.message, "credential"));
+        free_script(&script);
+    }
+    make_script(&script);
+    for (size_t i = 0; i <= TC_CREDENTIALS_MAX; i++)
+        insert_credential(&script, "Authorization", "Bearer one");
+    outcome = play(&script, script.count, (struct tc_span){0}, LISTEN);
+    assert_refused(&outcome, "too many credentials", 0);
+    assert_non_null(strstr(outcome.message, "more than 64 credentials"));
+    free_script(&script);
+}
+
 /* One session: whatever comes after the source ends it. */
 static void test_speaks_out_of_turn(void **state)
 {
@@ -438,6 +489,7 @@ int main(void)
         cmocka_unit_test(test_bad_headers),
         cmocka_unit_test(test_other_build_file),
         cmocka_unit_test(test_leaves_out_a_submodule),
+        cmocka_unit_test(test_credentials),
         cmocka_unit_test(test_speaks_out_of_turn),
         cmocka_unit_test(test_hang_up_while_receiving),
     };

@@ -65,7 +65,7 @@ static tc_status run(bool hold, struct tc_error *err)
     struct tc_limits limits = {.timeout = 1};
     assert_int_equal(tc_channel_init(&channel, host[0], 20000, "the host", err), TC_OK);
     assert_int_equal(tc_buildlog_init(&log, &channel, 1 << 20, err), TC_OK);
-    tc_status result = tc_run_command(&spawner, &command, &limits, "input.cmd", &log, err);
+    tc_status result = tc_run_command(&spawner, &command, &limits, "input.cmd", &log, NULL, err);
     (void)close(stages[0]);
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_int_equal(status, 0);

@@ -17,7 +17,7 @@ static void receive(const struct tc_wire_hello *hello, int host_fd, int session)
     struct tc_error err = {0};
     FUZZ_CHECK(tc_channel_init(&host, host_fd, 0, "the host", &err) == TC_OK);
     FUZZ_CHECK(tc_channel_init(&unpacker, session, 0, "the unpacker", &err) == TC_OK);
-    if (tc_source_receive(&host, &unpacker, hello, &received, &err) == TC_OK) {
+    if (tc_source_receive(&host, &unpacker, hello, NULL, &received, &err) == TC_OK) {
         FUZZ_CHECK(received.build_file.size > 0);
         FUZZ_CHECK(received.has_commit == (hello->source == TC_SOURCE_GIT));
         FUZZ_CHECK(hello->git_folder || received.tags_count == 0);

@@ -1,15 +1,26 @@
 /* A transcript, whole and byte by byte: the same summary or the same refusal. */
-#include "core/transcript.h"
+#include "core/resolved.h"
 
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "fuzz.h"
+
+/* Lines that are taken are spelled as our writer spells them, and make a report's entries. */
+static tc_status look(void *context, const struct tc_exchange *exchange, struct tc_error *err)
+{
+    TC_AUTO_BUF struct tc_buf again = tc_buf_new(TC_TRANSCRIPT_LINE_MAX);
+    FUZZ_CHECK(tc_exchange_write(exchange, &again, err) == TC_OK);
+    return tc_resolved_add(context, exchange, err);
+}
 
 static tc_status read_all(struct tc_span bytes, size_t piece, struct tc_transcript_summary *ret)
 {
     struct tc_error err = {0};
     struct tc_transcript_reader *reader = tc_transcript_reader_new();
-    FUZZ_CHECK(reader);
+    struct tc_resolved *resolved = tc_resolved_new();
+    FUZZ_CHECK(reader && resolved);
+    tc_transcript_reader_tell(reader, look, resolved);
     tc_status status = TC_OK;
     while (status == TC_OK && bytes.size > 0) {
         size_t now = bytes.size < piece ? bytes.size : piece;
@@ -19,6 +30,7 @@ static tc_status read_all(struct tc_span bytes, size_t piece, struct tc_transcri
     }
     if (status == TC_OK) status = tc_transcript_reader_finish(reader, ret, &err);
     tc_transcript_reader_free(reader);
+    tc_resolved_free(resolved);
     return status;
 }
 

@@ -1,7 +1,7 @@
 #!/bin/bash
 # The command line as an ordinary user with subordinate ids: as root, makes such a
-# user for the test, gives it control groups, runs some of test_cli.py or all of
-# test_image_store.py as that user, and takes everything away again. erofsfuse of
+# user for the test, gives it control groups, runs some of test_cli.py or of
+# test_network.py, or all of test_image_store.py as that user, and takes everything away again. erofsfuse of
 # TC_EROFSFUSE (a folder) is used where the machine has none.
 #
 # usage: as_user.sh TEE_COMPILE WORKER TESTS
@@ -12,6 +12,8 @@ names=()
 if [[ $tests == *test_cli.py ]]; then
     names=(plain_folder git_commit_is_proven world_of_the_build failing_command full_disk fork_bomb
         timeout interrupt_leaves_nothing outputs_shipped)
+elif [[ $tests == *test_network.py ]]; then
+    names=(curl git_clone many_at_once archive_and_replay wrong_name other_protocols)
 fi
 
 if [[ $EUID -ne 0 ]]; then
@@ -34,7 +36,7 @@ trap cleanup EXIT
 useradd --home-dir "$home" --no-create-home --shell /bin/bash "$user"
 grep -q "^$user:" /etc/subuid || usermod --add-subuids 2000000-2065535 --add-subgids 2000000-2065535 "$user"
 install -m 755 "$tool" "$worker" "$home"
-install -m 644 "$tests" "$(dirname "$tests")/image_lab.py" "$home"
+install -m 644 "$tests" "$(dirname "$tests")"/{image,network}_lab.py "$home"
 if [[ -x ${TC_EROFSFUSE:-/nonexistent}/erofsfuse ]]; then install -m 755 "$TC_EROFSFUSE/erofsfuse" "$home"; fi
 # As udev has it wherever it runs.
 if [[ $tests == *test_image_store.py && -c /dev/fuse ]]; then

@@ -94,6 +94,35 @@ def chain(transcript):
     return last.hex(), len(lines) - 1
 
 
+def check_network(transcript, network, downloads):
+    """What the lines of the transcript come to is what the statement says of the network."""
+    bodies, plain, opaque = {}, set(), set()
+    for number, line in enumerate(transcript.splitlines()[1:], 1):
+        exchange = json.loads(line)
+        equal("sequence", exchange["sequence"], number)
+        equal("spelling", json.dumps(exchange, separators=(",", ":")).encode(), line)
+        if exchange["outcome"] == "opaque":
+            opaque.add(f"{exchange['host']}:{exchange['port']}")
+        if exchange["outcome"] not in ("ok", "cut") or "status" not in exchange:
+            continue
+        if exchange["scheme"] == "http":
+            plain.add(exchange["host"])
+        if exchange["response"]["size"] == 0:
+            continue
+        notes = {"size": exchange["response"]["size"]}
+        if "origin" in exchange:
+            notes["origin"] = exchange["origin"]
+        if "pinnedBy" in exchange:
+            notes["pinnedBy"] = exchange["pinnedBy"]
+        if exchange["scheme"] == "http":
+            notes["unauthenticated"] = True
+        bodies[exchange["url"], exchange["response"]["sha256"]] = notes
+    equal("downloads", [(item["uri"], item["digest"]["sha256"], item["annotations"]) for item in downloads],
+          [(*key, bodies[key]) for key in sorted(bodies)])
+    equal("plainHttp", network.get("plainHttp", []), sorted(plain))
+    equal("opaque", network.get("opaque", []), sorted(opaque))
+
+
 def check_tar(tar):
     names = [member.name for member in tar.getmembers()]
     equal("member order", names, sorted(names, key=str.encode))
@@ -114,7 +143,9 @@ def check(path):
     definition = statement["predicate"]["buildDefinition"]
     run = statement["predicate"]["runDetails"]
     parameters = definition["externalParameters"]
-    source, image, *packages = definition["resolvedDependencies"]
+    source, image, *others = definition["resolvedDependencies"]
+    packages = [other for other in others if "annotations" not in other]
+    downloads = others[len(packages):]
     equal("packages of a measured image alone", bool(packages) <= image["annotations"]["measured"], True)
     for package in packages:
         equal(package["uri"], bool(re.fullmatch(r"pkg:deb/debian/[a-z0-9.%B-]+@[A-Za-z0-9.%~:-]+\?arch=[a-z0-9-]+",
@@ -132,6 +163,7 @@ def check(path):
     equal("chain", chain(transcript),
           (described["annotations"]["last"], described["annotations"]["count"]))
 
+    check_network(transcript, parameters["network"], downloads)
     sums = b""
     for subject in statement["subject"]:
         name, content = subject["name"], files["outputs/" + subject["name"]]
@@ -186,8 +218,10 @@ def main():
         sys.exit(2)
     with tempfile.TemporaryDirectory() as folder:
         bundle = folder + "/release.tar"
-        subprocess.run([os.path.abspath(sys.argv[1]), bundle, folder + "/root.pem"], check=True)
-        check(bundle)
+        for words in ([], ["network"], ["replayed"]):
+            subprocess.run([os.path.abspath(sys.argv[1]), bundle, folder + "/root.pem", *words],
+                           check=True)
+            check(bundle)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
-/* make_bundle BUNDLE ROOT [PCR8|hostile]: writes a whole development bundle and the
+/* make_bundle BUNDLE ROOT [PCR8|hostile|network|replayed]: writes a whole development bundle and the
  * PEM of the root that signed it, for tests in other languages. PCR8 in hex is that
  * of an image that is signed; a hostile one is as good and signed, with texts that no
- * terminal, page or log should see as they are. */
+ * terminal, page or log should see as they are; a network one was given things by
+ * several hosts, with and without TLS, the replayed one some of them out of an archive. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/text.h"
-#include "bundle_sample.h"
+#include "network_sample.h"
 
 static const char *pcr8;
 
@@ -55,15 +56,50 @@ static void make_hostile(struct sample_parts *parts)
     set(&statement->collected[0].output, "output" NASTY);
 }
 
+static const struct sample_answer answers[] = {
+    {"https", "static.example.org", "/crates/a/1.0.crate", 0x0a, "Cargo.lock"},
+    {"https", "static.example.org", "/crates/b/2.0.crate", 0x0b, "Cargo.lock"},
+    {"https", "index.example.org", "/a/b?token=[redacted]", 0x0c, NULL},
+    {"http", "deb.example.org", "/pool/d.deb", 0x0d, NULL},
+    {"opaque", "git.example.org", NULL, 0, NULL},
+};
+
+static void make_network(struct sample_parts *parts)
+{
+    struct tc_part_network *network = &parts->statement.network;
+    sample_network(parts, answers, 5, false);
+    network->ca = calloc(1, sizeof *network->ca);
+    if (!network->ca) abort();
+    network->ca_count = 1;
+    set(&network->ca[0].host, "registry.corp");
+    set(&network->ca[0].path, "certs/ca.pem");
+    memset(network->ca[0].digest.bytes, 0xca, TC_SHA256_SIZE);
+    set(&parts->statement.witness.repository, "https://git.example.org/app.git");
+    set(&parts->statement.witness.ref, "refs/heads/main");
+}
+
+static void make_replayed(struct sample_parts *parts)
+{
+    sample_network(parts, answers, 3, true);
+}
+
+static sample_change *change_of(const char *word)
+{
+    if (word && strcmp(word, "hostile") == 0) return make_hostile;
+    if (word && strcmp(word, "network") == 0) return make_network;
+    if (word && strcmp(word, "replayed") == 0) return make_replayed;
+    pcr8 = word;
+    return sign_image;
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 3 && argc != 4) return 2;
-    bool hostile = argc == 4 && strcmp(argv[3], "hostile") == 0;
-    pcr8 = argc == 4 && !hostile ? argv[3] : NULL;
+    sample_change *change = change_of(argc == 4 ? argv[3] : NULL);
     struct sample_root root;
     struct sample_parts parts;
     if (sample_root_make(&root) != 0) return 2;
-    sample_parts_make(&parts, &root, hostile ? make_hostile : sign_image, NULL);
+    sample_parts_make(&parts, &root, change, NULL);
     int fd = sample_bundle_fd(&parts);
     int result = copy_fd(fd, argv[1]);
     (void)close(fd);

@@ -469,7 +469,7 @@ def test_bad_build_files(p):
     refused(p, 2, "build.json")
     p.spec("echo > out", files=["../out"])
     refused(p, 2, "output")
-    p.spec("echo > out", network={"mode": "record"})
+    p.spec("echo > out", network={"mode": "open"})
     refused(p, 2, "network")
     assert p.left() == []
 

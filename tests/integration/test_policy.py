@@ -87,11 +87,16 @@ def check_documentation(base):
     for block in blocks:
         code, out, err = run(base, write(base, block), "--json")
         expect(f"a policy of the documentation ({err})", code, 1)
-        keys = {key.replace("_", "-") for key in json.loads(block)} - {"type"}
+        policy = json.loads(block)
+        keys = set(policy) - {"type", "network"}
+        keys |= {f"network-{key.removesuffix('_only')}" for key in policy.get("network", {})}
+        keys = {key.replace("_", "-") for key in keys}
         names = {check["name"] for check in json.loads(out)["checks"]}
         expect("a check a key", {f"policy-{key}" for key in keys} - names, set())
-    keys = re.findall(r"`([a-z_]+)`", "".join(re.findall(r"^\| (`[^|]*)\|", section, re.M)))
-    expect("keys in the table", set(keys), set(json.loads(blocks[0])) - {"type"})
+    keys = re.findall(r"`([a-z_.]+)`", "".join(re.findall(r"^\| (`[^|]*)\|", section, re.M)))
+    policy = json.loads(blocks[0])
+    expect("keys in the table", set(keys),
+           set(policy) - {"type", "network"} | {f"network.{key}" for key in policy["network"]})
 
 
 def main():

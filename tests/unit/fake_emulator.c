@@ -6,6 +6,7 @@
  *   heartbeat   sends 0xb7 and prints the byte that comes back
  *   pages       prints the first bytes of the page server
  *   own         connects to port 7400, prints what comes
+ *   many        connects to port 7303 three times, sends "ask", prints what comes
  *   twice       connects to the session again and prints what happens
  *   break       gives the device a chain without an end
  *   flood       prints very much
@@ -82,6 +83,8 @@ static void obey(const char *word, int argc, char **argv)
     if (strcmp(word, "heartbeat") == 0) talk("heartbeat", 9000, "\xb7", 1);
     if (strcmp(word, "pages") == 0) talk("pages", 7302, "", 18);
     if (strcmp(word, "own") == 0) talk("own", 7400, "", 3);
+    for (size_t i = 0; strcmp(word, "many") == 0 && i < 3; i++)
+        talk("many", 7303, "ask", 6);
     if (strcmp(word, "twice") == 0) talk("twice", 7301, "", 1);
     if (strcmp(word, "fail") == 0) {
         (void)fflush(stdout);

@@ -3,6 +3,7 @@
  *
  *   pins_lab pins PATH       prints "KIND HEX" a digest, sorted
  *   pins_lab zip PIECE       prints the h1 digest of a zip that comes in pieces of this size
+ *   pins_lab gomod -         prints the h1 digest of a go.mod
  *   pins_lab refs REF        prints the commit, and the tag's id when it is an annotated one
  *   pins_lab ask REF         prints version 2's question
  *
@@ -70,6 +71,15 @@ static tc_status print_zip(size_t piece, struct tc_span input, struct tc_error *
     return TC_OK;
 }
 
+static tc_status print_mod(struct tc_span input, struct tc_error *err)
+{
+    struct tc_sha256 digest;
+    TC_TRY(tc_sha256_of(input, &digest, err));
+    TC_TRY(tc_go_mod_digest(&digest, &digest, err));
+    print_hex(digest.bytes, sizeof digest.bytes, "\n");
+    return TC_OK;
+}
+
 static tc_status print_ref(const char *name, struct tc_span input, struct tc_error *err)
 {
     struct tc_git_ref ref;
@@ -101,6 +111,8 @@ int main(int argc, char **argv)
         status = print_pins(argv[2], tc_buf_span(&input), &err);
     else if (strcmp(argv[1], "zip") == 0)
         status = print_zip((size_t)strtoul(argv[2], NULL, 10), tc_buf_span(&input), &err);
+    else if (strcmp(argv[1], "gomod") == 0)
+        status = print_mod(tc_buf_span(&input), &err);
     else if (strcmp(argv[1], "refs") == 0)
         status = print_ref(argv[2], tc_buf_span(&input), &err);
     else if (strcmp(argv[1], "ask") == 0)

@@ -213,7 +213,7 @@ static tc_status receive(const struct tc_wire_hello *hello, struct tc_span bytes
     int host_fd = host_of(bytes);
     assert_int_equal(tc_channel_init(&host, host_fd, PATIENCE_MS, "the host", err), TC_OK);
     assert_int_equal(tc_channel_init(&unpacker, session, PATIENCE_MS, "the unpacker", err), TC_OK);
-    tc_status status = tc_source_receive(&host, &unpacker, hello, ret_received, err);
+    tc_status status = tc_source_receive(&host, &unpacker, hello, NULL, ret_received, err);
     tc_channel_done(&host);
     tc_channel_done(&unpacker);
     (void)close(host_fd);

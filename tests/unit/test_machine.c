@@ -19,6 +19,7 @@
 #include <cmocka.h>
 
 #include "host/machine.h"
+#include "os/message.h"
 
 static const char *emulator;
 static char folder[] = "/tmp/tee-machine-XXXXXX";
@@ -74,7 +75,7 @@ static void test_ports(void **state)
     (void)state;
     put(pages, "pages");
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
-    const struct tc_machine_port port = {7400, ends[0]};
+    const struct tc_machine_port port = {.port = 7400, .fd = ends[0]};
     struct tc_machine_config config = configure("arguments session heartbeat pages own twice");
     config.pages = pages;
     config.firmware = "/a/folder";
@@ -101,6 +102,39 @@ static void test_ports(void **state)
     assert_int_equal(count_fds(), before);
     assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
     assert_int_equal(errno, ECHILD);
+}
+
+/* A port of which each connection is a stream of its own. */
+static void test_port_of_many(void **state)
+{
+    struct tc_error err = {0};
+    struct tc_machine *machine = NULL;
+    int session = -1, ends[2], before = count_fds();
+    (void)state;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
+    const struct tc_machine_port port = {.port = 7303, .fd = ends[0], .many = true};
+    struct tc_machine_config config = configure("many own");
+    config.ports = &port;
+    config.ports_count = 1;
+    assert_int_equal(tc_machine_start(&config, &machine, &session, &err), TC_OK);
+    (void)close(ends[0]);
+    for (size_t i = 0; i < 3; i++) {
+        char byte, text[3], answer[8];
+        int fd;
+        assert_int_equal(tc_message_receive(ends[1], &byte, 1, &fd, 1, NULL, &err), TC_OK);
+        assert_int_equal(recv(fd, text, sizeof text, MSG_WAITALL), sizeof text);
+        assert_memory_equal(text, "ask", sizeof text);
+        (void)snprintf(answer, sizeof answer, "answe%zu", i);
+        assert_int_equal(send(fd, answer, 6, MSG_NOSIGNAL), 6);
+        (void)close(fd);
+    }
+    assert_int_equal(tc_machine_wait(machine, -1, &err), TC_OK);
+    assert_int_equal(tc_machine_stop(machine, &err), TC_OK);
+    read_console();
+    expect_said("many: answe0\nmany: answe1\nmany: answe2\n");
+    expect_said("own: refused\n");
+    (void)close(ends[1]);
+    assert_int_equal(count_fds(), before);
 }
 
 /* A stream that the guest's end gives an end of file. */
@@ -296,6 +330,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ports),
+        cmocka_unit_test(test_port_of_many),
         cmocka_unit_test(test_end_of_session),
         cmocka_unit_test(test_failing_emulator),
         cmocka_unit_test(test_breaking_guest),

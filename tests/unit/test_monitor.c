@@ -31,8 +31,9 @@ struct fixture {
     pid_t attester, monitor;
     int nsm_fd; /* our own way to the same attester's protocol: what root in the enclave has */
     int stages_fd;
-    struct tc_channel session;
-    int session_fd;
+    struct tc_channel session, recorder;
+    int session_fd, recorder_fd;
+    enum tc_network_mode network;
 };
 
 static const char image_text[] =
@@ -75,24 +76,30 @@ static int setup_with(void **state, bool measured, const char *text)
     bool created;
     assert_int_equal(tc_devroot_ensure(f->folder, &pem, &created, &err), TC_OK);
     free(pem);
-    int nsm[2], session[2], stages[2];
+    int nsm[2], session[2], stages[2], recorder[2];
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, nsm), 0);
     /* First the attester, so that it holds no end of what the monitor waits on. */
     spawn_attester(f, nsm[1], nsm[0], measured);
     (void)close(nsm[1]);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, session), 0);
     assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, stages), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, recorder), 0);
     f->monitor = fork();
     assert_true(f->monitor >= 0);
     if (f->monitor == 0) {
         (void)close(session[0]);
         (void)close(stages[0]);
+        (void)close(recorder[0]);
         int image_fd = text ? open_text(text) : -1;
-        struct tc_monitor_config config = {nsm[0], session[1], stages[1], image_fd, -1};
+        struct tc_monitor_config config = {nsm[0], session[1], stages[1], image_fd, recorder[1]};
         _exit(tc_monitor_main(&config));
     }
     (void)close(session[1]);
     (void)close(stages[1]);
+    (void)close(recorder[1]);
+    f->recorder_fd = recorder[0];
+    f->network = TC_NETWORK_OFFLINE;
+    assert_int_equal(tc_channel_init(&f->recorder, recorder[0], 30000, "the monitor", &err), TC_OK);
     f->nsm_fd = nsm[0];
     f->stages_fd = stages[0];
     f->session_fd = session[0];
@@ -134,7 +141,9 @@ static int teardown(void **state)
 {
     struct fixture *f = *state;
     tc_channel_done(&f->session);
+    tc_channel_done(&f->recorder);
     (void)close(f->session_fd);
+    if (f->recorder_fd >= 0) (void)close(f->recorder_fd);
     (void)close(f->stages_fd);
     (void)close(f->nsm_fd);
     if (f->monitor > 0) (void)waitpid(f->monitor, NULL, 0);
@@ -188,6 +197,7 @@ static tc_status bind_now(struct fixture *f, struct tc_error *err)
 {
     struct tc_part_source source = a_source(7);
     struct tc_part_recipe recipe = a_recipe();
+    recipe.network = f->network;
     return tc_monitor_bind(&f->session, &source, &recipe, tc_span_of_text("fresh"), err);
 }
 
@@ -453,6 +463,196 @@ static void test_image_refused(void **state)
     assert_int_equal(monitor_status(f), 1);
 }
 
+/* --- the recorder --- */
+
+static char a_host[] = "deb.example.org", a_url[] = "https://a.example.org/b";
+static char *hosts[] = {a_host};
+
+static struct tc_part_network a_network(void)
+{
+    return (struct tc_part_network){.hijack = TC_HIJACK_ANYIP, .plain_http = hosts,
+                                    .plain_http_count = 1};
+}
+
+static struct tc_part_witness a_witness(uint8_t commit)
+{
+    struct tc_part_witness witness = {(char *)(uintptr_t)"https://git.example.org/a.git",
+                                      (char *)(uintptr_t)"refs/heads/main", {{0}}};
+    memset(witness.commit.bytes, commit, sizeof witness.commit.bytes);
+    return witness;
+}
+
+/* As far as the recorder: everything but its own word is there. */
+static void build_recorded(struct fixture *f)
+{
+    struct tc_error err = {0};
+    f->network = TC_NETWORK_RECORD;
+    say(f, TC_VERDICT_UNPACKED, true, 0, 0);
+    assert_int_equal(bind_now(f, &err), TC_OK);
+    say(f, TC_VERDICT_COMMAND, true, 100, 160);
+}
+
+/* More than a socket holds, told before the session asks for anything. */
+static void test_recorded(void **state)
+{
+    struct fixture *f = *state;
+    struct tc_error err = {0};
+    struct tc_part_witness witness = a_witness(7);
+    struct tc_part_network network = a_network();
+    struct tc_part_transcript transcript = {.last = {{1}}, .count = 9, .digest = {{2}}};
+    struct tc_dependency *list = calloc(TC_DEPENDENCIES_MAX, sizeof *list);
+    assert_non_null(list);
+    for (size_t i = 0; i < TC_DEPENDENCIES_MAX; i++) {
+        list[i] = (struct tc_dependency){.url = a_url, .size = 1};
+        list[i].digest.bytes[0] = (uint8_t)(i >> 8);
+        list[i].digest.bytes[1] = (uint8_t)i;
+    }
+    f->network = TC_NETWORK_RECORD;
+    assert_int_equal(tc_monitor_witness(&f->recorder, &witness, &err), TC_OK);
+    say(f, TC_VERDICT_UNPACKED, true, 0, 0);
+    assert_int_equal(bind_now(f, &err), TC_OK);
+    say(f, TC_VERDICT_COMMAND, true, 100, 160);
+    tc_status told = tc_monitor_network(&f->recorder, &network, list, TC_DEPENDENCIES_MAX,
+                                        &transcript, &err);
+    free(list);
+    if (told != TC_OK) fail_msg("%s", err.message);
+    struct tc_signed parts;
+    if (finish_now(f, &parts, &err) != TC_OK) fail_msg("%s", err.message);
+    struct tc_statement read;
+    assert_int_equal(tc_statement_read(tc_buf_span(&parts.statement), &read, &err), TC_OK);
+    assert_int_equal(read.recipe.network, TC_NETWORK_RECORD);
+    assert_int_equal(read.network.hijack, TC_HIJACK_ANYIP);
+    assert_string_equal(read.network.plain_http[0], a_host);
+    assert_string_equal(read.witness.ref, "refs/heads/main");
+    assert_int_equal(read.dependencies_count, TC_DEPENDENCIES_MAX);
+    assert_int_equal(read.dependencies[258].digest.bytes[0], 1);
+    assert_int_equal(read.transcript.count, 9);
+    assert_int_equal(read.transcript.last.bytes[0], 1);
+    tc_statement_free(&read);
+    tc_signed_free(&parts);
+    assert_int_equal(monitor_status(f), 0);
+}
+
+/* What the recorder says, and what becomes of the signature. */
+static void expect_unsigned(struct fixture *f, const char *part)
+{
+    struct tc_error err = {0};
+    struct tc_signed parts;
+    expect_refusal(f, finish_now(f, &parts, &err), &err, part);
+}
+
+static void hang_up(struct fixture *f)
+{
+    (void)close(f->recorder_fd);
+    f->recorder_fd = -1;
+}
+
+static void test_recorder_gone(void **state)
+{
+    build_recorded(*state);
+    hang_up(*state);
+    expect_unsigned(*state, "did not say how the network went");
+}
+
+static void tell(struct fixture *f, enum tc_ipc_kind kind)
+{
+    struct tc_error err = {0};
+    TC_AUTO_BUF struct tc_buf part = tc_buf_new(TC_IPC_PART_MAX);
+    struct tc_part_network network = a_network();
+    struct tc_dependency dependency = {.url = a_url, .size = 1};
+    struct tc_part_transcript transcript = {.count = 1};
+    struct tc_part_witness witness = a_witness(7);
+    if (kind == TC_IPC_NETWORK) tc_part_network_encode(&network, &part);
+    if (kind == TC_IPC_DEPENDENCY) tc_dependency_encode(&dependency, &part);
+    if (kind == TC_IPC_TRANSCRIPT) tc_part_transcript_encode(&transcript, &part);
+    if (kind == TC_IPC_WITNESS) tc_part_witness_encode(&witness, &part);
+    assert_int_equal(tc_ipc_write(&f->recorder, kind, tc_buf_span(&part), &err), TC_OK);
+}
+
+static void test_recorder_cut(void **state)
+{
+    build_recorded(*state);
+    tell(*state, TC_IPC_NETWORK);
+    tell(*state, TC_IPC_DEPENDENCY);
+    hang_up(*state);
+    expect_unsigned(*state, "did not say how the network went");
+}
+
+static void test_recorder_order(void **state)
+{
+    build_recorded(*state);
+    tell(*state, TC_IPC_DEPENDENCY);
+    expect_unsigned(*state, "out of its order");
+}
+
+static void test_recorder_no_network(void **state)
+{
+    build_recorded(*state);
+    tell(*state, TC_IPC_TRANSCRIPT);
+    expect_unsigned(*state, "out of its order");
+}
+
+static void test_recorder_twice(void **state)
+{
+    build_recorded(*state);
+    tell(*state, TC_IPC_NETWORK);
+    tell(*state, TC_IPC_NETWORK);
+    expect_unsigned(*state, "a second time");
+}
+
+static void test_recorder_late_witness(void **state)
+{
+    build_recorded(*state);
+    tell(*state, TC_IPC_NETWORK);
+    tell(*state, TC_IPC_WITNESS);
+    expect_unsigned(*state, "out of its order");
+}
+
+static void test_recorder_repeats(void **state)
+{
+    build_recorded(*state);
+    tell(*state, TC_IPC_NETWORK);
+    tell(*state, TC_IPC_DEPENDENCY);
+    tell(*state, TC_IPC_DEPENDENCY);
+    tell(*state, TC_IPC_TRANSCRIPT);
+    expect_unsigned(*state, "repeat one");
+}
+
+static void test_recorder_of_session(void **state)
+{
+    struct fixture *f = *state;
+    struct tc_error err = {0};
+    build_recorded(f);
+    tell(f, TC_IPC_NETWORK);
+    /* The session must not be able to say what the network did. */
+    assert_int_equal(tc_ipc_write(&f->session, TC_IPC_TRANSCRIPT, (struct tc_span){0}, &err), TC_OK);
+    expect_unsigned(f, "out of its phase");
+}
+
+static void test_recorder_offline(void **state)
+{
+    struct fixture *f = *state;
+    struct tc_error err = {0};
+    say(f, TC_VERDICT_UNPACKED, true, 0, 0);
+    assert_int_equal(bind_now(f, &err), TC_OK);
+    say(f, TC_VERDICT_COMMAND, true, 100, 160);
+    tell(f, TC_IPC_NETWORK);
+    tell(f, TC_IPC_TRANSCRIPT);
+    expect_unsigned(f, "was offline, and has something of a network");
+}
+
+static void test_other_witness(void **state)
+{
+    struct fixture *f = *state;
+    struct tc_error err = {0};
+    struct tc_part_witness witness = a_witness(8);
+    build_recorded(f);
+    assert_int_equal(tc_monitor_witness(&f->recorder, &witness, &err), TC_OK);
+    tell(f, TC_IPC_NETWORK);
+    tell(f, TC_IPC_TRANSCRIPT);
+    expect_unsigned(f, "names another commit");
+}
+
 int main(void)
 {
     (void)signal(SIGPIPE, SIG_IGN);
@@ -463,6 +663,10 @@ int main(void)
         T(test_unclean_command),     T(test_unclean_unpacking),  T(test_no_command),
         T(test_too_many_commands),   T(test_command_before_bind), T(test_stages_gone),
         T(test_oversized_part),      T(test_malformed_part),     T(test_used_enclave),
+        T(test_recorded),            T(test_recorder_gone),      T(test_recorder_cut),
+        T(test_recorder_order),      T(test_recorder_no_network), T(test_recorder_twice),
+        T(test_recorder_late_witness), T(test_recorder_repeats), T(test_recorder_of_session),
+        T(test_recorder_offline),    T(test_other_witness),
         cmocka_unit_test_setup_teardown(test_measured, setup_measured, teardown),
         cmocka_unit_test_setup_teardown(test_image_refused, setup_silent, teardown),
         cmocka_unit_test_setup_teardown(test_image_refused, setup_talking, teardown),

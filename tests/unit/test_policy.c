@@ -115,6 +115,13 @@ static void test_refused(void **state)
         {"{" TYPE ",\"max_age\":\"1000h\"}", "at most 30 days"},
         {"{" TYPE ",\"repository\":\"\"}", "repository: is empty"},
         {"{" TYPE ",\"ref\":[\"main\"]}", "ref: must be a string"},
+        {"{" TYPE ",\"network\":{}}", "network: expects nothing"},
+        {"{" TYPE ",\"network\":{\"plain_http\":true}}", "network.plain_http: must be false"},
+        {"{" TYPE ",\"network\":{\"pinned_only\":false}}", "network.pinned_only: must be true"},
+        {"{" TYPE ",\"network\":{\"pinned_only\":[]}}", "network.pinned_only: is empty"},
+        {"{" TYPE ",\"network\":{\"allow\":[\"https://a.org\"]}}",
+         "network.allow[0]: must be a host"},
+        {"{" TYPE ",\"network\":{\"alow\":[]}}", "did you mean \"allow\"?"},
         {"{" TYPE ",\"nonce\":\"00\"}x", "the policy:"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)

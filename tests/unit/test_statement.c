@@ -118,6 +118,100 @@ static void test_tags(void **state)
     assert_round_trip(&statement);
 }
 
+static void add_network(struct tc_statement *statement)
+{
+    statement->recipe.network = TC_NETWORK_RECORD;
+    statement->network.hijack = TC_HIJACK_NFTABLES;
+    statement->network.ca = calloc(2, sizeof *statement->network.ca);
+    statement->network.ca[0] = (struct tc_extra_ca){strdup("*.corp"), strdup("certs/all.pem"), {{1}}};
+    statement->network.ca[1] = (struct tc_extra_ca){strdup("a.corp"), strdup("certs/a.pem"), {{2}}};
+    statement->network.ca_count = 2;
+    statement->network.plain_http = calloc(1, sizeof(char *));
+    statement->network.plain_http[0] = strdup("deb.example.org");
+    statement->network.plain_http_count = 1;
+    statement->network.opaque = calloc(1, sizeof(char *));
+    statement->network.opaque[0] = strdup("git.example.org:22");
+    statement->network.opaque_count = 1;
+    statement->witness.repository = strdup("https://git.example.org/app.git");
+    statement->witness.ref = strdup("refs/heads/main");
+    statement->dependencies = calloc(3, sizeof *statement->dependencies);
+    statement->dependencies[0] = (struct tc_dependency){strdup("http://deb.example.org/d"), {{3}}, 7,
+                                                        .unauthenticated = true};
+    statement->dependencies[1] = (struct tc_dependency){strdup("https://a.example.org/b"), {{1}}, 5,
+                                                        .pinned_by = strdup("Cargo.lock")};
+    statement->dependencies[2] = (struct tc_dependency){strdup("https://a.example.org/b"), {{2}}, 6};
+    statement->dependencies_count = 3;
+    statement->transcript.count = 4;
+}
+
+static void test_network(void **state)
+{
+    (void)state;
+    struct tc_error err = {0};
+    TC_AUTO_STATEMENT struct tc_statement statement, again = {0};
+    sample_statement(&statement);
+    add_network(&statement);
+    assert_round_trip(&statement);
+    TC_AUTO_BUF struct tc_buf buf = tc_buf_new(TC_STATEMENT_MAX);
+    assert_ok(tc_statement_write(&statement, &buf, &err));
+    assert_ok(tc_statement_read(tc_buf_span(&buf), &again, &err));
+    assert_string_equal(again.network.ca[1].path, "certs/a.pem");
+    assert_string_equal(again.network.opaque[0], "git.example.org:22");
+    assert_string_equal(again.witness.repository, "https://git.example.org/app.git");
+    assert_int_equal(again.image.packages_count, 2);
+    assert_int_equal(again.dependencies_count, 3);
+    assert_true(again.dependencies[0].unauthenticated);
+    assert_string_equal(again.dependencies[1].pinned_by, "Cargo.lock");
+    TC_AUTO_FREE char *text = tc_buf_take_text(&buf);
+    assert_non_null(strstr(text, "\"network\":{\"ca\":[{\"host\":\"*.corp\",\"path\":\"certs/all.pem\",\"digest\":"));
+    assert_non_null(strstr(text, "\"hijack\":\"nftables\",\"mode\":\"record\",\"opaque\":[\"git.example.org:22\"],"
+                                 "\"plainHttp\":[\"deb.example.org\"]}"));
+    assert_non_null(strstr(text, "\"annotations\":{\"pinnedBy\":\"Cargo.lock\",\"size\":5}}"));
+    assert_non_null(strstr(text, "\"annotations\":{\"size\":7,\"unauthenticated\":true}}"));
+
+    /* Replayed: everything is of the archive, and nothing is witnessed. */
+    tc_part_witness_free(&statement.witness);
+    statement.network.replayed = true;
+    assert_int_equal(tc_statement_check(&statement, &err), TC_MALFORMED);
+    for (size_t i = 0; i < 3; i++)
+        statement.dependencies[i].from_archive = true;
+    assert_round_trip(&statement);
+}
+
+/* Each change of a good statement with a network makes it one that nobody writes. */
+static void test_network_refusals(void **state)
+{
+    (void)state;
+    for (int change = 0; change < 17; change++) {
+        struct tc_error err = {0};
+        TC_AUTO_STATEMENT struct tc_statement s;
+        sample_statement(&s);
+        add_network(&s);
+        assert_ok(tc_statement_check(&s, &err));
+        switch (change) {
+        case 0: s.recipe.network = TC_NETWORK_OFFLINE; break;
+        case 1: s.network.hijack = TC_HIJACK_NONE; break;
+        case 2: s.network.ca[0].host[0] = 'b'; break;
+        case 3: s.network.ca[0].path[0] = '/'; break;
+        case 4: s.network.plain_http[0][0] = ' '; break;
+        case 5: s.network.opaque[0][3] = '\n'; break;
+        case 6: s.witness.repository[4] = ':'; break;
+        case 7: s.source.has_commit = false; s.source.kind = TC_SOURCE_TREE; break;
+        case 8: s.dependencies[0].unauthenticated = false; break;
+        case 9: s.dependencies[1].unauthenticated = true; break;
+        case 10: s.dependencies[1].size = 0; break;
+        case 11: s.dependencies[2].digest.bytes[0] = 1; break;
+        case 12: s.dependencies[2].digest.bytes[0] = 0; break;
+        case 13: s.dependencies[2].url[8] = 'A'; break;
+        case 14: s.dependencies[1].pinned_by[0] = '/'; break;
+        case 15: s.dependencies[1].from_archive = true; break;
+        case 16: s.dependencies[0].url[0] = 'f'; break;
+        default: break;
+        }
+        if (tc_statement_check(&s, &err) != TC_MALFORMED) fail_msg("change %d", change);
+    }
+}
+
 /* Replaces the first `from` in a good statement. */
 static tc_status read_changed(const char *from, const char *to, struct tc_error *err)
 {
@@ -332,6 +426,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),     cmocka_unit_test(test_image), cmocka_unit_test(test_tags),
+        cmocka_unit_test(test_network),        cmocka_unit_test(test_network_refusals),
         cmocka_unit_test(test_refusals),       cmocka_unit_test(test_cut),
         cmocka_unit_test(test_writer_refuses), cmocka_unit_test(test_digests),
         cmocka_unit_test(test_userdata),

@@ -69,6 +69,8 @@ static bool parse(int argc, char **argv, struct script_head *head, const char **
             head->processes = value;
         else if (strcmp(argv[i], "--log") == 0)
             head->log = value;
+        else if (strcmp(argv[i], "--network") == 0)
+            head->network = value;
         else if (strcmp(argv[i], "--misbehave") == 0)
             head->misbehave = (uint32_t)value;
         else

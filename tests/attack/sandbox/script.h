@@ -11,6 +11,7 @@ struct script_head {
     uint64_t log; /* the session kills a command that writes more */
     uint32_t commands;
     uint32_t misbehave; /* enum script_misbehaviour */
+    uint64_t network;   /* 0: offline; else hijacked, with this port as a further one */
 };
 /* then for each command: u32 size in the machine's order, bytes */
 

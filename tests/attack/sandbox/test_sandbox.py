@@ -189,8 +189,10 @@ class Sandbox:
     def test_host_files(self):
         result = self.check_end(EXITED, "for f in /root /var /run /sys/kernel /work /scratch /toolchain /cgroup "
                                 "/dev/nsm /dev/vsock /dev/kmsg /dev/mem /dev/kvm /etc/shadow /etc/machine-id /etc/ssh "
-                                "/etc/hostname /etc/resolv.conf /proc/1/root/scratch /boot /mnt /opt /srv; do "
-                                "test ! -e $f || echo SEEN $f; done; ls /home; ls -a /home/build /tmp /dev/shm | sort -u")
+                                "/etc/hostname /proc/1/root/scratch /boot /mnt /opt /srv; do "
+                                "test ! -e $f || echo SEEN $f; done; ls /home; ls -a /home/build /tmp /dev/shm | sort -u; "
+                                "cat /etc/resolv.conf")
+        self.assertIn("nameserver 198.18.0.1\n\nEND", result.text)  # the worker's, not the machine's
         self.assertNotIn("SEEN", result.text)
         self.assertIn("\nbuild\n", "\n" + result.text)
 
@@ -350,8 +352,15 @@ class Sandbox:
         result = self.run_commands("true", misbehave=3)
         for name in ("open", "fork", "socket", "inet pair", "ptrace", "kill", "exec"):
             self.assertIn(f"{name} refused", result.text)
-        # Host, stages, monitor, and nothing of the others'.
-        self.assertEqual(re.findall(r"^fd (\d+)$", result.text, re.M), ["3", "4", "5"], result)
+        # Host, stages, monitor, recorder, and nothing of the others'.
+        self.assertEqual(re.findall(r"^fd (\d+)$", result.text, re.M), ["3", "4", "5", "6"], result)
+        text = result.text.split("RECORDER")[1]
+        for name in ("open", "fork", "ptrace", "kill", "exec", "listen", "inet", "inet6", "unix", "netlink", "packet",
+                     "inet pair", "setuid", "process by clone"):
+            self.assertIn(f"{name} refused", text)
+        self.assertIn("thread started", text)
+        # Session, stages, monitor, the host's dialler, the trust anchors.
+        self.assertRegex(text, r"fds 3 4 5 6( 7)?\n")
         for name in ("socket", "fork"):  # the collector's
             self.assertIn(f"{name} refused", result.text.split("END")[-1])
 
@@ -433,9 +442,9 @@ class AsRoot(Sandbox, unittest.TestCase):
                     uids.add(int(re.search(r"^Uid:\t\d+\t(\d+)", file.read(), re.M).group(1)))
             client.kill()
         base = 0x70000000
-        self.assertTrue({base, base + 1, base + 2, base + 1000} <= uids, uids)
+        self.assertTrue({base, base + 1, base + 2, base + 3, base + 1000} <= uids, uids)
         # Beside them only the attester, which runs as the client does.
-        self.assertEqual(uids - {base, base + 1, base + 2, base + 1000}, {0})
+        self.assertEqual(uids - {base, base + 1, base + 2, base + 3, base + 1000}, {0})
 
 
 class AsUser(Sandbox, unittest.TestCase):

@@ -22,6 +22,18 @@
 static const char *const environment[] = {"HOME=/home/build", "LC_ALL=C.UTF-8",
                                           "PATH=" TC_BUILD_PATH, "TZ=UTC0", NULL};
 
+#define SPAN(text)                                                                                 \
+    {                                                                                              \
+        (const uint8_t *)(text), sizeof(text) - 1                                                  \
+    }
+static const struct tc_command_file files[] = {
+    {TC_SHOWN_FOLDER "/ca.pem", SPAN("shown\n")},
+    {"/etc/resolv.conf", SPAN("nameserver 198.18.0.1\n")},
+    {"/etc/passwd", SPAN("build:x:1000:1000:covered:/home/build:/bin/bash\n")},
+    {"/etc/there-is-none", SPAN("nobody sees it\n")},
+    {0},
+};
+
 static bool read_all(int fd, void *out, size_t size)
 {
     uint8_t *next = out;
@@ -122,7 +134,7 @@ static bool run(const struct tc_session_config *config, const struct script_head
     struct tc_error err = {0};
     struct tc_spawner spawner = {config->spawner_fd};
     const char *folder = head->misbehave == SCRIPT_NO_FOLDER ? "missing" : ".";
-    struct tc_command command = {text, folder, environment};
+    struct tc_command command = {text, folder, environment, files};
     struct tc_run_result result;
     char piece[4096];
     uint64_t seen = 0;
@@ -165,6 +177,16 @@ static void probe_filter(int fd)
     }
 }
 
+/* What the recorder finds that it may do. */
+static void probe_recorder(int fd, int recorder_fd)
+{
+    char text[2048];
+    if (write(recorder_fd, "p", 1) != 1) return;
+    ssize_t got = recv(recorder_fd, text, sizeof text - 1, 0);
+    text[got > 0 ? got : 0] = '\0';
+    say(fd, "RECORDER\n%s", text);
+}
+
 static bool collect(const struct tc_session_config *config)
 {
     struct tc_error err = {0};
@@ -205,10 +227,16 @@ int tc_session_main(const struct tc_session_config *config)
             !read_all(config->host_fd, texts[i], size))
             return EXIT_FAILURE;
     }
-    if (head.misbehave == SCRIPT_SESSION_PROBES) probe_filter(config->host_fd);
+    if (head.misbehave == SCRIPT_SESSION_PROBES) {
+        probe_filter(config->host_fd);
+        probe_recorder(config->host_fd, config->recorder_fd);
+    }
     if (head.misbehave == SCRIPT_COMMAND_FIRST) (void)run(config, &head, texts[0]);
     struct tc_limits limits = {head.timeout, head.memory, head.disk, 65536, head.processes};
-    if (failed(config->host_fd, "prepare", tc_spawner_prepare(&spawner, &limits, &err), &err) ||
+    const uint16_t port = (uint16_t)head.network;
+    const struct tc_spawner_network network = {head.network != 0, &port, head.network != 0};
+    if (failed(config->host_fd, "prepare", tc_spawner_prepare(&spawner, &limits, &network, &err),
+               &err) ||
         !unpack(config))
         return EXIT_FAILURE;
     bool good = true;

@@ -1,0 +1,86 @@
+/* The bundle passes once: its answers are kept as keys while it is judged like any other
+ * by the caller's own trust, and the keys count only if the verdict is good. What the
+ * caller compares the replayed bundle with (source, artifacts, nonce, age, policy) is not
+ * asked of this one. */
+#include "verify/live.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "verify/traffic.h"
+
+struct tc_live {
+    struct tc_sha256 *keys; /* sorted */
+    size_t count, room;
+};
+
+void tc_live_free(struct tc_live *live)
+{
+    if (!live) return;
+    free(live->keys);
+    free(live);
+}
+
+static tc_status keep(void *context, const struct tc_exchange *exchange, struct tc_error *err)
+{
+    struct tc_live *live = context;
+    if (exchange->outcome != TC_EXCHANGE_OK) return TC_OK;
+    if (live->count == TC_LIVE_MAX)
+        return tc_fail(err, TC_LIMIT, "the live bundle has more than %d answers", TC_LIVE_MAX);
+    if (live->count == live->room) {
+        size_t room = live->room ? 2 * live->room : 64;
+        struct tc_sha256 *grown = reallocarray(live->keys, room, sizeof *grown);
+        if (!grown) return tc_fail(err, TC_SYSTEM, "out of memory for the live bundle");
+        live->keys = grown;
+        live->room = room;
+    }
+    TC_TRY(tc_answer_key(exchange, &live->keys[live->count], err));
+    live->count++;
+    return TC_OK;
+}
+
+static int compare(const void *a, const void *b)
+{
+    return memcmp(a, b, sizeof(struct tc_sha256));
+}
+
+bool tc_live_has(const struct tc_live *live, const struct tc_sha256 *key)
+{
+    return live->count > 0 && bsearch(key, live->keys, live->count, sizeof *key, compare);
+}
+
+tc_status tc_live_read(int fd, const struct tc_verify_options *options, struct tc_live **ret_live,
+                       struct tc_error *err)
+{
+    struct tc_live *live = calloc(1, sizeof *live);
+    if (!live) return tc_fail(err, TC_SYSTEM, "out of memory for the live bundle");
+    struct tc_verify_options asked = {.root = options->root,
+                                      .allow_unmeasured = options->allow_unmeasured,
+                                      .allow_debug = options->allow_debug,
+                                      .allow_unauthenticated = true, /* the replayed one is asked */
+                                      .transcript_alone = true,
+                                      .go_on_context = options->go_on_context,
+                                      .go_on = options->go_on,
+                                      .pcrs_asked = options->pcrs_asked,
+                                      .now = options->now,
+                                      .trust = options->trust,
+                                      .tell_context = live,
+                                      .tell = keep};
+    struct tc_verdict verdict;
+    tc_status status = tc_verify_bundle(fd, &asked, &verdict, err);
+    if (status == TC_OK) {
+        if (verdict.kind == TC_VERDICT_REFUSED)
+            status = tc_fail(err, TC_REFUSED, "the live bundle is refused: %s", verdict.reason);
+        else if (verdict.kind == TC_VERDICT_UNDECIDED)
+            status = tc_fail(err, TC_UNAVAILABLE, "the live bundle could not be judged: %s",
+                             verdict.reason);
+        tc_verdict_free(&verdict);
+    }
+    if (status != TC_OK) {
+        tc_live_free(live);
+        return status;
+    }
+    if (live->count > 0) qsort(live->keys, live->count, sizeof *live->keys, compare);
+    *ret_live = live;
+    return TC_OK;
+}

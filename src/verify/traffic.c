@@ -1,0 +1,139 @@
+#include "verify/traffic.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/text.h"
+#include "verify/live.h"
+
+tc_status tc_traffic_begin(struct tc_traffic *traffic, const struct tc_verify_options *options,
+                           struct tc_error *err)
+{
+    *traffic = (struct tc_traffic){.live = options ? options->live : NULL,
+                                   .policy = options ? options->policy : NULL,
+                                   .resolved = tc_resolved_new(),
+                                   .hosts = calloc(TC_TRAFFIC_HOSTS_MAX, sizeof *traffic->hosts)};
+    if (traffic->resolved && traffic->hosts) return TC_OK;
+    return tc_fail(err, TC_SYSTEM, "out of memory for the transcript");
+}
+
+void tc_host_traffic_free(struct tc_host_traffic *hosts, size_t count)
+{
+    for (size_t i = 0; hosts && i < count; i++)
+        free(hosts[i].host);
+    free(hosts);
+}
+
+void tc_traffic_free(struct tc_traffic *traffic)
+{
+    tc_resolved_free(traffic->resolved);
+    tc_part_network_free(&traffic->network);
+    tc_dependencies_free(traffic->dependencies, traffic->dependencies_count);
+    tc_host_traffic_free(traffic->hosts, traffic->hosts_count);
+    *traffic = (struct tc_traffic){0};
+}
+
+tc_status tc_answer_key(const struct tc_exchange *exchange, struct tc_sha256 *ret_key,
+                        struct tc_error *err)
+{
+    char request[TC_SHA256_HEX], response[TC_SHA256_HEX];
+    TC_AUTO_BUF struct tc_buf text = tc_buf_new(TC_TRANSCRIPT_LINE_MAX);
+    tc_hex((struct tc_span){exchange->request_digest.bytes, TC_SHA256_SIZE}, request);
+    tc_hex((struct tc_span){exchange->response_digest.bytes, TC_SHA256_SIZE}, response);
+    tc_buf_add_format(&text, "%s\n%s\n%s\n%s\n", exchange->method, exchange->url, request,
+                      response);
+    TC_TRY(tc_buf_check(&text, "an exchange", err));
+    return tc_sha256_of(tc_buf_span(&text), ret_key, err);
+}
+
+static void count(struct tc_traffic_count *what, const char *first)
+{
+    if (what->count++ == 0)
+        (void)tc_printable(tc_span_of_text(first), what->first, sizeof what->first);
+}
+
+/* The last row is for all hosts that found no room. */
+static struct tc_host_traffic *find_host(struct tc_traffic *traffic, const char *host)
+{
+    for (size_t i = 0; i < traffic->hosts_count; i++)
+        if (strcmp(traffic->hosts[i].host, host) == 0) return &traffic->hosts[i];
+    if (traffic->hosts_count == TC_TRAFFIC_HOSTS_MAX)
+        return &traffic->hosts[TC_TRAFFIC_HOSTS_MAX - 1];
+    bool last = traffic->hosts_count + 1 == TC_TRAFFIC_HOSTS_MAX;
+    struct tc_host_traffic *row = &traffic->hosts[traffic->hosts_count];
+    row->host = strdup(last ? "(others)" : host);
+    if (!row->host) return NULL;
+    traffic->hosts_count++;
+    return row;
+}
+
+static tc_status add_to_host(struct tc_traffic *traffic, const struct tc_exchange *exchange,
+                             bool answered, struct tc_error *err)
+{
+    struct tc_host_traffic *row = find_host(traffic, exchange->host);
+    if (!row) return tc_fail(err, TC_SYSTEM, "out of memory for the transcript");
+    row->exchanges++;
+    row->bytes += exchange->response_size;
+    if (exchange->outcome == TC_EXCHANGE_DENIED) row->denied++;
+    if (exchange->outcome == TC_EXCHANGE_OPAQUE) row->opaque = true;
+    if (answered && strcmp(exchange->scheme, "http") == 0) row->plain_http = true;
+    if (!tc_exchange_has_body(exchange)) return TC_OK;
+    row->bodies++;
+    if (exchange->pinned_by) row->pinned++;
+    return TC_OK;
+}
+
+static bool is_allowed(const struct tc_policy *policy, const char *host)
+{
+    for (size_t i = 0; i < policy->network.allow_count; i++)
+        if (tc_host_matches(policy->network.allow[i], tc_span_of_text(host))) return true;
+    return false;
+}
+
+tc_status tc_traffic_add(void *context, const struct tc_exchange *exchange, struct tc_error *err)
+{
+    struct tc_traffic *traffic = context;
+    bool opaque = exchange->outcome == TC_EXCHANGE_OPAQUE;
+    bool answered = exchange->status > 0 &&
+                    (exchange->outcome == TC_EXCHANGE_OK || exchange->outcome == TC_EXCHANGE_CUT);
+    TC_TRY(add_to_host(traffic, exchange, answered, err));
+    if (traffic->resolved &&
+        tc_resolved_add(traffic->resolved, exchange, &traffic->error) != TC_OK) {
+        tc_resolved_free(traffic->resolved);
+        traffic->resolved = NULL;
+    }
+    if (traffic->policy && traffic->policy->network.has_allow && (answered || opaque) &&
+        !is_allowed(traffic->policy, exchange->host))
+        count(&traffic->outside, exchange->host);
+    if (!answered) return TC_OK;
+    traffic->answers++;
+    /* Also one without a body: its status is what somebody on the way chose. */
+    if (strcmp(exchange->scheme, "http") == 0 && !exchange->pinned_by)
+        count(&traffic->plain, exchange->url);
+    if (!traffic->live) return TC_OK;
+    struct tc_sha256 key;
+    TC_TRY(tc_answer_key(exchange, &key, err));
+    if (exchange->outcome != TC_EXCHANGE_OK || !tc_live_has(traffic->live, &key))
+        count(&traffic->unseen, exchange->url);
+    return TC_OK;
+}
+
+static int compare_hosts(const void *a, const void *b)
+{
+    const struct tc_host_traffic *first = a, *second = b;
+    if (first->bytes != second->bytes) return first->bytes < second->bytes ? 1 : -1;
+    return strcmp(first->host, second->host);
+}
+
+void tc_traffic_finish(struct tc_traffic *traffic)
+{
+    if (traffic->hosts_count > 0)
+        qsort(traffic->hosts, traffic->hosts_count, sizeof *traffic->hosts, compare_hosts);
+    if (!traffic->resolved) return;
+    traffic->is_resolved =
+        tc_resolved_finish(traffic->resolved, &traffic->network, &traffic->dependencies,
+                           &traffic->dependencies_count, &traffic->error) == TC_OK;
+    tc_resolved_free(traffic->resolved);
+    traffic->resolved = NULL;
+}

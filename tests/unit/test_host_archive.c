@@ -1,0 +1,634 @@
+/* The archive: written by several threads, read back, changed in every byte; and both ways
+ * through the egress. */
+#include <fcntl.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/text.h"
+#include "core/archive.h"
+#include "core/bundle.h"
+#include "host/archive.h"
+#include "host/egress.h"
+
+static char folder[] = "/tmp/tc-archive-XXXXXX";
+static char path[64], other[64];
+static int other_fd; /* in memory: thousands of files are written */
+
+static int setup(void **state)
+{
+    (void)state;
+    if (!mkdtemp(folder)) return -1;
+    (void)snprintf(path, sizeof path, "%s/net.tar", folder);
+    other_fd = memfd_create("other.tar", MFD_CLOEXEC);
+    (void)snprintf(other, sizeof other, "/proc/self/fd/%d", other_fd);
+    return other_fd < 0 ? -1 : 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    (void)unlink(path);
+    (void)close(other_fd);
+    return rmdir(folder); /* nothing else may be there */
+}
+
+static void make_line(const char *url, struct tc_span body, bool whole, struct tc_buf *buf)
+{
+    struct tc_error err = {0};
+    char method[] = "GET", *text = strdup(url), name[] = "Content-Type", value[] = "text/plain";
+    struct tc_archived_field field = {name, value};
+    struct tc_archived archived = {
+        .method = method, .url = text, .status = 200, .fields = &field, .fields_count = 1};
+    assert_int_equal(tc_sha256_of((struct tc_span){0}, &archived.request, &err), TC_OK);
+    assert_int_equal(tc_sha256_of(whole ? body : (struct tc_span){0}, &archived.digest, &err),
+                     TC_OK);
+    if (whole) archived.size = body.size;
+    *buf = tc_buf_new(TC_ARCHIVED_LINE_MAX);
+    assert_int_equal(tc_archived_write(&archived, buf, &err), TC_OK);
+    free(text);
+}
+
+static void store(struct tc_archive_writer *writer, const char *url, struct tc_span body)
+{
+    struct tc_error err = {0};
+    struct tc_archive_store *one;
+    struct tc_buf line;
+    make_line(url, body, false, &line);
+    assert_int_equal(tc_archive_store_begin(writer, tc_buf_span(&line), &one, &err), TC_OK);
+    for (size_t at = 0; at < body.size; at += 5000) {
+        size_t size = body.size - at < 5000 ? body.size - at : 5000;
+        assert_int_equal(tc_archive_store_add(one, (struct tc_span){body.data + at, size}, &err),
+                         TC_OK);
+    }
+    assert_int_equal(tc_archive_store_finish(one, &err), TC_OK);
+    tc_archive_store_free(one);
+    tc_buf_free(&line);
+}
+
+/* The response is there, with this body. */
+static void expect(const struct tc_archive *archive, const char *url, struct tc_span body)
+{
+    struct tc_error err = {0};
+    struct tc_sha256 digest;
+    struct tc_archive_part line_part, body_part;
+    struct tc_buf line;
+    make_line(url, body, true, &line);
+    assert_int_equal(tc_sha256_of(tc_buf_span(&line), &digest, &err), TC_OK);
+    assert_true(tc_archive_find(archive, &digest, &line_part, &body_part));
+    assert_int_equal(line_part.size, line.size);
+    assert_int_equal(body_part.size, body.size);
+    uint8_t *bytes = malloc(line.size + body.size);
+    assert_int_equal(tc_archive_read(archive, &line_part, bytes, line.size, &err), TC_OK);
+    assert_memory_equal(bytes, line.data, line.size);
+    size_t half = body.size / 2;
+    assert_int_equal(tc_archive_read(archive, &body_part, bytes, half, &err), TC_OK);
+    assert_int_equal(tc_archive_read(archive, &body_part, bytes + half, body.size - half, &err),
+                     TC_OK);
+    if (body.size > 0) assert_memory_equal(bytes, body.data, body.size);
+    assert_int_equal(tc_archive_read(archive, &body_part, bytes, 1, &err), TC_USAGE);
+    free(bytes);
+    tc_buf_free(&line);
+}
+
+static uint8_t large[300000];
+
+static struct tc_archive_writer *new_writer(void)
+{
+    struct tc_error err = {0};
+    struct tc_archive_writer *writer;
+    if (tc_archive_writer_new(path, &writer, &err) != TC_OK) fail_msg("%s", err.message);
+    return writer;
+}
+
+static void commit(struct tc_archive_writer *writer)
+{
+    struct tc_error err = {0};
+    if (tc_archive_writer_commit(writer, &err) != TC_OK) fail_msg("%s", err.message);
+    tc_archive_writer_free(writer);
+}
+
+static struct tc_archive *open_archive(const char *name)
+{
+    struct tc_error err = {0};
+    struct tc_archive *archive;
+    if (tc_archive_open(name, &archive, &err) != TC_OK) fail_msg("%s", err.message);
+    return archive;
+}
+
+static void *store_many(void *argument)
+{
+    struct tc_archive_writer *writer = argument;
+    for (size_t i = 0; i < 40; i++) {
+        char url[64];
+        (void)snprintf(url, sizeof url, "https://a.example/%zu", i);
+        store(writer, url, (struct tc_span){large + i, i * 7000});
+    }
+    return NULL;
+}
+
+static void test_round_trip(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof large; i++)
+        large[i] = (uint8_t)(i * 2654435761U >> 9);
+    struct tc_archive_writer *writer = new_writer();
+    pthread_t threads[4];
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, store_many, writer), 0);
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    /* A response that broke off leaves nothing. */
+    struct tc_error err = {0};
+    struct tc_archive_store *cut;
+    struct tc_buf line;
+    make_line("https://a.example/cut", (struct tc_span){0}, false, &line);
+    assert_int_equal(tc_archive_store_begin(writer, tc_buf_span(&line), &cut, &err), TC_OK);
+    assert_int_equal(tc_archive_store_add(cut, (struct tc_span){large, sizeof large}, &err), TC_OK);
+    tc_archive_store_free(cut);
+    assert_int_equal(access(path, F_OK), -1);
+    commit(writer);
+
+    struct tc_archive *archive = open_archive(path);
+    assert_int_equal(tc_archive_responses(archive), 160);
+    for (size_t i = 0; i < 40; i++) {
+        char url[64];
+        (void)snprintf(url, sizeof url, "https://a.example/%zu", i);
+        expect(archive, url, (struct tc_span){large + i, i * 7000});
+    }
+    /* Each body once. */
+    struct stat info;
+    assert_int_equal(stat(path, &info), 0);
+    assert_true(info.st_size < (off_t)(780 * 7000 + 40 * 1024 + 160 * 400));
+    struct tc_archive_part part = tc_archive_index_part(archive);
+    uint8_t *index = malloc(part.size);
+    size_t size = part.size;
+    struct tc_sha256 digest;
+    assert_int_equal(tc_archive_read(archive, &part, index, size, &err), TC_OK);
+    assert_int_equal(tc_sha256_of((struct tc_span){index, size}, &digest, &err), TC_OK);
+    assert_memory_equal(&digest, tc_archive_digest(archive), sizeof digest);
+    struct tc_archive_index *check = tc_archive_index_new();
+    assert_int_equal(tc_archive_index_add(check, (struct tc_span){index, size}, &err), TC_OK);
+    assert_int_equal(tc_archive_index_finish(check, &digest, &err), TC_OK);
+    assert_int_equal(tc_archive_index_count(check), 160);
+    assert_memory_equal(&digest, tc_archive_digest(archive), sizeof digest);
+    tc_archive_index_free(check);
+    free(index);
+    tc_buf_free(&line);
+    tc_archive_close(archive);
+}
+
+static void test_empty(void **state)
+{
+    (void)state;
+    commit(new_writer());
+    struct tc_archive *archive = open_archive(path);
+    struct tc_archive_part part;
+    assert_int_equal(tc_archive_responses(archive), 0);
+    assert_false(tc_archive_find(archive, tc_archive_digest(archive), &part, &part));
+    tc_archive_close(archive);
+}
+
+/* --- hostile files --- */
+
+static void write_other(const uint8_t *bytes, size_t size)
+{
+    assert_int_equal(ftruncate(other_fd, 0), 0);
+    assert_int_equal(pwrite(other_fd, bytes, size, 0), size);
+}
+
+static tc_status open_other(const uint8_t *bytes, size_t size)
+{
+    struct tc_error err = {0};
+    struct tc_archive *archive = NULL;
+    write_other(bytes, size);
+    tc_status status = tc_archive_open(other, &archive, &err);
+    tc_archive_close(archive);
+    return status;
+}
+
+static size_t read_archive(uint8_t **ret_bytes)
+{
+    struct stat info;
+    int fd = open(path, O_RDONLY);
+    assert_int_equal(fstat(fd, &info), 0);
+    *ret_bytes = malloc((size_t)info.st_size + 2 * TC_BUNDLE_BLOCK);
+    assert_int_equal(read(fd, *ret_bytes, (size_t)info.st_size), info.st_size);
+    (void)close(fd);
+    return (size_t)info.st_size;
+}
+
+static void test_every_byte(void **state)
+{
+    (void)state;
+    struct tc_span body = tc_span_of_text("the body");
+    struct tc_archive_writer *writer = new_writer();
+    store(writer, "https://a.example/", body);
+    store(writer, "https://b.example/", body);
+    store(writer, "https://c.example/", (struct tc_span){0});
+    commit(writer);
+    uint8_t *bytes;
+    size_t size = read_archive(&bytes);
+    assert_int_equal(open_other(bytes, size), TC_OK);
+    for (size_t at = 0; at < size; at++) {
+        /* What a body holds is the worker's to check. */
+        if (at >= TC_BUNDLE_BLOCK && at < TC_BUNDLE_BLOCK + body.size) continue;
+        bool in_index = at >= 3 * TC_BUNDLE_BLOCK + TC_BUNDLE_BLOCK;
+        for (unsigned flip = 1; flip < 256; flip = flip == 1 ? 0x20 : flip == 0x20 ? 0x80 : 256) {
+            bytes[at] ^= (uint8_t)flip;
+            tc_status status = open_other(bytes, size);
+            bytes[at] ^= (uint8_t)flip;
+            /* A line with another URL is a line, of another digest. */
+            if (status == TC_OK && !in_index) fail_msg("byte %zu changed by %u", at, flip);
+            if (status != TC_OK && status != TC_MALFORMED && status != TC_LIMIT)
+                fail_msg("byte %zu changed by %u: status %d", at, flip, (int)status);
+        }
+    }
+    for (size_t cut = 0; cut < size; cut++)
+        if (open_other(bytes, cut) != TC_MALFORMED) fail_msg("cut at %zu", cut);
+    memset(bytes + size, 0, TC_BUNDLE_BLOCK);
+    assert_int_equal(open_other(bytes, size + TC_BUNDLE_BLOCK), TC_MALFORMED);
+    assert_int_equal(open_other(bytes, size + 1), TC_MALFORMED);
+    free(bytes);
+}
+
+static void add_member(struct tc_buf *tar, const char *name, struct tc_span content)
+{
+    static const uint8_t zeros[TC_BUNDLE_BLOCK];
+    struct tc_error err = {0};
+    const struct tc_bundle_member member = {tc_span_of_text(name), false, content.size};
+    assert_int_equal(tc_bundle_write_header(&member, tar, &err), TC_OK);
+    tc_buf_add_span(tar, content);
+    tc_buf_add(tar, zeros, tc_bundle_padding(content.size));
+}
+
+static void body_name(struct tc_span body, char out[80])
+{
+    struct tc_error err = {0};
+    struct tc_sha256 digest;
+    assert_int_equal(tc_sha256_of(body, &digest, &err), TC_OK);
+    memcpy(out, "bodies/", 7);
+    tc_hex((struct tc_span){digest.bytes, sizeof digest.bytes}, out + 7);
+}
+
+enum member { BODY, OTHER_BODY, UPPER, FOREIGN, INDEX, EMPTY_INDEX, LONG, SHORT };
+
+/* Tars that are well-formed and no archives. */
+static void test_other_members(void **state)
+{
+    (void)state;
+    static const uint8_t zeros[TC_BUNDLE_END_SIZE];
+    static const struct {
+        enum member members[4];
+        size_t count;
+        tc_status status;
+    } cases[] = {
+        {{BODY, INDEX}, 2, TC_OK},
+        {{EMPTY_INDEX}, 1, TC_OK},
+        {{INDEX}, 1, TC_MALFORMED}, /* a line without its body */
+        {{OTHER_BODY, INDEX}, 2, TC_MALFORMED},
+        {{BODY, OTHER_BODY, INDEX}, 3, TC_MALFORMED}, /* a body without a line */
+        {{BODY, EMPTY_INDEX}, 2, TC_MALFORMED},
+        {{BODY, BODY, INDEX}, 3, TC_MALFORMED},
+        {{BODY, INDEX, INDEX}, 3, TC_MALFORMED},
+        {{INDEX, BODY}, 2, TC_MALFORMED},
+        {{BODY, FOREIGN, INDEX}, 3, TC_MALFORMED},
+        {{UPPER, INDEX}, 2, TC_MALFORMED},
+        {{LONG, INDEX}, 2, TC_MALFORMED}, /* not as long as its line says */
+        {{SHORT, INDEX}, 2, TC_MALFORMED},
+        {{BODY}, 1, TC_MALFORMED},
+        {{BODY}, 0, TC_MALFORMED},
+    };
+    struct tc_span body = tc_span_of_text("the body"), other_body = tc_span_of_text("another");
+    char name[80], other_name[80], upper[80];
+    struct tc_buf line;
+    make_line("https://a.example/", body, true, &line);
+    body_name(body, name);
+    body_name(other_body, other_name);
+    memcpy(upper, name, sizeof upper);
+    for (size_t i = 7; upper[i]; i++)
+        if (upper[i] >= 'a') upper[i] = (char)(upper[i] - 32);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct tc_buf tar = tc_buf_new(1 << 20);
+        for (size_t j = 0; j < cases[i].count; j++)
+            switch (cases[i].members[j]) {
+            case BODY: add_member(&tar, name, body); break;
+            case OTHER_BODY: add_member(&tar, other_name, other_body); break;
+            case UPPER: add_member(&tar, upper, body); break;
+            case FOREIGN: add_member(&tar, "notes", body); break;
+            case INDEX: add_member(&tar, "archive.jsonl", tc_buf_span(&line)); break;
+            case EMPTY_INDEX: add_member(&tar, "archive.jsonl", (struct tc_span){0}); break;
+            case LONG: add_member(&tar, name, tc_span_of_text("the body!")); break;
+            case SHORT: add_member(&tar, name, tc_span_of_text("the bod")); break;
+            }
+        tc_buf_add(&tar, zeros, sizeof zeros);
+        if (open_other(tar.data, tar.size) != cases[i].status) fail_msg("case %zu", i);
+        tc_buf_free(&tar);
+    }
+    tc_buf_free(&line);
+    struct tc_error err = {0};
+    struct tc_archive *archive;
+    assert_int_equal(tc_archive_open("/nowhere/net.tar", &archive, &err), TC_UNAVAILABLE);
+    assert_int_equal(tc_archive_open(folder, &archive, &err), TC_USAGE);
+    assert_int_equal(tc_archive_open("/dev/null", &archive, &err), TC_USAGE);
+}
+
+/* A size that needs more than the header's field: nine GiB of nothing. */
+static void test_large_body(void **state)
+{
+    (void)state;
+    const uint64_t size = (uint64_t)9 << 30;
+    static const uint8_t zeros[TC_BUNDLE_END_SIZE];
+    struct tc_error err = {0};
+    struct tc_buf head = tc_buf_new(8192), tail = tc_buf_new(1 << 20), line = tc_buf_new(65535);
+    char method[] = "GET", url[] = "https://a.example/", name[80] = "bodies/";
+    struct tc_archived archived = {.method = method, .url = url, .status = 200, .size = size};
+    assert_int_equal(tc_archived_write(&archived, &line, &err), TC_OK);
+    memset(name + 7, '0', 64);
+    const struct tc_bundle_member member = {tc_span_of_text(name), false, size};
+    assert_int_equal(tc_bundle_write_header(&member, &head, &err), TC_OK);
+    assert_int_equal(head.size, 3 * TC_BUNDLE_BLOCK);
+    add_member(&tail, "archive.jsonl", tc_buf_span(&line));
+    tc_buf_add(&tail, zeros, sizeof zeros);
+    int fd = other_fd;
+    assert_int_equal(ftruncate(fd, 0), 0);
+    assert_int_equal(pwrite(fd, head.data, head.size, 0), head.size);
+    assert_int_equal(pwrite(fd, tail.data, tail.size, (off_t)(head.size + size)), tail.size);
+    struct tc_archive *archive = open_archive(other);
+    assert_int_equal(tc_archive_responses(archive), 1);
+    tc_archive_close(archive);
+    /* The same bytes, and a record that says another size. */
+    for (size_t at = TC_BUNDLE_BLOCK; at < 3 * TC_BUNDLE_BLOCK; at++) {
+        uint8_t byte = head.data[at] ^ 1;
+        assert_int_equal(pwrite(fd, &byte, 1, (off_t)at), 1);
+        if (tc_archive_open(other, &archive, &err) != TC_MALFORMED) fail_msg("byte %zu", at);
+        assert_int_equal(pwrite(fd, &head.data[at], 1, (off_t)at), 1);
+    }
+    tc_buf_free(&head);
+    tc_buf_free(&tail);
+    tc_buf_free(&line);
+}
+
+/* --- through the egress --- */
+
+static void write_all(int fd, const void *data, size_t size)
+{
+    const char *bytes = data;
+    while (size > 0) {
+        ssize_t sent = send(fd, bytes, size, MSG_NOSIGNAL);
+        assert_true(sent > 0);
+        bytes += sent;
+        size -= (size_t)sent;
+    }
+}
+
+static void write_frame(int fd, uint8_t kind, const void *data, size_t size)
+{
+    uint8_t bytes[TC_EGRESS_HEADER_SIZE];
+    const struct tc_egress_header header = {kind, (uint16_t)size};
+    tc_egress_header_encode(&header, bytes);
+    write_all(fd, bytes, sizeof bytes);
+    write_all(fd, data, size);
+}
+
+/* The kind, its payload in buf. */
+static int read_frame(int fd, uint8_t buf[TC_EGRESS_PAYLOAD_MAX + 1], size_t *ret_size)
+{
+    uint8_t bytes[TC_EGRESS_HEADER_SIZE];
+    struct tc_egress_header header;
+    struct tc_error err = {0};
+    for (size_t got = 0; got < sizeof bytes;) {
+        ssize_t more = recv(fd, bytes + got, sizeof bytes - got, 0);
+        if (more <= 0) return -1;
+        got += (size_t)more;
+    }
+    assert_int_equal(tc_egress_header_decode(bytes, &header, &err), TC_OK);
+    for (size_t got = 0; got < header.size;) {
+        ssize_t more = recv(fd, buf + got, header.size - got, 0);
+        if (more <= 0) return -1;
+        got += (size_t)more;
+    }
+    buf[header.size] = '\0';
+    *ret_size = header.size;
+    return header.kind;
+}
+
+static int open_stream(struct tc_egress *egress)
+{
+    int ends[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+    tc_egress_take(egress, ends[0]);
+    return ends[1];
+}
+
+static struct tc_egress *new_egress(struct tc_archive_writer *writer,
+                                    const struct tc_archive *archive)
+{
+    struct tc_egress_config config = {.archive = writer, .replay = archive};
+    struct tc_egress *egress;
+    struct tc_error err = {0};
+    assert_int_equal(tc_egress_new(&config, &egress, &err), TC_OK);
+    return egress;
+}
+
+static uint8_t buf[TC_EGRESS_PAYLOAD_MAX + 1];
+
+static void send_response(int fd, const char *url, struct tc_span body)
+{
+    struct tc_buf line;
+    make_line(url, body, false, &line);
+    write_frame(fd, TC_EGRESS_HEAD, line.data, line.size);
+    for (size_t at = 0; at < body.size; at += TC_EGRESS_PAYLOAD_MAX) {
+        size_t size = body.size - at;
+        if (size > TC_EGRESS_PAYLOAD_MAX) size = TC_EGRESS_PAYLOAD_MAX;
+        write_frame(fd, TC_EGRESS_DATA, body.data + at, size);
+    }
+    tc_buf_free(&line);
+}
+
+static int ask_to_store(struct tc_egress *egress)
+{
+    size_t size;
+    int fd = open_stream(egress);
+    write_frame(fd, TC_EGRESS_STORE, "", 0);
+    assert_int_equal(read_frame(fd, buf, &size), 0);
+    assert_int_equal(size, 0);
+    return fd;
+}
+
+static void test_store(void **state)
+{
+    (void)state;
+    static const struct {
+        uint8_t kind;
+        const char *bytes;
+    } bad[] = {
+        {TC_EGRESS_DATA, "data before the head"},
+        {TC_EGRESS_HEAD, "no line"},
+        {TC_EGRESS_END, ""},
+        {0, "?"},
+    };
+    size_t size;
+    struct tc_archive_writer *writer = new_writer();
+    struct tc_egress *egress = new_egress(writer, NULL);
+    int fd = ask_to_store(egress);
+    send_response(fd, "https://a.example/large", (struct tc_span){large, sizeof large});
+    write_frame(fd, TC_EGRESS_END, "", 0);
+    assert_int_equal(read_frame(fd, buf, &size), 0);
+    assert_int_equal(read_frame(fd, buf, &size), -1);
+    (void)close(fd);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        fd = ask_to_store(egress);
+        write_frame(fd, bad[i].kind, bad[i].bytes, strlen(bad[i].bytes));
+        assert_true(read_frame(fd, buf, &size) > 0);
+        assert_true(size > 0);
+        (void)close(fd);
+    }
+    /* Behind the head: another one, an empty piece, an end with bytes in it. */
+    for (size_t i = 0; i < 3; i++) {
+        fd = ask_to_store(egress);
+        send_response(fd, "https://a.example/bad", tc_span_of_text("x"));
+        static const uint8_t kinds[] = {TC_EGRESS_HEAD, TC_EGRESS_DATA, TC_EGRESS_END};
+        write_frame(fd, kinds[i], "x", i == 1 ? 0 : 1);
+        assert_true(read_frame(fd, buf, &size) > 0);
+        (void)close(fd);
+    }
+    /* Cut off before the end. */
+    fd = ask_to_store(egress);
+    send_response(fd, "https://a.example/cut", (struct tc_span){large, 100000});
+    (void)shutdown(fd, SHUT_WR);
+    assert_true(read_frame(fd, buf, &size) > 0);
+    (void)close(fd);
+    fd = open_stream(egress);
+    write_frame(fd, TC_EGRESS_STORE, "x", 1);
+    assert_true(read_frame(fd, buf, &size) > 0);
+    (void)close(fd);
+    tc_egress_stop(egress);
+    commit(writer);
+    struct tc_archive *archive = open_archive(path);
+    assert_int_equal(tc_archive_responses(archive), 1);
+    expect(archive, "https://a.example/large", (struct tc_span){large, sizeof large});
+
+    egress = new_egress(NULL, archive);
+    fd = open_stream(egress);
+    write_frame(fd, TC_EGRESS_STORE, "", 0);
+    assert_true(read_frame(fd, buf, &size) > 0);
+    assert_non_null(strstr((char *)buf, "keeps no archive"));
+    (void)close(fd);
+    tc_egress_stop(egress);
+    tc_archive_close(archive);
+}
+
+static int ask_for(struct tc_egress *egress, const void *bytes, size_t bytes_size)
+{
+    int fd = open_stream(egress);
+    write_frame(fd, TC_EGRESS_REPLAY, bytes, bytes_size);
+    return fd;
+}
+
+/* DATA frames up to END. */
+static void expect_data(int fd, struct tc_span wanted)
+{
+    size_t at = 0, size;
+    int kind;
+    while ((kind = read_frame(fd, buf, &size)) == TC_EGRESS_DATA) {
+        assert_true(size > 0 && size <= wanted.size - at);
+        assert_memory_equal(buf, wanted.data + at, size);
+        at += size;
+    }
+    assert_int_equal(kind, TC_EGRESS_END);
+    assert_int_equal(at, wanted.size);
+    assert_int_equal(read_frame(fd, buf, &size), -1);
+    (void)close(fd);
+}
+
+static void test_replay(void **state)
+{
+    (void)state;
+    struct tc_error err = {0};
+    struct tc_archive_writer *writer = new_writer();
+    store(writer, "https://a.example/large", (struct tc_span){large, sizeof large});
+    store(writer, "https://a.example/empty", (struct tc_span){0});
+    commit(writer);
+    struct tc_archive *archive = open_archive(path);
+    struct tc_egress *egress = new_egress(NULL, archive);
+    const struct tc_span bodies[] = {{large, sizeof large}, {0}};
+    static const char *const urls[] = {"https://a.example/large", "https://a.example/empty"};
+    struct tc_sha256 digest;
+    struct tc_buf line;
+    size_t size;
+    for (size_t i = 0; i < 2; i++) {
+        make_line(urls[i], bodies[i], true, &line);
+        assert_int_equal(tc_sha256_of(tc_buf_span(&line), &digest, &err), TC_OK);
+        int fd = ask_for(egress, digest.bytes, sizeof digest.bytes);
+        assert_int_equal(read_frame(fd, buf, &size), 0);
+        assert_int_equal(read_frame(fd, buf, &size), TC_EGRESS_HEAD);
+        assert_int_equal(size, line.size);
+        assert_memory_equal(buf, line.data, size);
+        expect_data(fd, bodies[i]);
+        tc_buf_free(&line);
+    }
+    struct tc_archive_part part = tc_archive_index_part(archive);
+    uint8_t *index = malloc(part.size);
+    const struct tc_span whole = {index, part.size};
+    assert_int_equal(tc_archive_read(archive, &part, index, whole.size, &err), TC_OK);
+    static const struct tc_sha256 none;
+    int fd = ask_for(egress, none.bytes, sizeof none.bytes);
+    assert_int_equal(read_frame(fd, buf, &size), 0);
+    expect_data(fd, whole);
+    free(index);
+
+    digest.bytes[0] ^= 1;
+    fd = ask_for(egress, digest.bytes, sizeof digest.bytes);
+    assert_true(read_frame(fd, buf, &size) > 0);
+    assert_non_null(strstr((char *)buf, "no such response"));
+    (void)close(fd);
+    fd = ask_for(egress, digest.bytes, 31);
+    assert_true(read_frame(fd, buf, &size) > 0);
+    (void)close(fd);
+    /* Nothing is dialled beside. */
+    fd = open_stream(egress);
+    write_frame(fd, TC_EGRESS_DIAL,
+                "\x01\xbb"
+                "a.example",
+                11);
+    assert_true(read_frame(fd, buf, &size) > 0);
+    assert_non_null(strstr((char *)buf, "nothing is dialled"));
+    (void)close(fd);
+    /* Somebody who stops to read does not hold up the end. */
+    make_line(urls[0], bodies[0], true, &line);
+    assert_int_equal(tc_sha256_of(tc_buf_span(&line), &digest, &err), TC_OK);
+    fd = ask_for(egress, digest.bytes, sizeof digest.bytes);
+    assert_int_equal(read_frame(fd, buf, &size), 0);
+    tc_egress_stop(egress);
+    (void)close(fd);
+    tc_buf_free(&line);
+    tc_archive_close(archive);
+
+    egress = new_egress(NULL, NULL);
+    fd = ask_for(egress, none.bytes, sizeof none.bytes);
+    assert_true(read_frame(fd, buf, &size) > 0);
+    assert_non_null(strstr((char *)buf, "no archive to replay"));
+    (void)close(fd);
+    tc_egress_stop(egress);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_empty),
+        cmocka_unit_test(test_every_byte), cmocka_unit_test(test_other_members),
+        cmocka_unit_test(test_large_body), cmocka_unit_test(test_store),
+        cmocka_unit_test(test_replay),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}

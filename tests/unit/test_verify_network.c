@@ -1,0 +1,363 @@
+/* Bundles of builds with a network: what nobody vouches for is refused unless it is
+ * allowed, statement and transcript say the same, and a replayed build needs a live one. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/cleanup.h"
+#include "network_sample.h"
+#include "verify/verify.h"
+
+#define assert_ok(expression)                                                                      \
+    do {                                                                                           \
+        tc_status status_ = (expression);                                                          \
+        if (status_ != TC_OK) fail_msg("%s: %s", #expression, err.message);                        \
+    } while (0)
+
+static struct sample_root root;
+static struct tc_own_image own_image = {.name = "c"};
+static struct tc_trust trust = {.own = &own_image, .own_count = 1};
+
+static int make_root(void **state)
+{
+    (void)state;
+    memset(own_image.pcr0.bytes, 0x10, sizeof own_image.pcr0.bytes);
+    return sample_root_make(&root);
+}
+
+static int remove_root(void **state)
+{
+    (void)state;
+    return sample_root_remove(&root);
+}
+
+static struct tc_verify_options usual(void)
+{
+    return (struct tc_verify_options){.root = tc_buf_span(&root.der), .trust = &trust};
+}
+
+static int make_bundle(sample_change *before)
+{
+    struct sample_parts parts;
+    sample_parts_make(&parts, &root, before, NULL);
+    int fd = sample_bundle_fd(&parts);
+    sample_parts_free(&parts);
+    return fd;
+}
+
+static const struct tc_check *find(const struct tc_verdict *verdict, const char *name)
+{
+    for (size_t i = 0; i < verdict->checks_count; i++)
+        if (strcmp(verdict->checks[i].name, name) == 0) return &verdict->checks[i];
+    fail_msg("no check %s", name);
+    return NULL;
+}
+
+/* failed: the one check that fails, and what it says; NULL: the verdict is good. */
+static void judge(sample_change *before, const struct tc_verify_options *options,
+                  const char *failed, const char *seen)
+{
+    struct tc_error err = {0};
+    struct tc_verdict verdict;
+    int fd = make_bundle(before);
+    assert_ok(tc_verify_bundle(fd, options, &verdict, &err));
+    (void)close(fd);
+    for (size_t i = 0; i < verdict.checks_count; i++) {
+        const struct tc_check *check = &verdict.checks[i];
+        if (check->result != TC_CHECK_FAIL && check->result != TC_CHECK_NOT_JUDGED) continue;
+        if (!failed || strcmp(check->name, failed) != 0)
+            fail_msg("%s failed: expected %s, saw %s", check->name, check->expected, check->seen);
+    }
+    assert_int_equal(verdict.kind, failed ? TC_VERDICT_REFUSED : TC_VERDICT_DEVELOPMENT);
+    if (failed && !strstr(find(&verdict, failed)->seen, seen))
+        fail_msg("%s saw %s", failed, find(&verdict, failed)->seen);
+    tc_verdict_free(&verdict);
+}
+
+#define GOOD                                                                                       \
+    {"https", "a.example.org", "/b", 0x0b, NULL},                                                  \
+    {                                                                                              \
+        "https", "a.example.org", "/c", 0x0c, "Cargo.lock"                                         \
+    }
+static const struct sample_answer good[] = {GOOD};
+static const struct sample_answer plain[] = {GOOD, {"http", "deb.example.org", "/d", 0x0d, NULL}};
+static const struct sample_answer plain_empty[] = {GOOD,
+                                                   {"http", "deb.example.org", "/d", 0, NULL}};
+static const struct sample_answer plain_pinned[] = {
+    GOOD, {"http", "deb.example.org", "/d", 0x0d, "go.sum"}};
+static const struct sample_answer opaque[] = {GOOD, {"opaque", "git.example.org", NULL, 0, NULL}};
+
+static void make_good(struct sample_parts *parts)
+{
+    sample_network(parts, good, 2, false);
+}
+static void make_plain(struct sample_parts *parts)
+{
+    sample_network(parts, plain, 3, false);
+}
+static void make_plain_empty(struct sample_parts *parts)
+{
+    sample_network(parts, plain_empty, 3, false);
+}
+static void make_plain_pinned(struct sample_parts *parts)
+{
+    sample_network(parts, plain_pinned, 3, false);
+}
+static void make_opaque(struct sample_parts *parts)
+{
+    sample_network(parts, opaque, 3, false);
+}
+static void make_replayed(struct sample_parts *parts)
+{
+    sample_network(parts, good, 2, true);
+}
+
+static void test_unauthenticated(void **state)
+{
+    (void)state;
+    struct tc_verify_options options = usual();
+    judge(make_good, &options, NULL, NULL);
+    judge(make_plain, &options, "unauthenticated", "http://deb.example.org/d (1 such)");
+    judge(make_plain_empty, &options, "unauthenticated", "http://deb.example.org/d");
+    judge(make_plain_pinned, &options, NULL, NULL);
+    judge(make_opaque, &options, "unauthenticated", "git.example.org:22 was relayed unread");
+    options.allow_unauthenticated = true;
+    judge(make_plain, &options, NULL, NULL);
+    judge(make_opaque, &options, NULL, NULL);
+}
+
+/* A statement that says less, or more, than the transcript. */
+static void hide_dependency(struct sample_parts *parts)
+{
+    make_good(parts);
+    free(parts->statement.dependencies[1].url);
+    free(parts->statement.dependencies[1].pinned_by);
+    parts->statement.dependencies_count = 1;
+}
+static void add_dependency(struct sample_parts *parts)
+{
+    make_good(parts);
+    sample_transcript(parts, good, 1, false);
+}
+static void other_digest(struct sample_parts *parts)
+{
+    make_good(parts);
+    parts->statement.dependencies[0].digest.bytes[0] ^= 1;
+}
+static void claim_pin(struct sample_parts *parts)
+{
+    make_good(parts);
+    parts->statement.dependencies[0].pinned_by = strdup("Cargo.lock");
+}
+static void hide_plain_host(struct sample_parts *parts)
+{
+    make_plain_pinned(parts);
+    tc_text_list_free(parts->statement.network.plain_http,
+                      parts->statement.network.plain_http_count);
+    parts->statement.network.plain_http = NULL;
+    parts->statement.network.plain_http_count = 0;
+}
+static void hide_opaque(struct sample_parts *parts)
+{
+    make_opaque(parts);
+    tc_text_list_free(parts->statement.network.opaque, parts->statement.network.opaque_count);
+    parts->statement.network.opaque = NULL;
+    parts->statement.network.opaque_count = 0;
+}
+
+static void test_same(void **state)
+{
+    (void)state;
+    struct tc_verify_options options = usual();
+    judge(hide_dependency, &options, "network", "differ at https://a.example.org/c");
+    judge(add_dependency, &options, "network", "differ at https://a.example.org/c");
+    judge(other_digest, &options, "network", "differ at https://a.example.org/b");
+    judge(claim_pin, &options, "network", "differ at https://a.example.org/b");
+    judge(hide_plain_host, &options, "network", "other hosts without TLS");
+    judge(hide_opaque, &options, "network", "other hosts without TLS");
+}
+
+/* --- replays --- */
+
+static const struct sample_answer other_body[] = {{"https", "a.example.org", "/b", 0x0b, NULL},
+                                                  {"https", "a.example.org", "/c", 0x0e, NULL}};
+static void make_other_body(struct sample_parts *parts)
+{
+    sample_network(parts, other_body, 2, false);
+}
+static void detach(struct sample_parts *parts)
+{
+    make_good(parts);
+    parts->omit_output[0] = parts->omit_output[1] = true;
+}
+static void flip_line(struct sample_parts *parts)
+{
+    parts->transcript.data[parts->transcript.size - 10] ^= 1;
+}
+
+/* The replayed bundle, judged by a live one of `before`. */
+static void judge_by(sample_change *before, const char *failed, const char *seen)
+{
+    struct tc_error err = {0};
+    struct tc_verify_options options = usual();
+    struct tc_live *live = NULL;
+    int fd = make_bundle(before);
+    assert_ok(tc_live_read(fd, &options, &live, &err));
+    (void)close(fd);
+    options.live = live;
+    judge(make_replayed, &options, failed, seen);
+    tc_live_free(live);
+}
+
+static void test_replayed(void **state)
+{
+    (void)state;
+    struct tc_verify_options options = usual();
+    judge(make_replayed, &options, "replayed", "from the archive afafaf");
+    options.allow_replayed = true;
+    judge(make_replayed, &options, NULL, NULL);
+    judge_by(make_good, NULL, NULL);
+    judge_by(detach, NULL, NULL);
+    judge_by(make_other_body, "replayed",
+             "1 of 2 answers are not in the live bundle, the first for "
+             "https://a.example.org/c");
+    judge_by(NULL, "replayed", "2 of 2 answers");
+}
+
+static void expect_no_live(sample_change *before, sample_change *after,
+                           const struct tc_verify_options *options, const char *message)
+{
+    struct tc_error err = {0};
+    struct tc_live *live = NULL;
+    struct sample_parts parts;
+    sample_parts_make(&parts, &root, before, after);
+    int fd = sample_bundle_fd(&parts);
+    sample_parts_free(&parts);
+    assert_int_equal(tc_live_read(fd, options, &live, &err), TC_REFUSED);
+    (void)close(fd);
+    if (!strstr(err.message, message)) fail_msg("%s", err.message);
+}
+
+static void test_no_live(void **state)
+{
+    (void)state;
+    struct tc_verify_options options = usual();
+    expect_no_live(make_replayed, NULL, &options, "replayed");
+    expect_no_live(make_good, flip_line, &options, "transcript");
+    options.allow_replayed = true;
+    expect_no_live(make_replayed, NULL, &options, "replayed");
+    struct tc_trust nobody = {0};
+    options.trust = &nobody;
+    expect_no_live(make_good, NULL, &options, "image");
+
+    options = usual();
+    options.live_problem = "the live bundle is refused: because";
+    judge(make_replayed, &options, "replayed", "because");
+    judge(make_good, &options, "replayed", "because");
+}
+
+/* --- the policy's network --- */
+
+static void add_ca(struct sample_parts *parts)
+{
+    make_good(parts);
+    struct tc_part_network *network = &parts->statement.network;
+    network->ca = calloc(1, sizeof *network->ca);
+    if (!network->ca) abort();
+    network->ca_count = 1;
+    network->ca[0] = (struct tc_extra_ca){strdup("registry.corp"), strdup("certs/ca.pem"), {{1}}};
+}
+static const struct sample_answer all_pinned[] = {
+    {"https", "a.example.org", "/c", 0x0c, "Cargo.lock"}};
+static void make_pinned(struct sample_parts *parts)
+{
+    sample_network(parts, all_pinned, 1, false);
+}
+
+static void witness(struct sample_parts *parts)
+{
+    make_good(parts);
+    parts->statement.witness.repository = strdup("https://git.example.org/app.git");
+    parts->statement.witness.ref = strdup("refs/heads/main");
+}
+
+static void test_policy(void **state)
+{
+    (void)state;
+    static const struct {
+        sample_change *before;
+        const char *policy, *failed, *seen;
+    } cases[] = {
+        {make_good, "\"network\":{\"allow\":[\"*.example.org\"]}", NULL, NULL},
+        {make_good, "\"network\":{\"allow\":[\"b.example.org\"]}", "policy-network-allow",
+         "a.example.org answered"},
+        {make_good, "\"network\":{\"allow\":[]}", "policy-network-allow", "a.example.org answered"},
+        {NULL, "\"network\":{\"allow\":[],\"pinned_only\":true,\"opaque\":false}", NULL, NULL},
+        {make_opaque, "\"network\":{\"allow\":[\"a.example.org\"]}", "policy-network-allow",
+         "git.example.org"},
+        {make_good, "\"network\":{\"plain_http\":false,\"ca\":false,\"opaque\":false}", NULL, NULL},
+        {make_plain, "\"network\":{\"plain_http\":false}", "policy-network-plain-http",
+         "deb.example.org"},
+        {make_opaque, "\"network\":{\"opaque\":false}", "policy-network-opaque",
+         "git.example.org:22"},
+        {add_ca, "\"network\":{\"opaque\":false}", NULL, NULL},
+        {add_ca, "\"network\":{\"ca\":false}", "policy-network-ca", "registry.corp"},
+        {make_good, "\"network\":{\"pinned_only\":true}", "policy-network-pinned",
+         "https://a.example.org/b is not"},
+        {make_good, "\"network\":{\"pinned_only\":[\"b.example.org\"]}", NULL, NULL},
+        {make_pinned, "\"network\":{\"pinned_only\":true}", NULL, NULL},
+        {make_opaque, "\"network\":{\"pinned_only\":[\"b.example.org\"]}", "policy-network-pinned",
+         "relayed unread"},
+        {witness, "\"repository\":\"https://git.example.org/app.git\",\"ref\":\"refs/heads/main\"",
+         NULL, NULL},
+        {witness, "\"ref\":\"refs/heads/other\"", "policy-ref", "refs/heads/main, witnessed"},
+        {make_good, "\"repository\":\"https://example.org/app.git\"", "policy-repository",
+         "claimed"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct tc_error err = {0};
+        TC_AUTO_POLICY struct tc_policy policy = {0};
+        char text[512];
+        (void)snprintf(text, sizeof text, "{\"type\":\"tee-compile/policy/1\",%s}",
+                       cases[i].policy);
+        assert_ok(tc_policy_parse(tc_span_of_text(text), &policy, &err));
+        struct tc_verify_options options = usual();
+        options.policy = &policy;
+        options.allow_unauthenticated = true;
+        judge(cases[i].before, &options, cases[i].failed, cases[i].seen);
+    }
+}
+
+/* What report shows by host. */
+static void test_view(void **state)
+{
+    (void)state;
+    struct tc_error err = {0};
+    struct tc_bundle_view view;
+    int fd = make_bundle(make_plain);
+    assert_ok(tc_bundle_view_read(fd, &view, &err));
+    (void)close(fd);
+    assert_int_equal(view.hosts_count, 2);
+    assert_string_equal(view.hosts[0].host, "a.example.org");
+    assert_int_equal(view.hosts[0].bytes, 10);
+    assert_int_equal(view.hosts[0].bodies, 2);
+    assert_int_equal(view.hosts[0].pinned, 1);
+    assert_false(view.hosts[0].plain_http);
+    assert_true(view.hosts[1].plain_http);
+    tc_bundle_view_free(&view);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_unauthenticated), cmocka_unit_test(test_same),
+        cmocka_unit_test(test_replayed),        cmocka_unit_test(test_no_live),
+        cmocka_unit_test(test_policy),          cmocka_unit_test(test_view),
+    };
+    return cmocka_run_group_tests(tests, make_root, remove_root);
+}
