@@ -354,6 +354,8 @@ class Refusals(Case):
                 b'POST / HTTP/1.1\r\n' + host + b'Transfer-Encoding: gzip, chunked\r\n\r\n',
                 b'GET / HTTP/1.1\r\n' + host + host + b'\r\n', b'GET / HTTP/1.1\r\n\r\n',
                 b'GET http://good.test/ HTTP/1.1\r\n' + host + b'\r\n',
+                # It would show the build what was added to its request.
+                b'TRACE / HTTP/1.1\r\n' + host + b'\r\n',
                 b'CONNECT good.test:443 HTTP/1.1\r\n' + host + b'\r\n',
                 b'GET / HTTP/1.1\r\n' + host + b'A : b\r\n\r\n',
                 b'GET / HTTP/1.1\r\n' + host + b'A: b\x00\r\n\r\n',
@@ -365,7 +367,6 @@ class Refusals(Case):
     def test_another_host(self):
         self.smuggle(b'GET / HTTP/1.1\r\nHost: bad.test\r\n\r\n', 403)
         self.smuggle(b'GET / HTTP/1.1\r\nHost: good.test:81\r\n\r\n', 403)
-        self.smuggle(b'TRACE / HTTP/1.1\r\nHost: good.test\r\n\r\n', 403)
 
     def test_another_sni(self):
         recorder = self.recorder()
@@ -846,6 +847,16 @@ class Archive(Case):
         self.assertEqual([line['outcome'] for line in lines], ['ok'] * 6)
         for line in lines:
             self.assertIn('archive', str(line))
+
+    def test_who_has_everything_may_go(self):
+        """The archive's last frame comes when the build has left with the whole body."""
+        self.store()
+        gone = threading.Event()
+        self.egress.before_end = lambda: gone.wait(60)
+        recorder = self.recorder('--replay')
+        self.assertEqual(recorder.get('good.test', '/b').body, self.bodies['/b'])
+        gone.set()
+        self.one_line(recorder, outcome='ok')
 
     def test_what_is_not_in_it(self):
         self.store()
