@@ -95,6 +95,7 @@ class Egress:
         self.archive = {}       # digest of a line -> (line, body)
         self.index = b''
         self.store_answer = 0
+        self.before_end = lambda: None  # of a replayed response
         self.answer = frame(0, b'192.0.2.7')
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(self.path)
@@ -165,6 +166,7 @@ class Egress:
         sock.sendall(frame(0) + frame(HEAD, line))
         for at in range(0, len(body), 60000):
             sock.sendall(frame(DATA, body[at:at + 60000]))
+        self.before_end()
         sock.sendall(frame(END))
 
     def close(self):

@@ -201,8 +201,7 @@ class Delivery(Case):
         self.one_line(recorder, outcome='ok')
 
     def test_plain_http(self):
-        self.serve(world.always(), name='plain.test', context=False)
-        self.egress.routes['plain.test'].context = None
+        self.egress.routes['plain.test'] = world.Server(None, world.always())
         recorder = self.recorder('--plain', 'plain.test')
         self.assertEqual(recorder.get('plain.test', port=80).body, b'hello')
         self.one_line(recorder, outcome='ok', url='http://plain.test/', scheme='http')
@@ -241,6 +240,15 @@ class Delivery(Case):
         lines = str(recorder.finish())
         self.assertNotIn('hidden-word', lines)
         self.assertNotIn('of-the-build', lines)
+
+    def test_no_credential_without_tls(self):
+        server = world.Server(None, world.always())
+        self.egress.routes['good.test'] = server
+        recorder = self.recorder('--plain', 'good.test', '--credential',
+                                 'good.test=Authorization=Bearer hidden-word')
+        self.assertEqual(recorder.get('good.test', port=80).body, b'hello')
+        self.assertNotIn('authorization', server.requests[0].fields)
+        recorder.finish()
 
     def test_extra_anchor_for_its_host_alone(self):
         self.serve(world.always(), context=self.other.server('good.test'))
@@ -346,6 +354,8 @@ class Refusals(Case):
                 b'POST / HTTP/1.1\r\n' + host + b'Transfer-Encoding: gzip, chunked\r\n\r\n',
                 b'GET / HTTP/1.1\r\n' + host + host + b'\r\n', b'GET / HTTP/1.1\r\n\r\n',
                 b'GET http://good.test/ HTTP/1.1\r\n' + host + b'\r\n',
+                # It would show the build what was added to its request.
+                b'TRACE / HTTP/1.1\r\n' + host + b'\r\n',
                 b'CONNECT good.test:443 HTTP/1.1\r\n' + host + b'\r\n',
                 b'GET / HTTP/1.1\r\n' + host + b'A : b\r\n\r\n',
                 b'GET / HTTP/1.1\r\n' + host + b'A: b\x00\r\n\r\n',
@@ -357,12 +367,13 @@ class Refusals(Case):
     def test_another_host(self):
         self.smuggle(b'GET / HTTP/1.1\r\nHost: bad.test\r\n\r\n', 403)
         self.smuggle(b'GET / HTTP/1.1\r\nHost: good.test:81\r\n\r\n', 403)
-        self.smuggle(b'TRACE / HTTP/1.1\r\nHost: good.test\r\n\r\n', 403)
 
     def test_another_sni(self):
         recorder = self.recorder()
+        context = ssl.create_default_context(cafile=f'{self.folder}/ca.pem')
+        context.check_hostname = False  # so that it is not the build that refuses
         with self.assertRaises(ssl.SSLError):
-            recorder.tls('good.test', sni='bad.test')
+            context.wrap_socket(recorder.raw('good.test'), server_hostname='bad.test')
         self.denied(recorder, 'bad.test', 'good.test', 'SNI')
 
     def test_http2_alone(self):
@@ -586,8 +597,8 @@ class Failures(Case):
         recorder = self.recorder()
         self.assertEqual(recorder.get('good.test').status, 200)
         self.assertIsInstance(recorder.finish(), list)
-        size = sum(total)
-        for cut in [*range(0, size, step), size - 1, size - 24, size - 25]:  # the last record: an alert
+        # A signature's size varies by some bytes: the last alert is for the test below.
+        for cut in range(0, sum(total) - 40, step):
             def change(start, data, cut=cut):
                 return data if start + len(data) <= cut else (data[:max(cut - start, 0)],)
             self.egress.routes['good.test'] = world.through(server, change)
@@ -606,6 +617,11 @@ class Failures(Case):
         self.cut_everywhere(world.response(b'y' * 300), lambda sock: sock.unwrap() and False, step)
         self.cut_everywhere(b'HTTP/1.1 200 OK\r\n\r\n' + b'y' * 300,
                             lambda sock: sock.unwrap() and False, step)
+
+    def test_no_end_of_tls(self):
+        """A body until the end of the connection, which ends as anybody could end it."""
+        self.serve(lambda request, sock: sock.sendall(b'HTTP/1.1 200 OK\r\n\r\n' + b'y' * 300) or False)
+        self.fails('broke off')
 
     def test_body_cut_at_each_byte(self):
         """The server itself ends within its response, over and over."""
@@ -831,6 +847,16 @@ class Archive(Case):
         self.assertEqual([line['outcome'] for line in lines], ['ok'] * 6)
         for line in lines:
             self.assertIn('archive', str(line))
+
+    def test_who_has_everything_may_go(self):
+        """The archive's last frame comes when the build has left with the whole body."""
+        self.store()
+        gone = threading.Event()
+        self.egress.before_end = lambda: gone.wait(60)
+        recorder = self.recorder('--replay')
+        self.assertEqual(recorder.get('good.test', '/b').body, self.bodies['/b'])
+        gone.set()
+        self.one_line(recorder, outcome='ok')
 
     def test_what_is_not_in_it(self):
         self.store()
