@@ -295,14 +295,18 @@ def test_zip_attacks(files):
         warnings.simplefilter('ignore')
         twice = make_zip(files + files[:1])
 
-    def moved(by):
-        """plain's directory, when `by` bytes have come to stand in front of it."""
+    def moved(by, more=0):
+        """plain's directory, when `by` bytes have come to stand in front of it, and as if
+        it had so many entries more."""
         out = bytearray(plain[directory:])
         out[-6:-2] = (directory + by).to_bytes(4, 'little')
+        out[-14] += more
+        out[-12] += more
         return bytes(out)
 
     for what, data in {
             'a file that the directory lacks': plain[:directory] + evil + moved(len(evil)),
+            'a file that the directory only counts': plain[:directory] + evil + moved(len(evil), 1),
             'a gap': plain[:directory] + b'\0' * 9 + moved(9),
             'bytes in front': b'#!/bin/sh\n' + plain,
             'a zip in front': hidden + plain,
