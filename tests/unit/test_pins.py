@@ -313,6 +313,7 @@ def test_zip_attacks(files):
             'bytes behind': plain + b'\0',
             'a comment': make_zip(files, comment=b'x'),
             'a name twice': twice,
+            'another offset in the directory': plain[:directory + 42] + b'\1' + plain[directory + 43:],
             'other names in the directory':
                 plain[:directory] + plain[directory:].replace(b'a.go', b'c.go'),
             'other names in front': plain[:directory].replace(b'a.go', b'c.go') + plain[directory:],
