@@ -312,6 +312,7 @@ def test_zip_attacks(files):
             'a zip in front': hidden + plain,
             'bytes behind': plain + b'\0',
             'a comment': make_zip(files, comment=b'x'),
+            'a comment that is not there': plain[:-2] + b'\1\0',
             'a name twice': twice,
             'another offset in the directory': plain[:directory + 42] + b'\1' + plain[directory + 43:],
             'other names in the directory':
