@@ -118,22 +118,26 @@ static void test_cargo(void **state)
 
 static void test_npm(void **state)
 {
-    static const char lock[] = "{\"name\":\"x\",\"lockfileVersion\":2,\"packages\":{\"\":{"
-                               "\"dependencies\":{\"a\":\"^1\"}},"
-                               "\"node_modules/a\":{\"integrity\":\"sha512-" B64_SHA512(
-                                   "B") "\"},"
-                                        "\"node_modules/b\":{\"integrity\":\"sha1-" B64_SHA1(
-                                            "C") "\"},"
-                                                 "\"node_modules/l\":{\"link\":true}},"
-                                                 "\"dependencies\":{\"c\":{\"integrity\":"
-                                                 "\"sha1-" B64_SHA1("D") " sha256-" B64_SHA256("E") "?x  sha256-" B64_SHA256(
-                                                     "F") " md5-x\",\"requires\":{\"integrity\":"
-                                                          "\"1\"},"
-                                                          "\"dependencies\":{\"d\":{\"integrity\":"
-                                                          "\"sha384-" H8("G") H8("G") H8("G")
-                                                              H8("G") H8("G") H8("G") H8("G")
-                                                                  H8("G") " sha256-" B64_SHA256(
-                                                                      "H") "\"}}}}}";
+    static const char lock[] =
+        "{\"name\":\"x\",\"lockfileVersion\":2,\"packages\":{\"\":{"
+        "\"dependencies\":{\"a\":\"^1\"}},"
+        "\"node_modules/a\":{\"integrity\":\"sha512-" B64_SHA512(
+            "B") "\"},"
+                 "\"node_modules/b\":{\"integrity\":\"sha1-" B64_SHA1(
+                     "C") "\"},"
+                          "\"node_modules/l\":{\"link\":true}},"
+                          "\"dependencies\":{\"c\":{\"integrity\":"
+                          "\"sha1-" B64_SHA1("D") " sha256-" B64_SHA256(
+                              "E") "?x  sha256-" B64_SHA256("F") " md5-x\",\"requires\":{"
+                                                                 "\"integrity\":"
+                                                                 "\"1\"},"
+                                                                 "\"dependencies\":{\"d\":{"
+                                                                 "\"integrity\":"
+                                                                 "\"sha384-" H8("G") H8("G") H8("G")
+                                                                     H8("G") H8("G") H8("G") H8("G")
+                                                                         H8("G") " sha256"
+                                                                                 "-" B64_SHA256(
+                                                                                     "H") "\"}}}}}";
     TC_AUTO_PINS struct tc_pins *pins = tc_pins_new();
     (void)state;
     add(pins, "package-lock.json", lock);
@@ -312,6 +316,26 @@ static void test_caps(void **state)
         TC_LIMIT);
 }
 
+/* More values than other JSON here may have, and too many. */
+static void test_large_npm(void **state)
+{
+    (void)state;
+    for (int packages = 150000; packages <= 300000; packages *= 2) {
+        struct tc_error err = {0};
+        TC_AUTO_PINS struct tc_pins *pins = tc_pins_new();
+        TC_AUTO_BUF struct tc_buf text = tc_buf_new(TC_PINS_FILE_MAX);
+        tc_buf_add_text(&text,
+                        "{\"packages\":{\"a\":{\"integrity\":\"sha256-" B64_SHA256("A") "\"}");
+        for (int i = 0; i < packages; i++)
+            tc_buf_add_format(&text, ",\"%d\":{}", i);
+        tc_buf_add_text(&text, "}}");
+        assert_true(tc_buf_ok(&text));
+        tc_status status = tc_pins_add(pins, "package-lock.json", tc_buf_span(&text), &err);
+        assert_int_equal(status, packages == 150000 ? TC_OK : TC_MALFORMED);
+        assert_true(tc_pins_has(pins, TC_PIN_SHA256) == (status == TC_OK));
+    }
+}
+
 static void test_encode(void **state)
 {
     struct tc_error err = {0};
@@ -369,6 +393,7 @@ int main(void)
         cmocka_unit_test(test_faults),
         cmocka_unit_test(test_all_or_nothing),
         cmocka_unit_test(test_caps),
+        cmocka_unit_test(test_large_npm),
         cmocka_unit_test(test_encode),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -295,20 +295,26 @@ def test_zip_attacks(files):
         warnings.simplefilter('ignore')
         twice = make_zip(files + files[:1])
 
-    def moved(by):
-        """plain's directory, when `by` bytes have come to stand in front of it."""
+    def moved(by, more=0):
+        """plain's directory, when `by` bytes have come to stand in front of it, and as if
+        it had so many entries more."""
         out = bytearray(plain[directory:])
         out[-6:-2] = (directory + by).to_bytes(4, 'little')
+        out[-14] += more
+        out[-12] += more
         return bytes(out)
 
     for what, data in {
             'a file that the directory lacks': plain[:directory] + evil + moved(len(evil)),
+            'a file that the directory only counts': plain[:directory] + evil + moved(len(evil), 1),
             'a gap': plain[:directory] + b'\0' * 9 + moved(9),
             'bytes in front': b'#!/bin/sh\n' + plain,
             'a zip in front': hidden + plain,
             'bytes behind': plain + b'\0',
             'a comment': make_zip(files, comment=b'x'),
+            'a comment that is not there': plain[:-2] + b'\1\0',
             'a name twice': twice,
+            'another offset in the directory': plain[:directory + 42] + b'\1' + plain[directory + 43:],
             'other names in the directory':
                 plain[:directory] + plain[directory:].replace(b'a.go', b'c.go'),
             'other names in front': plain[:directory].replace(b'a.go', b'c.go') + plain[directory:],
