@@ -19,7 +19,6 @@
 #include "base/cleanup.h"
 #include "core/nitrodoc.h"
 #include "core/pcr.h"
-#include "core/transcript.h"
 #include "core/userdata.h"
 #include "host/devattest.h"
 #include "worker/monitor_client.h"
@@ -209,16 +208,14 @@ static tc_status finish_now(struct fixture *f, struct tc_signed *ret, struct tc_
     return tc_monitor_finish(&f->session, &statement, ret, err);
 }
 
-/* An offline build too ends with the recorder's word: nothing was served. */
-static void say_offline(struct fixture *f)
+/* The recorder of an offline build: nothing was served. */
+static void close_empty_books(struct fixture *f)
 {
     struct tc_error err = {0};
-    const struct tc_part_network network = {0};
+    struct tc_part_network network = {0};
     struct tc_part_transcript transcript = {0};
-    assert_int_equal(
-        tc_sha256_of(tc_span_of_text(TC_TRANSCRIPT_HEADER), &transcript.digest, &err), TC_OK);
-    transcript.last = transcript.digest;
-    assert_int_equal(tc_monitor_network(&f->recorder, &network, NULL, 0, &transcript, &err), TC_OK);
+    tc_status status = tc_monitor_network(&f->recorder, &network, NULL, 0, &transcript, &err);
+    if (status != TC_OK) fail_msg("%s", err.message);
 }
 
 static void test_signs_once(void **state)
@@ -228,8 +225,8 @@ static void test_signs_once(void **state)
     say(f, TC_VERDICT_UNPACKED, true, 0, 0);
     assert_int_equal(bind_now(f, &err), TC_OK);
     say(f, TC_VERDICT_COMMAND, true, 100, 160);
+    close_empty_books(f);
     struct tc_signed parts;
-    say_offline(f);
     tc_status status = finish_now(f, &parts, &err);
     if (status != TC_OK) fail_msg("%s", err.message);
     struct tc_nitrodoc document;
@@ -447,8 +444,8 @@ static void test_measured(void **state)
     say(f, TC_VERDICT_UNPACKED, true, 0, 0);
     assert_int_equal(bind_now(f, &err), TC_OK);
     say(f, TC_VERDICT_COMMAND, true, 100, 160);
+    close_empty_books(f);
     struct tc_signed parts;
-    say_offline(f);
     tc_status status = finish_now(f, &parts, &err);
     if (status != TC_OK) fail_msg("%s", err.message);
     struct tc_statement read;
