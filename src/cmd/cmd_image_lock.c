@@ -85,7 +85,7 @@ static tc_status lock_it(const struct arguments *arguments, struct outcome *outc
     TC_AUTO_MIRRORS struct tc_mirrors mirrors = {0};
     TC_AUTO_CLOSE int interrupt_fd = -1;
     struct tc_error ignored = {0};
-    TC_TRY(tc_recipe_load(arguments->folder, &recipe, err));
+    TC_TRY(tc_recipe_load(arguments->folder, arguments->folder, &recipe, err));
     TC_TRY(tc_mirrors_find(arguments->mirror, NULL, &mirrors, err));
     if (arguments->no_security)
         tc_free_ptr(&mirrors.archive[TC_ARCHIVE_SECURITY]);
@@ -108,7 +108,8 @@ static tc_status lock_it(const struct arguments *arguments, struct outcome *outc
             stderr);
     TC_TRY(status);
     /* One that cannot be read, or is of another recipe, is replaced. */
-    if (tc_lock_load(arguments->folder, &recipe, &outcome->before, &ignored) == TC_OK)
+    if (tc_lock_load(arguments->folder, arguments->folder, &recipe, &outcome->before, &ignored) ==
+        TC_OK)
         outcome->kept = says_the_same(&outcome->before, &outcome->lock);
     return outcome->kept ? TC_OK : tc_lock_save(arguments->folder, &outcome->lock, err);
 }

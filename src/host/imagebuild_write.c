@@ -31,7 +31,7 @@ enum { PIECE_BLOCKS = 64, PIECE = PIECE_BLOCKS * TC_VERITY_BLOCK };
 struct writing {
     struct tc_making *making;
     char *ramdisk, *verity_path, *parts; /* of the results */
-    char *second, *metadata, *image;            /* in the work folder */
+    char *second, *metadata, *image;     /* in the work folder */
     struct tc_verity verity;
     struct tc_image_text text;   /* borrows its strings; its list is owned */
     struct tc_tempfile files[3]; /* file system, list of parts, image */
@@ -138,8 +138,7 @@ static tc_status check_root(struct writing *writing, struct tc_image_built *buil
     TC_TRY(copy(fd, root_name, verity->data_blocks * TC_VERITY_BLOCK, -1, "", tree, err));
     TC_TRY(tc_veritytree_root(tree, &root, err));
     if (memcmp(root.bytes, verity->root.bytes, sizeof root.bytes) != 0)
-        return tc_fail(err, TC_BUILD, "%s has another root hash than root.verity says",
-                       root_name);
+        return tc_fail(err, TC_BUILD, "%s has another root hash than root.verity says", root_name);
     return TC_OK;
 }
 
@@ -300,7 +299,8 @@ tc_status tc_making_write(struct tc_making *making, struct tc_image_built *built
     TC_TRY(write_ramdisk(&writing, err));
     TC_TRY(write_metadata(&writing, err));
     const char *const ramdisks[] = {writing.ramdisk, writing.second};
-    const struct tc_image_parts parts = {making->kernel, tc_making_cmdline, ramdisks, 2, writing.metadata};
+    const struct tc_image_parts parts = {making->kernel, tc_making_cmdline, ramdisks, 2,
+                                         writing.metadata};
     TC_TRY(tc_image_assemble(&parts, writing.image, &built->facts, err));
     built->recipe = making->digest;
     built->packages = making->lock.packages_count;

@@ -264,12 +264,24 @@ def test_self_contained(lab):
     assert 'toolchain/root.verity' not in members and 'toolchain/complete' in members
 
 
+def bzimage(code):
+    """As little of one as makes it one."""
+    return bytes(0x1fe) + b'\x55\xaa\xeb\x66HdrS' + code
+
+
+def test_given_kernel_is_none(lab):
+    kernel = lab.folder / 'bzImage'
+    for content in (b'k', bzimage(b'k').replace(b'HdrS', b'Hdrs'), bytes(4096), bzimage(b'')[:-1]):
+        kernel.write_bytes(content)
+        lab.build('--kernel', kernel, expect=2, says=f'{kernel} is no kernel: expected a bzImage')
+
+
 def test_given_kernel(lab):
     kernel = lab.folder / 'bzImage'
-    kernel.write_bytes(b'another kernel')
+    kernel.write_bytes(bzimage(b'another kernel'))
     (lab.project / 'images/builder/kernel').write_text('exit 1\n')
     lab.build('--kernel', kernel)
-    assert sections(lab.out / 'x.eif')[0][1] == b'another kernel'
+    assert sections(lab.out / 'x.eif')[0][1] == bzimage(b'another kernel')
     assert json.loads((lab.out / 'x.spdx.json').read_text()) == {'of': 'small'}
     members = cpio_members(sections(lab.out / 'x.eif')[-1][1])
     assert f'recipe {lab.digest(kernel)}\n' in members['toolchain/image'].decode()
@@ -282,7 +294,7 @@ def test_rootfs(lab):
     write(given / 'root.erofs', data, 0o600)
     write(given / 'root.verity', verity)
     given.chmod(0o700)
-    kernel.write_bytes(b'k')
+    kernel.write_bytes(bzimage(b'k'))
     subprocess.run(['tar', '-C', given, '-cf', lab.folder / 'given.tar', '.'], check=True)
 
     def build(path, output, **more):
@@ -426,7 +438,7 @@ def test_empty_folder_of_a_recipe(lab):
 
 def test_given_kernel_is_all_of_the_kernel(lab):
     kernel = lab.folder / 'bzImage'
-    kernel.write_bytes(b'another kernel')
+    kernel.write_bytes(bzimage(b'another kernel'))
     lab.script('worker', '[[ ! -e /source/images/kernel ]]\n')
     lab.build('--kernel', kernel)
     shutil.rmtree(lab.project / 'images/kernel')
@@ -464,7 +476,7 @@ def test_deep_folders(lab):
 
 def test_failing_step(lab):
     lab.script('ramdisk', 'echo "this went wrong" >&2; exit 3\n')
-    lab.build(expect=1, says=f'its log is {lab.out}/x.log')
+    lab.build(expect=1, says=f'its log is {lab.out}/x.log, which ends with: this went wrong')
     assert lab.files() == ['x.log'], lab.files()
     assert 'this went wrong' in (lab.out / 'x.log').read_text()
 
