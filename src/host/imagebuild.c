@@ -29,6 +29,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -349,6 +350,22 @@ static tc_status make(struct tc_making *making, struct tc_image_built *built, st
     return tc_making_write(making, built, err);
 }
 
+/* Tools of other people say that a disk is full in many ways, and some not at all. */
+static tc_status blame_disk(const struct tc_making *making, struct tc_error *err)
+{
+    enum { ENOUGH = 16 << 20 };
+    struct statvfs disk;
+    char left[16];
+    if (making->folder.path == NULL || statvfs(making->folder.path, &disk) != 0) return TC_BUILD;
+    uint64_t bytes = (uint64_t)disk.f_bavail * disk.f_frsize;
+    if (bytes >= ENOUGH && (disk.f_files == 0 || disk.f_favail > 0)) return TC_BUILD;
+    return tc_fail(err, TC_UNAVAILABLE,
+                   "the disk of %s is full (%s and %llu files are left): an image needs some 4 GB "
+                   "there; make room, or set XDG_CACHE_HOME to a place that has it",
+                   making->folder.path, tc_human_size(bytes, left),
+                   (unsigned long long)disk.f_favail);
+}
+
 tc_status tc_image_build(const struct tc_image_build *wanted, struct tc_image_built *ret_built,
                          struct tc_error *err)
 {
@@ -357,8 +374,12 @@ tc_status tc_image_build(const struct tc_image_build *wanted, struct tc_image_bu
     TC_AUTO_IMAGE_BUILT struct tc_image_built built = {0};
     TC_AUTO_FREE char *stem = NULL;
     TC_TRY(tc_making_stem(wanted->output, &stem, err));
+    TC_TRY(tc_making_check_outputs(&making, stem, err));
     tc_status status = make(&making, &built, err);
+    if (status == TC_BUILD) status = blame_disk(&making, err);
     if (status == TC_BUILD) tc_making_keep_log(&making, err);
+    if (status == TC_INTERRUPTED && making.folder.path)
+        tc_making_say(&making, "interrupted: clearing %s away", making.folder.path);
     if (status != TC_OK) return status;
     *ret_built = built;
     built = (struct tc_image_built){0};

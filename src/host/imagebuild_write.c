@@ -252,25 +252,6 @@ static tc_status copy_output(struct writing *writing, size_t index, const char *
     return copy(fd, from ? from : root_name, size, file->fd, file->path, NULL, err);
 }
 
-/* The image last; a name that was given before something failed is taken back. */
-static tc_status commit(struct writing *writing, struct tc_error *err)
-{
-    bool self_contained = writing->making->wanted->self_contained;
-    char *named[FILES] = {0};
-    tc_status status = TC_OK;
-    for (size_t i = self_contained ? FILE_PARTS : FILE_ROOT; status == TC_OK && i < FILES; i++) {
-        named[i] = strdup(writing->files[i].path);
-        status = named[i] ? tc_tempfile_commit(&writing->files[i], err)
-                          : tc_fail(err, TC_SYSTEM, "out of memory");
-        if (status != TC_OK) free(TC_TAKE(named[i]));
-    }
-    for (size_t i = 0; i < FILES; i++) {
-        if (status != TC_OK && named[i]) (void)unlink(named[i]);
-        free(named[i]);
-    }
-    return status;
-}
-
 static tc_status publish(struct writing *writing, struct tc_error *err)
 {
     TC_AUTO_FREE char *stem = NULL;
@@ -284,7 +265,29 @@ static tc_status publish(struct writing *writing, struct tc_error *err)
     TC_TRY(open_output(writing, FILE_IMAGE, stem, ".eif", err));
     TC_TRY(copy_output(writing, FILE_IMAGE, writing->image, err));
     TC_TRY(tc_making_check_interrupt(writing->making, err));
-    return commit(writing, err);
+    /* The image last: who sees it sees all of it. */
+    return tc_tempfile_commit_all(writing->files, FILES, err);
+}
+
+/* Opened and forgotten: what cannot be written is said before the long work. */
+tc_status tc_making_check_outputs(const struct tc_making *making, const char *stem,
+                                  struct tc_error *err)
+{
+    static const char *const suffixes[FILES] = {
+        [FILE_ROOT] = ".erofs", [FILE_PARTS] = ".spdx.json", [FILE_IMAGE] = ".eif"};
+    for (size_t i = 0; i < FILES; i++) {
+        TC_AUTO_TEMPFILE struct tc_tempfile file = TC_TEMPFILE_NONE;
+        TC_AUTO_FREE char *path = NULL;
+        if (asprintf(&path, "%s%s", stem, suffixes[i]) < 0)
+            return tc_fail(err, TC_SYSTEM, "out of memory");
+        TC_TRY(tc_tempfile_open(path, &file, err));
+        if (i == FILE_ROOT && making->wanted->self_contained && access(path, F_OK) == 0)
+            return tc_fail(err, TC_USAGE,
+                           "%s is of an earlier image, and a self-contained one has none: take it "
+                           "away or choose another name",
+                           path);
+    }
+    return TC_OK;
 }
 
 tc_status tc_making_write(struct tc_making *making, struct tc_image_built *built,

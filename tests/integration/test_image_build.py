@@ -489,6 +489,30 @@ def test_old_results_survive_a_failure(lab):
     assert (lab.out / 'x.eif').read_bytes() == before
 
 
+def test_names_that_cannot_be_given(lab):
+    """Said before the first step."""
+    for suffix in ('eif', 'erofs', 'spdx.json'):
+        (lab.out / f'x.{suffix}').mkdir()
+        result = lab.build(expect=2, says=f'x.{suffix} exists')
+        assert 'running' not in result.stderr and 'unpacking' not in result.stderr
+        (lab.out / f'x.{suffix}').rmdir()
+    (lab.out / 'x.erofs').write_text('of an earlier image')
+    assert 'running' not in lab.build('--self-contained', expect=2, says='is of an earlier image').stderr
+    assert lab.files() == ['x.erofs'] and (lab.out / 'x.erofs').read_text() == 'of an earlier image'
+
+
+def test_messages_name_what_was_given(lab):
+    lock = lab.recipe / 'lock.json'
+    text = lock.read_text()
+    lock.unlink()
+    said = lab.build(expect=2, says=f'{lab.recipe}/lock.json is missing: make it with tee-compile image lock {lab.recipe}')
+    assert '/run.' not in said.stderr
+    lock.write_text(text)
+    recipe = lab.recipe / 'recipe.json'
+    recipe.write_text(recipe.read_text().replace('"suite"', '"suit"'))
+    assert '/run.' not in lab.build(expect=2, says=f'{recipe}').stderr
+
+
 def test_result_that_is_not_what_it_says(lab):
     data, _ = toolchain()
     write(lab.recipe / 'root.erofs', data[:BLOCK] + bytes(BLOCK) + data[2 * BLOCK:])

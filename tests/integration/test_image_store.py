@@ -298,8 +298,10 @@ def test_moved_bounds(lab):
         image.write(image.eif, **sections)
         measured = lab.run("image", "measure", "--json", image.eif)
         assert pcr0 in measured, "the attack is none"
-        assert ("is not the image that was made" in measured) == (word[:2] != "no"), measured
-        assert ("is not the image that was made" in lab.run("image", "inspect", image.eif)) == (word[:2] != "no")
+        # What is found even where the toolchain's ramdisk is cut in two.
+        told = word[:2] != "no" or sections["ramdisks"][0] == first and len(sections["ramdisks"]) == 3
+        assert ("is not the image that was made" in measured) == told, measured
+        assert ("is not the image that was made" in lab.run("image", "inspect", image.eif)) == told
         lab.refuse(image, word)
     image.write()
     assert json.loads(lab.run("image", "measure", "--json", image.eif))["warnings"] == []
