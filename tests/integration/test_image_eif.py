@@ -392,7 +392,8 @@ def test_moved_bounds(folder):
     image = image_lab.Image(folder)
     taken, left = image.cmdline[:8], image.cmdline[8:]
     pcrs = image.pcrs()
-    key, certificate = make_key(folder, 'me')
+    make_key(folder, 'me')
+    signer = ['--key', folder / 'me.key', '--cert', folder / 'me.pem']
     for ramdisks in ((image.first, image.second), (image.first, image.second[:512], image.second[512:])):
         path = folder / 'moved.eif'
         image.write(path, kernel=image.kernel + taken.encode(), cmdline=left, ramdisks=ramdisks)
@@ -405,11 +406,11 @@ def test_moved_bounds(folder):
             behind.seek(14)
             said = subprocess.run([TOOL, 'image', 'measure', '-'], stdin=behind, capture_output=True, text=True)
             assert said.returncode == 0 and 'not the image that was made' in said.stdout, said
-        said = run('sign', path, '--key', key, '--cert', certificate, '-o', folder / 'signed.eif', expect=1)
+        said = run('sign', path, *signer, '-o', folder / 'signed.eif', expect=1)
         assert b'not the image that was made' in said.stderr and not (folder / 'signed.eif').exists(), said
-    said = run('sign', image.eif, '--key', key, '--cert', certificate, '-o', image.eif, expect=2)
+    said = run('sign', image.eif, *signer, '-o', image.eif, expect=2)
     assert b'is the image itself' in said.stderr
-    run('sign', image.eif, '--key', key, '--cert', certificate, '-o', folder / 'signed.eif')
+    run('sign', image.eif, *signer, '-o', folder / 'signed.eif')
 
 
 def test_warning(folder):
