@@ -23,9 +23,9 @@ static struct tc_buf later;
 
 /* In place of lseek() of the code under test (the linker's --wrap); the name is the
  * linker's. */
-off_t __real_lseek64(int fd, off_t offset, int whence); // NOLINT(bugprone-reserved-identifier)
-off_t __wrap_lseek64(int fd, off_t offset, int whence); // NOLINT(bugprone-reserved-identifier)
-off_t __wrap_lseek64(int fd, off_t offset, int whence)  // NOLINT(bugprone-reserved-identifier)
+off_t __real_lseek64(int fd, off_t offset, int whence);
+off_t __wrap_lseek64(int fd, off_t offset, int whence);
+off_t __wrap_lseek64(int fd, off_t offset, int whence)
 {
     if (fd == image_fd && later.size > 0)
         assert_int_equal(pwrite(fd, later.data, later.size, 0), later.size);
