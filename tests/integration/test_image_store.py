@@ -487,6 +487,40 @@ def test_a_fifo_does_not_make_the_store_wait(lab):
     assert lab.stored() == []
 
 
+def is_waiting_for_a_lock(pid):
+    lines = pathlib.Path("/proc/locks").read_text().splitlines()
+    return any(f"-> FLOCK  ADVISORY  WRITE {pid} " in line for line in lines)
+
+
+def test_one_change_at_a_time(lab):
+    """Whoever changes the store waits for the one who does, whoever reads it does not."""
+    lab.pull(lab.image)
+    for words in (["pull", lab.image.eif, "--pcr0", lab.image.pcrs()[0]], ["remove", "mini"]):
+        with open(lab.store / "lock", "r+b") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            process = subprocess.Popen([TOOL, "image", *map(str, words)], env=lab.env,
+                                       stdout=subprocess.DEVNULL)
+            while process.poll() is None and not is_waiting_for_a_lock(process.pid):
+                pass
+            assert process.returncode is None, f"{words[0]} did not wait"
+            assert lab.list()[0]["good"] and lab.stored() == [lab.image.pcrs()[0]]
+        assert process.wait(60) == 0
+    assert lab.stored() == []
+
+
+def test_a_lock_that_is_a_symlink(lab):
+    lab.pull(lab.image)
+    lock, elsewhere = lab.store / "lock", lab.base / "elsewhere"
+    lock.unlink()
+    lock.symlink_to(elsewhere)
+    for there in (False, True):
+        if there:
+            elsewhere.write_text("whatever")
+        said = lab.pull(lab.image, expect=2) + lab.run("image", "remove", "mini", expect=2)
+        assert said.count("cannot open") == 2 and "/lock" in said, said
+        assert elsewhere.exists() == there and lab.list()[0]["good"]
+
+
 def test_remove_passes_over_names_that_are_none(lab):
     """What was removed is said to be, whatever else lies among the names."""
     other = lab.new("other")
