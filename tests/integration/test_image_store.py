@@ -499,7 +499,7 @@ def test_one_change_at_a_time(lab):
         with open(lab.store / "lock", "r+b") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             process = subprocess.Popen([TOOL, "image", *map(str, words)], env=lab.env,
-                                       stdout=subprocess.DEVNULL)
+                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             while process.poll() is None and not is_waiting_for_a_lock(process.pid):
                 pass
             assert process.returncode is None, f"{words[0]} did not wait"

@@ -354,7 +354,8 @@ static tc_status end_if_nothing_else_does(void *context, uint64_t done, uint64_t
     (void)context;
     (void)done;
     (void)total;
-    return patience > 0 && least > 0 ? TC_OK : tc_fail(err, TC_INTERRUPTED, "it would wait for ever");
+    if (patience > 0 && least > 0) return TC_OK;
+    return tc_fail(err, TC_INTERRUPTED, "it would wait for ever");
 }
 
 /* A server that says nothing is not waited for without end, and nobody has to come and

@@ -145,7 +145,8 @@ static void test_no_terminal(void **state)
         bool has_one = setsid() > 0 && open(path, O_RDWR | O_CLOEXEC) >= 0 &&
                        tcgetpgrp(open("/dev/tty", O_RDWR | O_CLOEXEC)) == getpid();
         if (!has_one) _exit(2);
-        if (run(*state, "[[ $(awk '{ print $7 }' /proc/self/stat) = 0 ]]; ! : </dev/tty", &err) == TC_OK)
+        if (run(*state, "[[ $(awk '{ print $7 }' /proc/self/stat) = 0 ]]; ! : </dev/tty", &err) ==
+            TC_OK)
             _exit(0);
         (void)fprintf(stderr, "%s\n", err.message);
         _exit(1);
