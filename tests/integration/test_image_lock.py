@@ -203,10 +203,13 @@ def test_hostile_mirrors(folder, mirror):
         return None
 
     def foreign(path, data):
-        # A real signature, of another suite.
-        if path.endswith('/trixie/InRelease'):
-            return mirror.fetch(path.replace('/trixie/', '/bookworm/'))
-        return data
+        # All of another suite, with its real signatures.
+        return mirror.fetch(path.replace('/dists/trixie', '/dists/bookworm')) if '/dists/trixie' in path else data
+
+    def withheld(path, data):
+        # Security updates are kept back behind another real signature.
+        before, found, after = path.partition('/dists/trixie-security/')
+        return mirror.fetch('/debian/dists/trixie-updates/' + after) if found else data
 
     refuse(folder, mirror, altered_release, 'not signed', 'invalid', 'NODATA', 'BADSIG')
     refuse(folder, mirror, unsigned, 'not signed')
@@ -216,8 +219,22 @@ def test_hostile_mirrors(folder, mirror):
     refuse(folder, mirror, lost_index, '404')
     refuse(folder, mirror, dropped_index, 'trixie-security')
     refuse(folder, mirror, nothing, 'does not have a Release file')
-    refuse(folder, mirror, foreign, 'onflicting distribution', 'Hash Sum', 'not signed', '404',
-           'NO_PUBKEY')
+    refuse(folder, mirror, foreign, 'calls itself "bookworm')
+    refuse(folder, mirror, withheld, 'the suite trixie-security calls itself "trixie-updates"')
+
+
+def test_warning(folder, mirror):
+    """Whatever apt warns of while it fetches ends it."""
+    place = folder.parent / 'bin'
+    place.mkdir()
+    (place / 'apt-get').write_text(
+        f'#!/bin/sh\n{shutil.which("apt-get")} "$@" || exit\necho "W: something is odd" >&2\n')
+    (place / 'apt-get').chmod(0o755)
+    before = (folder / 'lock.json').read_bytes()
+    told = lock(folder, '--mirror', mirror.url, expect=2,
+                env={**os.environ, 'PATH': f'{place}:{os.environ["PATH"]}'})
+    assert 'without a warning: something is odd' in told.stderr, told.stderr
+    assert (folder / 'lock.json').read_bytes() == before
 
 
 def test_interrupt(folder, mirror):
@@ -329,6 +346,7 @@ def main():
         packages = test_lock(folder, mirror)
         test_changes(folder, mirror, packages)
         test_hostile_mirrors(folder, mirror)
+        test_warning(folder, mirror)
         test_interrupt(folder, mirror)
         test_dates(folder, mirror)
         test_faults(folder, mirror)
