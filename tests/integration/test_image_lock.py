@@ -146,6 +146,16 @@ def test_changes(folder, mirror, packages):
     told = lock(folder, '--mirror', mirror.url).stdout
     assert f'~ bash 0.1 -> {version}' in told, told
     assert check_text(path) == packages
+    # An older version than the lock has is refused, also when the recipe was changed
+    # since; without the lock it is not.
+    newer = good.replace(f'"bash","version":"{version}"', f'"bash","version":"{version}.1"')
+    write_recipe(folder, packages=[*json.loads((RECIPE / 'recipe.json').read_text())['packages'], 'patch'])
+    path.write_text(newer)
+    told = lock(folder, '--mirror', mirror.url, expect=2).stderr
+    assert (f'expected bash {version}.1, which is locked, or newer; seen is {version}:' in told
+            and 'delete lock.json' in told), told
+    assert path.read_text() == newer
+    shutil.copy(RECIPE / 'recipe.json', folder)
     path.write_text('{}')
     user, tool = None, TOOL
     if os.geteuid() == 0:
