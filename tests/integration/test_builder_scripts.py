@@ -4,6 +4,7 @@
 too; and the scripts' own steps, in a sandbox where the slow programs are a few lines.
 
 usage: test_builder_scripts.py IMAGES/BUILDER"""
+import gzip
 import hashlib
 import io
 import json
@@ -18,6 +19,7 @@ import tempfile
 SCRIPTS = pathlib.Path(sys.argv[1]).resolve()
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(SCRIPTS))
+import oci  # noqa: E402
 import sbom  # noqa: E402
 from intree import inside  # noqa: E402
 
@@ -225,6 +227,42 @@ def test_layers(folder):
     sparse.pax_headers = {'GNU.sparse.major': '0', 'GNU.sparse.minor': '1', 'GNU.sparse.map': '0,0',
                           'GNU.sparse.size': str(65 << 30)}
     judge(sparse.tobuf(tarfile.PAX_FORMAT) + bytes(1024), says='come to more than')
+    # gzip and zstd both have files of several members.
+    def zstd(data):
+        return subprocess.run(['zstd', '-qc'], input=data, stdout=subprocess.PIPE, check=True).stdout
+
+    odd, large = (tar(('a', tarfile.REGTYPE, 5), ('odd', tarfile.CHRTYPE, 0)),
+                  tar(('a', tarfile.REGTYPE, 5))[:1024] + sparse.tobuf(tarfile.PAX_FORMAT) + bytes(1024))
+    fine, rest = tar(('a', tarfile.REGTYPE, 5)), tar(('odd', tarfile.CHRTYPE, 0))
+    for pack in (gzip.compress, *([zstd] if shutil.which('zstd') else [])):
+        judge(pack(fine[:1024]) + pack(fine[1024:]))
+        judge(pack(odd[:1024]) + pack(odd[1024:]), says='holds a device')
+        judge(pack(odd[:700]) + pack(b'') + pack(odd[700:]), says='holds a device')
+        judge(pack(large[:1024]) + pack(large[1024:]), says='come to more than')
+        judge(pack(fine) + pack(rest), says='behind the end of its tar archive')
+        judge(pack(fine) + pack(bytes(20000)))
+        # Its archive is whole, and it is not.
+        judge(pack(fine) + pack(bytes(20000))[:-3], says='cannot be read')
+        judge(pack(fine) + b'garbage', says='cannot be read')
+    judge(fine + rest, says='behind the end of its tar archive')
+
+    def bomb(data, says):
+        (layout.folder / 'bomb').write_bytes(data)
+        try:
+            for _ in oci.members(layout.folder / 'bomb', 1 << 20):
+                pass
+        except SystemExit as error:
+            assert says and says in str(error), error
+        else:
+            equal(says, None, 'a bomb')
+
+    bomb(gzip.compress(fine) + gzip.compress(bytes(1 << 19)), None)
+    for pack in (gzip.compress, *([zstd] if shutil.which('zstd') else [])):
+        bomb(pack(fine) + pack(bytes(2 << 20)), 'come to more than')
+    header = tarfile.TarInfo('pax')
+    header.type, header.size = tarfile.XHDTYPE, 1 << 30
+    piece = gzip.compress(bytes(64 << 20))
+    judge(gzip.compress(header.tobuf(tarfile.USTAR_FORMAT)) + 16 * piece, says='a header in it takes more than')
     descriptor = layout.manifest(layers=[{'digest': 'sha256:' + 'b' * 64, 'size': 1}])
     layout.index(descriptor)
     layout.choose(says='is not in the archive')
