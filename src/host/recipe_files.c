@@ -78,7 +78,7 @@ tc_status tc_lock_load(const char *folder, const char *name, const struct tc_rec
                        what, shown);
     TC_TRY(tc_readfile_at(fd, "lock.json", false, what, &text, err));
     TC_TRY(tc_lock_read(tc_buf_span(&text), what, &lock, err));
-    if (tc_lock_fits(&lock, recipe, err) != TC_OK) return tc_wrap(err, "%s", shown);
+    if (recipe && tc_lock_fits(&lock, recipe, err) != TC_OK) return tc_wrap(err, "%s", shown);
     *ret_lock = lock;
     lock = (struct tc_lock){0};
     return TC_OK;

@@ -10,7 +10,7 @@
 tc_status tc_recipe_load(const char *folder, const char *name, struct tc_recipe *ret_recipe,
                          struct tc_error *err) TC_MUST_USE;
 
-/* FOLDER/lock.json; it fits the recipe. A missing one is TC_UNAVAILABLE and the
+/* FOLDER/lock.json; it fits the recipe, unless that is NULL. A missing one is TC_UNAVAILABLE and the
  * message names the command that makes it. */
 tc_status tc_lock_load(const char *folder, const char *name, const struct tc_recipe *recipe,
                        struct tc_lock *ret_lock, struct tc_error *err) TC_MUST_USE;

@@ -10,6 +10,7 @@ import os
 import pathlib
 import shutil
 import signal
+import stat
 import struct
 import subprocess
 import sys
@@ -287,6 +288,30 @@ def test_given_kernel(lab):
     assert f'recipe {lab.digest(kernel)}\n' in members['toolchain/image'].decode()
 
 
+def leave_out(given, build):
+    """What tar leaves out without a word is refused, but where all is left out."""
+    for name in ('usr/lib', 'proc', 'sys', 'dev'):
+        (given / name).mkdir(parents=True)
+    for i in range(150):
+        (given / 'usr' / str(i)).mkdir()
+    odd = given / 'usr/lib/odd'
+    os.mknod(odd, stat.S_IFSOCK | 0o644)
+    build(given, 'own.eif', expect=2, says=f'{odd} is a socket')
+    odd.rename(given / 'dev/log')
+    build(given, 'own.eif')
+    deep = given / 'usr/lib'
+    for _ in range(130):
+        deep /= 'd'
+    deep.mkdir(parents=True)
+    build(given, 'own.eif', expect=2, says='lies too deep')
+    shutil.rmtree(given / 'usr/lib/d')
+    if os.geteuid() == 0 and subprocess.run(['unshare', '--mount', 'true'], check=False).returncode == 0:
+        build(given, 'own.eif', mount=given / 'usr/lib', expect=2, says=f'{given}/usr/lib is another file system')
+        build(given, 'own.eif', mount=given / 'proc')
+    else:
+        print('SKIP: only root can mount another file system in a folder')
+
+
 def test_rootfs(lab):
     """A folder that only its owner can read, and a tar file of it, without any recipe."""
     given, kernel = lab.folder / 'given', lab.folder / 'bzImage'
@@ -297,9 +322,11 @@ def test_rootfs(lab):
     kernel.write_bytes(bzimage(b'k'))
     subprocess.run(['tar', '-C', given, '-cf', lab.folder / 'given.tar', '.'], check=True)
 
-    def build(path, output, **more):
+    def build(path, output, mount=None, **more):
         command = lab.command('--rootfs', path, '--source', lab.project, '--kernel', kernel, output=output)
         command.remove(str(lab.recipe))
+        if mount:
+            command = ['unshare', '--mount', 'bash', '-euc', 'mount -t tmpfs none "$0"; "$@"', str(mount), *command]
         result = subprocess.run(command, capture_output=True, text=True, env=lab.environment(), timeout=300)
         equal = more.get('expect', 0)
         assert result.returncode == equal and more.get('says', '') in result.stderr, result.stderr
@@ -318,6 +345,7 @@ def test_rootfs(lab):
     shutil.rmtree(lab.out / 'sub')
     for name in lab.files():
         (lab.out / name).unlink()
+    leave_out(given, build)
     build(given, 'Not a name.eif', expect=2, says="no image's name")
     build(lab.folder / 'nothing', 'own.eif', expect=2, says='cannot read the root file system')
     build(kernel, 'own.eif', expect=1, says='images/builder/rootfs')

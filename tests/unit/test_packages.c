@@ -479,6 +479,9 @@ static void test_recipe_files(void **state)
     shop.lock.suite = other;
     assert_ok(tc_lock_save(in_lab("r"), &shop.lock, &err));
     assert_int_equal(tc_lock_load(in_lab("r"), "r", &recipe, &lock, &err), TC_REFUSED);
+    assert_ok(tc_lock_load(in_lab("r"), "r", NULL, &lock, &err));
+    assert_string_equal(lock.suite, "trixie");
+    tc_lock_free(&lock);
     shop.lock.suite = suite;
     assert_ok(tc_lock_save(in_lab("r"), &shop.lock, &err));
     assert_ok(tc_lock_load(in_lab("r"), "r", &recipe, &lock, &err));
