@@ -14,7 +14,7 @@ import os
 import subprocess
 import sys
 
-from sbom import read, stanzas
+import sbom
 
 
 def fail(message):
@@ -43,7 +43,7 @@ def files(lock, folder):
     for digest, entry in lock.items():
         shown = subprocess.run(['dpkg-deb', '--field', os.path.join(folder, digest + '.deb')],
                                stdout=subprocess.PIPE, check=True)
-        seen = [fields(stanza) for stanza in stanzas(shown.stdout.decode(errors='replace'))]
+        seen = [fields(stanza) for stanza in sbom.stanzas(shown.stdout.decode(errors='replace').split('\n'))]
         if seen != [entry]:
             fail(f'the lock says {said(entry)}, but {digest}.deb is {", ".join(map(said, seen))!r}: lock again')
 
@@ -51,7 +51,7 @@ def files(lock, folder):
 def installed(lock, tree):
     expected = sorted(lock.values())
     seen = []
-    for stanza in stanzas(read(tree, 'var/lib/dpkg/status') or ''):
+    for stanza in sbom.installed(tree):
         status = stanza.get('status', '')
         if status == 'install ok installed':
             seen.append(fields(stanza))

@@ -5,11 +5,15 @@ Follows the indexes, which may nest, checks size and digest of what it follows, 
 writes an index of its own. Anything but exactly one image is an error: which one
 was meant is not ours to guess. A layer with a device or a FIFO is one too, as in a
 tar file: whoever unpacks it without rights would leave an empty file in its place.
+Layers are read to their end, and must end with their tar archive.
 """
+import contextlib
+import gzip
 import hashlib
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 import tarfile
@@ -21,6 +25,7 @@ SIZE_MAX = 4 << 20
 DEPTH_MAX = 4
 LAYERS_MAX = 256
 UNPACKED_MAX = 64 << 30
+MEMORY_MAX = 512 << 20  # extended headers are read whole, of any claimed size
 EMPTIED = ('dev', 'proc', 'sys')  # whatever is in them goes
 
 
@@ -68,16 +73,50 @@ def images(layout, index, depth=0):
             yield descriptor
 
 
-def members(path):
-    """Of a layer, by what it is and not by what it is called."""
+@contextlib.contextmanager
+def unpacked(path):
+    """The layer's tar archive, by what the layer is and not by what it is called. All
+    of it: gzip and zstd both have files of several members."""
     with open(path, 'rb') as file:
         start = file.read(4)
-    command = ['zstd', '-dcq', path] if start == b'\x28\xb5\x2f\xfd' else ['cat', path]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
-        mode = 'r|gz' if start[:2] == b'\x1f\x8b' else 'r|'
-        with tarfile.open(fileobj=child.stdout, mode=mode) as layer:
-            yield from layer
-        child.stdout.close()
+    if start[:2] == b'\x1f\x8b':
+        with gzip.open(path) as content:
+            yield content
+    elif start == b'\x28\xb5\x2f\xfd':
+        with subprocess.Popen(['zstd', '-dcq', path], stdout=subprocess.PIPE) as child:
+            yield child.stdout
+            if child.stdout.read(1) or child.wait() != 0:
+                raise OSError(f'zstd ended with {child.wait()}')
+    else:
+        with open(path, 'rb') as content:
+            yield content
+
+
+class Bounded:
+    """Reads a stream and ends it where it gets too long. Not by what is claimed: by what
+    comes."""
+
+    def __init__(self, stream, left):
+        self.stream, self.left = stream, left
+
+    def read(self, size):
+        data = self.stream.read(size)
+        self.left -= len(data)
+        if self.left < 0:
+            fail(f'the layers come to more than {UNPACKED_MAX} bytes')
+        return data
+
+
+def members(path, left):
+    with unpacked(path) as content:
+        with tarfile.open(fileobj=Bounded(content, left), mode='r|') as layer:
+            while member := layer.next():
+                layer.members.clear()  # it would remember all of them
+                yield member
+            # Another reader might go on where this one has seen the end.
+            while data := layer.fileobj.read(1 << 20):
+                if data.count(0) != len(data):
+                    raise tarfile.ReadError('something is behind the end of its tar archive')
 
 
 def check_layers(layout, descriptor):
@@ -88,13 +127,15 @@ def check_layers(layout, descriptor):
     for layer in layers:
         digest, path = blob_path(layout, layer)
         try:
-            for member in members(path):
+            for member in members(path, UNPACKED_MAX - size):
                 place = os.path.normpath('/' + member.name).lstrip('/')
                 if member.isdev() and place.split('/')[0] not in EMPTIED:
                     fail(f'layer {digest} holds a device or FIFO, which an image does not carry: {place!r}')
                 size += member.size
                 if size > UNPACKED_MAX:
                     fail(f'the layers come to more than {UNPACKED_MAX} bytes')
+        except MemoryError:
+            fail(f'layer {digest} cannot be read: a header in it takes more than {MEMORY_MAX} bytes')
         except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
             fail(f'layer {digest} cannot be read: {error}')
 
@@ -115,6 +156,7 @@ def main(layout):
 
 
 if __name__ == '__main__':
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_MAX, resource.getrlimit(resource.RLIMIT_AS)[1]))
     try:
         main(sys.argv[1])
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:

@@ -14,6 +14,7 @@ NAMEs a line without its package. The same input gives the same bytes: lists are
 that SPDX demands is SOURCE_DATE_EPOCH.
 """
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -26,6 +27,7 @@ from intree import inside
 
 FORMAT = 'debian.org/doc/packaging-manuals/copyright-format/1.0'
 TEXT_MAX = 8 << 20
+STATUS_MAX = 64 << 20  # dpkg's records; ten thousand packages come to some 10 MB
 
 # Debian's short names that mean exactly one licence of SPDX's list. "MIT", "BSD"
 # and the like are not among them: in Debian they name families.
@@ -44,30 +46,42 @@ VERSIONS = {
 }
 
 
-def stanzas(text):
+def stanzas(lines):
     """Paragraphs of Debian's control format, as maps with keys in lower case."""
-    for block in re.split(r'\n[ \t]*\n', text):
-        fields, key = {}, None
-        for line in block.split('\n'):
-            if line.startswith('#'):
-                continue
-            if line[:1] in (' ', '\t'):
-                if key:
-                    fields[key] += '\n' + line.strip()
-            elif ':' in line:
-                key, _, value = line.partition(':')
-                key = key.lower()
-                fields[key] = value.strip()
-        if fields:
-            yield fields
+    fields, key = {}, None
+    for line in itertools.chain(lines, ('',)):
+        line = line.rstrip('\n')
+        if not line.strip(' \t'):
+            if fields:
+                yield {name: '\n'.join(value) for name, value in fields.items()}
+            fields, key = {}, None
+        elif line.startswith('#'):
+            continue
+        elif line[0] in ' \t':
+            if key:
+                fields[key].append(line.strip())
+        elif ':' in line:
+            key, _, value = line.partition(':')
+            key = key.lower()
+            fields[key] = [value.strip()]
 
 
-def read(tree, path):
+def read(tree, path, most=TEXT_MAX):
+    """The text's lines; none where the tree has no such file. One that is too large is
+    an error: what it says must not count as not said."""
     full = inside(tree, path)
-    if full is None or os.path.getsize(full) > TEXT_MAX:
-        return None
+    if full is None:
+        return
+    size = os.path.getsize(full)
+    if size > most:
+        sys.exit(f'sbom: expected /{path} to have {most} bytes at most, saw {size}')
     with open(full, encoding='utf-8', errors='replace') as file:
-        return file.read()
+        yield from file
+
+
+def installed(tree):
+    """What dpkg's records say of each package."""
+    return stanzas(read(tree, 'var/lib/dpkg/status', STATUS_MAX))
 
 
 def one_licence(name, package, other):
@@ -111,11 +125,8 @@ def expression(text, package, other):
 
 def licence(tree, package):
     """The declared licence and what its references mean; None when not readable."""
-    text = read(tree, f'usr/share/doc/{package}/copyright')
     other = {}
-    if text is None:
-        return None, other
-    paragraphs = list(stanzas(text))
+    paragraphs = list(stanzas(read(tree, f'usr/share/doc/{package}/copyright')))
     if not paragraphs or FORMAT not in paragraphs[0].get('format', ''):
         return None, other
     found = set()
@@ -142,9 +153,8 @@ def packages(tree, digests, wanted):
     for line in digests.splitlines():
         name, architecture, digest = line.split()
         known[name, architecture] = digest
-    text = read(tree, 'var/lib/dpkg/status')
     found = []
-    for stanza in stanzas(text or ''):
+    for stanza in installed(tree):
         name = stanza.get('package', '')
         if not stanza.get('status', '').endswith(' installed') or (wanted and name not in wanted):
             continue

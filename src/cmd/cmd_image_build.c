@@ -79,19 +79,6 @@ static tc_status take_option(struct request *request, int option, const char *wo
     }
 }
 
-/* Said before the long work and not behind it. Where it cannot be told, the end tells. */
-static tc_status check_output(const char *output, struct tc_error *err)
-{
-    char folder[PATH_MAX];
-    const char *slash = strrchr(output, '/');
-    size_t size = !slash ? 0 : slash == output ? 1 : (size_t)(slash - output);
-    if (size >= sizeof folder) return tc_fail(err, TC_USAGE, "the path of the output is too long");
-    memcpy(folder, slash ? output : ".", slash ? size : 1);
-    folder[slash ? size : 1] = '\0';
-    if (access(folder, W_OK | X_OK) == 0) return TC_OK;
-    return tc_fail_errno(err, TC_UNAVAILABLE, errno, "no file can be made in the folder of %s", output);
-}
-
 static tc_status parse(int argc, char **argv, struct request *request, struct tc_error *err)
 {
     static const struct option options[] = {
@@ -168,7 +155,6 @@ int tc_cmd_image_build(int argc, char **argv)
     (void)umask(022);
     tc_status status = tc_interrupts_catch(&interrupt_fd, &err);
     request.build.interrupt_fd = interrupt_fd;
-    if (status == TC_OK) status = check_output(request.build.output, &err);
     if (status == TC_OK) status = tc_image_build(&request.build, &built, &err);
     tc_interrupts_release(&interrupt_fd);
     if (status != TC_OK) return fail(&request, &err, false);

@@ -60,38 +60,21 @@ static tc_status take_option(struct request *request, int option, const char *wo
                              struct tc_error *err)
 {
     switch (option) {
-    case OPTION_JSON:
-        request->json = true;
-        return TC_OK;
-    case OPTION_CERT:
-        request->certificate = optarg;
-        return TC_OK;
-    case OPTION_KEY:
-        request->key = optarg;
-        return TC_OK;
+    case OPTION_JSON: request->json = true; return TC_OK;
+    case OPTION_CERT: request->certificate = optarg; return TC_OK;
+    case OPTION_KEY: request->key = optarg; return TC_OK;
     case OPTION_OUTPUT:
-    case 'o':
-        request->output = optarg;
-        return TC_OK;
-    case OPTION_REPLACE:
-        request->replace = true;
-        return TC_OK;
-    case OPTION_KERNEL:
-        request->parts.kernel = optarg;
-        return TC_OK;
-    case OPTION_CMDLINE:
-        request->parts.cmdline = optarg;
-        return TC_OK;
-    case OPTION_METADATA:
-        request->parts.metadata = optarg;
-        return TC_OK;
+    case 'o': request->output = optarg; return TC_OK;
+    case OPTION_REPLACE: request->replace = true; return TC_OK;
+    case OPTION_KERNEL: request->parts.kernel = optarg; return TC_OK;
+    case OPTION_CMDLINE: request->parts.cmdline = optarg; return TC_OK;
+    case OPTION_METADATA: request->parts.metadata = optarg; return TC_OK;
     case OPTION_RAMDISK:
         if (request->parts.ramdisks_count == TC_EIF_SECTIONS_MAX)
             return tc_fail(err, TC_USAGE, "--ramdisk is given too often");
         request->ramdisks[request->parts.ramdisks_count++] = optarg;
         return TC_OK;
-    default:
-        return tc_fail(err, TC_USAGE, "%s is unknown, ambiguous or lacks its value", word);
+    default: return tc_fail(err, TC_USAGE, "%s is unknown, ambiguous or lacks its value", word);
     }
 }
 
@@ -134,19 +117,16 @@ static tc_status open_image(const char *path, int *ret_fd, struct tc_error *err)
 static int exit_of(tc_status status)
 {
     switch (status) {
-    case TC_OK:
-        return TC_EXIT_YES;
+    case TC_OK: return TC_EXIT_YES;
     case TC_MALFORMED:
     case TC_REFUSED:
-    case TC_LIMIT:
-        return TC_EXIT_NO;
+    case TC_LIMIT: return TC_EXIT_NO;
     case TC_BUILD:
     case TC_USAGE:
     case TC_UNAVAILABLE:
     case TC_PEER:
     case TC_INTERRUPTED:
-    case TC_SYSTEM:
-        break;
+    case TC_SYSTEM: break;
     }
     return TC_EXIT_UNDECIDED;
 }
@@ -170,19 +150,14 @@ static int help(const struct request *request)
 }
 
 /* The PCRs are the same wherever the sections end: whoever compares them has not
- * compared that. A pipe is gone by now; its image is not looked at. */
-static tc_status check_bounds(int fd, const struct tc_image_facts *facts, bool *ret_fits,
-                              struct tc_error *ret_misfit, struct tc_error *err)
+ * compared that. start: where the image began in fd, -1 for a pipe, whose bytes are gone
+ * by now. */
+static tc_status ask(int fd, off_t start, const struct tc_image_facts *facts,
+                     struct tc_imagefile_says *ret_says, struct tc_error *err)
 {
     struct stat info;
-    if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) return TC_OK;
-    tc_status status = tc_imagefile_check_bounds(fd, facts, "this", ret_misfit);
-    if (status == TC_REFUSED) {
-        *ret_fits = false;
-        return TC_OK;
-    }
-    if (status != TC_OK) *err = *ret_misfit;
-    return status;
+    if (start < 0 || fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) return TC_OK;
+    return tc_imagefile_ask(fd, (uint64_t)start, facts, "this", ret_says, err);
 }
 
 /* *ret_said: an object is on stdout already, also where this fails. */
@@ -194,6 +169,7 @@ static tc_status show(const struct request *request, bool everything, bool *ret_
     TC_AUTO_IMAGE_FACTS struct tc_image_facts facts = {0};
     if (request->certificate) TC_TRY(tc_read_certificate(request->certificate, &certificate, err));
     TC_TRY(open_image(request->file, &fd, err));
+    off_t start = lseek(fd, 0, SEEK_CUR);
     tc_status status = tc_image_read(fd, request->file, everything, &facts, err);
     if (status == TC_MALFORMED && request->json) {
         struct tc_error print_error = {0};
@@ -203,12 +179,12 @@ static tc_status show(const struct request *request, bool everything, bool *ret_
         }
         *ret_said = true;
     }
+    if (status == TC_MALFORMED) return tc_wrap(err, "%s", request->file);
     TC_TRY(status);
-    struct tc_error misfit = {0};
-    bool fits = true;
-    TC_TRY(check_bounds(fd, &facts, &fits, &misfit, err));
+    TC_AUTO_IMAGEFILE_SAYS struct tc_imagefile_says says = {0};
+    TC_TRY(ask(fd, start, &facts, &says, err));
     struct tc_image_show wanted = {request->file, everything, tc_buf_span(&certificate),
-                                   (int64_t)time(NULL), fits ? NULL : misfit.message};
+                                   (int64_t)time(NULL), &says};
     return request->json ? tc_image_show_json(stdout, &wanted, &facts, ret_good, err)
                          : tc_image_show_text(stdout, &wanted, &facts, ret_good, err);
 }
@@ -284,6 +260,33 @@ static tc_status read_key(const char *path, EVP_PKEY **ret_key, struct tc_error 
     return TC_OK;
 }
 
+/* Whoever signs an image says that it is the one that was made. */
+static tc_status check_bounds(int fd, const char *name, struct tc_error *err)
+{
+    TC_AUTO_IMAGE_FACTS struct tc_image_facts facts = {0};
+    TC_AUTO_IMAGEFILE_SAYS struct tc_imagefile_says says = {0};
+    off_t start = lseek(fd, 0, SEEK_CUR);
+    if (start < 0) return TC_OK; /* no file: the next step says so */
+    TC_TRY(tc_image_read(fd, name, false, &facts, err));
+    TC_TRY(ask(fd, start, &facts, &says, err));
+    if (says.own && !says.fits) return tc_fail(err, TC_REFUSED, "%s", says.misfit.message);
+    if (lseek(fd, start, SEEK_SET) != start)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot read %s", name);
+    return TC_OK;
+}
+
+/* The unsigned image is what others rebuild: it stays. */
+static tc_status check_output(int fd, const struct request *request, struct tc_error *err)
+{
+    struct stat from, to;
+    if (!request->replace && fstat(fd, &from) == 0 && stat(request->output, &to) == 0 &&
+        from.st_dev == to.st_dev && from.st_ino == to.st_ino)
+        return tc_fail(err, TC_USAGE,
+                       "%s is the image itself: give the signed one another name, or --replace",
+                       request->output);
+    return TC_OK;
+}
+
 static tc_status sign(const struct request *request, struct tc_image_facts *ret_facts,
                       struct tc_error *err)
 {
@@ -294,6 +297,8 @@ static tc_status sign(const struct request *request, struct tc_image_facts *ret_
     TC_TRY(tc_read_certificate(request->certificate, &certificate, err));
     fd = open(request->file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot open %s", request->file);
+    TC_TRY(check_output(fd, request, err));
+    TC_TRY(check_bounds(fd, request->file, err));
     struct tc_image_signer signer = {key, tc_buf_span(&certificate), (int64_t)time(NULL),
                                      request->replace};
     return tc_image_sign(fd, request->file, &signer, request->output, ret_facts, err);
@@ -323,12 +328,13 @@ int tc_cmd_image_sign(int argc, char **argv)
     struct request request = {
         .verb = "sign",
         .json = tc_wants_json(argc, argv),
-        .usage = "usage: tee-compile image sign FILE --key PEM --cert PEM -o OUT [option]...\n"
-                 "  --key PEM      a private key on P-384, without a pass phrase\n"
-                 "  --cert PEM     its certificate, valid now; PCR8 is made of it\n"
-                 "  -o, --output OUT  the signed image; FILE stays as it is\n"
-                 "  --replace      a signature that is there already is replaced\n"
-                 "  --json         one JSON object on stdout\n"};
+        .usage =
+            "usage: tee-compile image sign FILE --key PEM --cert PEM -o OUT [option]...\n"
+            "  --key PEM      a private key on P-384, without a pass phrase\n"
+            "  --cert PEM     its certificate, valid now; PCR8 is made of it\n"
+            "  -o, --output OUT  the signed image, another file than FILE\n"
+            "  --replace      a signature that is there already is replaced, and OUT may be FILE\n"
+            "  --json         one JSON object on stdout\n"};
     struct tc_error err = {0};
     struct tc_image_facts facts = {0};
     tc_status status = parse(argc, argv, "o:", options, true, &request, &err);

@@ -15,7 +15,8 @@ static const char usage[] =
     "usage: tee-compile image lock DIR [--mirror URL] [--no-security] [--json]\n"
     "  writes DIR/lock.json: each package that DIR/recipe.json comes to today, with its\n"
     "  digest. The machine's apt asks the mirror and checks Debian's signatures; nothing\n"
-    "  is installed. A lock that says the same packages stays as it is.\n"
+    "  is installed. A lock that says the same packages stays as it is; one with a newer\n"
+    "  version of a package has to be deleted first.\n"
     "  --mirror URL   a copy of Debian's archive, URL-security being that of the security\n"
     "                 archive; by default what /etc/apt says\n"
     "  --no-security  without the security archive\n"
@@ -78,14 +79,39 @@ static bool says_the_same(const struct tc_lock *a, const struct tc_lock *b)
     return true;
 }
 
+/* What the folder had before; nothing where that cannot be read or is of another suite,
+ * which is replaced. The recipe may have been changed since. */
+static tc_status compare(const struct arguments *arguments, struct outcome *outcome,
+                         struct tc_error *err)
+{
+    TC_AUTO_LOCK struct tc_lock before = {0};
+    struct tc_error ignored = {0};
+    char shown[300];
+    if (tc_lock_load(arguments->folder, arguments->folder, NULL, &before, &ignored) != TC_OK ||
+        strcmp(before.suite, outcome->lock.suite) != 0)
+        return TC_OK;
+    (void)tc_printable(tc_span_of_text(arguments->folder), shown, sizeof shown);
+    if (tc_lock_check_newer(&before, &outcome->lock, err) != TC_OK) {
+        struct tc_error why = *err;
+        return tc_fail(err, TC_REFUSED,
+                       "%s/lock.json: %s: what the mirror says is today's may be an old state, "
+                       "with old holes: ask another mirror, or, if it is meant, delete "
+                       "lock.json and lock again",
+                       shown, why.message);
+    }
+    outcome->kept = says_the_same(&before, &outcome->lock);
+    outcome->before = before;
+    before = (struct tc_lock){0};
+    return TC_OK;
+}
+
 static tc_status lock_it(const struct arguments *arguments, struct outcome *outcome,
                          struct tc_error *err)
 {
     TC_AUTO_RECIPE struct tc_recipe recipe = {0};
     TC_AUTO_MIRRORS struct tc_mirrors mirrors = {0};
     TC_AUTO_CLOSE int interrupt_fd = -1;
-    struct tc_error ignored = {0};
-    TC_TRY(tc_recipe_load(arguments->folder, &recipe, err));
+    TC_TRY(tc_recipe_load(arguments->folder, arguments->folder, &recipe, err));
     TC_TRY(tc_mirrors_find(arguments->mirror, NULL, &mirrors, err));
     if (arguments->no_security)
         tc_free_ptr(&mirrors.archive[TC_ARCHIVE_SECURITY]);
@@ -107,9 +133,7 @@ static tc_status lock_it(const struct arguments *arguments, struct outcome *outc
             "Acquire::Check-Date), and so neither does this lock\n",
             stderr);
     TC_TRY(status);
-    /* One that cannot be read, or is of another recipe, is replaced. */
-    if (tc_lock_load(arguments->folder, &recipe, &outcome->before, &ignored) == TC_OK)
-        outcome->kept = says_the_same(&outcome->before, &outcome->lock);
+    TC_TRY(compare(arguments, outcome, err));
     return outcome->kept ? TC_OK : tc_lock_save(arguments->folder, &outcome->lock, err);
 }
 

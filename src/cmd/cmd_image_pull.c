@@ -128,7 +128,8 @@ static tc_status copy_file(const char *path, uint64_t max, int to, struct tc_err
         if (got == 0) return TC_OK;
         done += (uint64_t)got;
         if (done > max)
-            return tc_fail(err, TC_LIMIT, "%s is larger than %llu bytes", path,
+            return tc_fail(err, TC_LIMIT,
+                           "%s is larger than the %llu bytes that are expected at most", path,
                            (unsigned long long)max);
         TC_TRY(go_on(err));
         TC_TRY(tc_write_all(to, (struct tc_span){piece, (size_t)got}, "a copy in the image store",
@@ -227,7 +228,9 @@ static tc_status take_in(struct pull *pull, struct tc_imagestore *store,
     TC_TRY(tc_imagestage_read(stage, pull->source, &image, err));
     TC_TRY(check_pcr0(pull, &image, err));
     if (!image.content.self_contained) {
-        TC_TRY(fetch(root, tc_imagefile_root_file_size(&image), stage, TC_IMAGESTAGE_ROOT, err));
+        if (fetch(root, tc_imagefile_root_file_size(&image), stage, TC_IMAGESTAGE_ROOT, err) !=
+            TC_OK)
+            return tc_wrap(err, "the image's file system, which belongs beside %s", pull->source);
         TC_TRY(tc_imagestage_add_root(stage, root, &image, err));
     }
     TC_TRY(fetch_sbom(sbom, stage, err));

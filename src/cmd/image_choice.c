@@ -41,6 +41,11 @@ static tc_status fail_missing(const char *word, const char *where, struct tc_err
             "image %s (%s) is not on this machine; those that are: tee-compile image list; "
             "fetch it: tee-compile image pull URL --pcr0 %s",
             word, where, word);
+    size_t size = strlen(word);
+    if (size > 6 && strcmp(word + size - 6, ".erofs") == 0)
+        return tc_fail(err, TC_USAGE,
+                       "%s (%s) is the file system of an image: give the NAME.eif beside it",
+                       tc_printable(tc_span_of_text(word), shown, sizeof shown), where);
     bool good = tc_image_text_name_is_good(word);
     const char *name = good ? word : "NAME";
     return tc_fail(

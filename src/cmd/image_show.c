@@ -13,7 +13,7 @@
 
 enum {
     CHECKS_MAX = 4,
-    WARNINGS_MAX = 4,
+    WARNINGS_MAX = 6,
     NAME_MAX_SHOWN = 512,
     JSON_MAX = 8 << 20, /* metadata of 1 MiB, six characters for one at the most */
 };
@@ -109,13 +109,27 @@ static void check_wished(struct view *view, const struct tc_image_show *show,
               same ? "that certificate" : "another certificate, or none that can be read");
 }
 
+/* The metadata is a hint that anybody can write: what is measured stands beside it. */
+static void warn_of_text(struct view *view, const struct tc_imagefile_says *says,
+                         const struct tc_image_facts *facts)
+{
+    char recipe[TC_SHA256_HEX];
+    struct tc_span metadata = tc_buf_span(&facts->metadata);
+    tc_hex((struct tc_span){says->content.text.recipe.bytes, TC_SHA256_SIZE}, recipe);
+    if (!says->fits) add_warning(view, says->misfit.message);
+    if (memmem(metadata.data, metadata.size, "\"Recipe\"", 8) &&
+        !memmem(metadata.data, metadata.size, recipe, strlen(recipe)))
+        add_warning(view, "the metadata names another recipe than the measured text: it is not "
+                          "measured, believe the text");
+}
+
 static void warn(struct view *view, const struct tc_image_show *show,
                  const struct tc_image_facts *facts)
 {
     if (facts->warnings & TC_EIF_WARNING_UNALIGNED)
         add_warning(view, "an uncompressed ramdisk does not start at a multiple of 4 bytes: Linux "
                           "leaves it out without a word");
-    if (show->misfit) add_warning(view, show->misfit);
+    if (show->says && show->says->own) warn_of_text(view, show->says, facts);
     if (!facts->signature_is_read) return;
     if (show->now < facts->signature.not_before)
         add_warning(view, "the signing certificate is not valid yet: the image does not start");
@@ -162,6 +176,17 @@ static void print_foreign(FILE *stream, const char *label, struct tc_span text)
     free(shown);
 }
 
+/* Nothing measures it, and some have a list of packages in it. */
+static void print_metadata(FILE *stream, struct tc_span metadata)
+{
+    enum { SHOWN = 400 };
+    size_t size = metadata.size;
+    if (size > SHOWN) metadata.size = SHOWN;
+    print_foreign(stream, "not measured", metadata);
+    if (size > SHOWN)
+        (void)fprintf(stream, "  %-12s ... (%zu bytes of metadata: --json has all)\n", "", size);
+}
+
 static void print_time(FILE *stream, const char *label, int64_t seconds)
 {
     char stamp[TC_TIME_TEXT_SIZE];
@@ -169,8 +194,18 @@ static void print_time(FILE *stream, const char *label, int64_t seconds)
     tc_print_field(stream, label, stamp);
 }
 
-static void print_everything(FILE *stream, const struct tc_image_facts *facts,
-                             const struct view *view)
+/* What the measured text says. */
+static void print_text(FILE *stream, const struct tc_image_text *text)
+{
+    tc_print_field(stream, "image", text->name);
+    tc_print_field_hex(stream, "recipe", text->recipe.bytes, TC_SHA256_SIZE);
+    char line[64];
+    (void)snprintf(line, sizeof line, "%zu (--json names them)", text->packages_count);
+    tc_print_field(stream, "packages", line);
+}
+
+static void print_everything(FILE *stream, const struct tc_image_show *show,
+                             const struct tc_image_facts *facts, const struct view *view)
 {
     const struct tc_eif_header *header = &facts->header;
     char text[160], human[16];
@@ -193,7 +228,8 @@ static void print_everything(FILE *stream, const struct tc_image_facts *facts,
                       (unsigned long long)section->place.size, hex);
     }
     print_foreign(stream, "command line", tc_buf_span(&facts->cmdline));
-    print_foreign(stream, "metadata", tc_buf_span(&facts->metadata));
+    if (show->says && show->says->own) print_text(stream, &show->says->content.text);
+    print_metadata(stream, tc_buf_span(&facts->metadata));
     if (!view->have_certificate) return;
     tc_print_field(stream, "signed by", view->subject);
     tc_print_field(stream, "issued by", view->issuer);
@@ -214,7 +250,7 @@ tc_status tc_image_show_text(FILE *stream, const struct tc_image_show *show,
     (void)fprintf(stream, "%s: %s\n", view.good ? "good" : "refused",
                   tc_printable(tc_span_of_text(show->name), name, sizeof name));
     tc_print_field(stream, "for", facts->header.aarch64 ? "aarch64" : "x86_64");
-    if (show->everything) print_everything(stream, facts, &view);
+    if (show->everything) print_everything(stream, show, facts, &view);
     for (size_t i = 0; i < 3; i++)
         tc_print_field_hex(stream, labels[i], facts->pcr[i].bytes, TC_SHA384_SIZE);
     if (view.have_pcr8)
@@ -261,8 +297,27 @@ static void write_time(struct tc_jsonw *w, const char *key, int64_t seconds)
     tc_jsonw_text(w, key, stamp);
 }
 
-static void write_everything(struct tc_jsonw *w, const struct tc_image_facts *facts,
-                             const struct view *view)
+static void write_text(struct tc_jsonw *w, const struct tc_image_text *text)
+{
+    tc_jsonw_object(w, "image");
+    tc_jsonw_text(w, "name", text->name);
+    tc_jsonw_hex(w, "recipe", text->recipe.bytes, TC_SHA256_SIZE);
+    tc_jsonw_array(w, "packages");
+    for (size_t i = 0; i < text->packages_count; i++) {
+        const struct tc_image_package *package = &text->packages[i];
+        tc_jsonw_object(w, NULL);
+        tc_jsonw_text(w, "name", package->name);
+        tc_jsonw_text(w, "version", package->version);
+        tc_jsonw_text(w, "architecture", package->architecture);
+        tc_jsonw_hex(w, "sha256", package->digest.bytes, TC_SHA256_SIZE);
+        tc_jsonw_end_object(w);
+    }
+    tc_jsonw_end_array(w);
+    tc_jsonw_end_object(w);
+}
+
+static void write_everything(struct tc_jsonw *w, const struct tc_image_show *show,
+                             const struct tc_image_facts *facts, const struct view *view)
 {
     char crc[9];
     (void)snprintf(crc, sizeof crc, "%08x", (unsigned)facts->header.crc);
@@ -285,6 +340,7 @@ static void write_everything(struct tc_jsonw *w, const struct tc_image_facts *fa
     }
     tc_jsonw_end_array(w);
     write_span(w, "cmdline", &facts->cmdline);
+    if (show->says && show->says->own) write_text(w, &show->says->content.text);
     write_span(w, "metadata", &facts->metadata);
     if (!view->have_certificate) return;
     tc_jsonw_object(w, "signature");
@@ -319,7 +375,7 @@ tc_status tc_image_show_json(FILE *stream, const struct tc_image_show *show,
     if (view.have_pcr8)
         tc_jsonw_hex(&w, view.pcr8_is_wished ? "pcr8_if_signed" : "pcr8", view.pcr8.bytes,
                      TC_SHA384_SIZE);
-    if (show->everything) write_everything(&w, facts, &view);
+    if (show->everything) write_everything(&w, show, facts, &view);
     tc_jsonw_end_object(&w);
     TC_TRY(tc_buf_check(&buf, "what is said of the image", err));
     *ret_good = view.good;

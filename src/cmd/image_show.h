@@ -6,13 +6,14 @@
 #include <stdio.h>
 
 #include "host/image_read.h"
+#include "host/imagefile.h"
 
 struct tc_image_show {
     const char *name;           /* as the user gave it */
     bool everything;            /* sections, command line, metadata, certificate */
     struct tc_span certificate; /* DER of --cert; empty: not given */
     int64_t now;                /* for a certificate's validity */
-    const char *misfit;         /* what does not fit the image's own text; NULL: nothing */
+    const struct tc_imagefile_says *says; /* what it says of itself; NULL: not asked */
 };
 
 /* Prints, and says in *ret_good whether every check passed. */

@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "core/debversion.h"
 #include "core/entry.h"
 #include "core/json.h"
 
@@ -106,7 +107,8 @@ static tc_status check_digests(const struct tc_lock *lock, struct tc_error *err)
     if (!sorted) return tc_fail(err, TC_SYSTEM, "out of memory for a list");
     for (size_t i = 0; i < lock->packages_count; i++)
         sorted[i] = &lock->packages[i];
-    qsort((void *)sorted, lock->packages_count, sizeof(const struct tc_lock_package *), compare_digests);
+    qsort((void *)sorted, lock->packages_count, sizeof(const struct tc_lock_package *),
+          compare_digests);
     for (size_t i = 1; i < lock->packages_count; i++)
         if (compare_digests(&sorted[i - 1], &sorted[i]) == 0)
             return tc_fail(err, TC_MALFORMED, "packages: %s and %s have the same sha256",
@@ -317,4 +319,24 @@ tc_status tc_lock_fits(const struct tc_lock *lock, const struct tc_recipe *recip
                            "(tee-compile image lock)",
                            recipe->packages[i]);
     return TC_OK;
+}
+
+tc_status tc_lock_check_newer(const struct tc_lock *before, const struct tc_lock *after,
+                              struct tc_error *err)
+{
+    const struct tc_lock_package *old = NULL, *new = NULL;
+    char more[64] = "";
+    size_t count = 0;
+    for (size_t i = after->packages_count; i-- > 0;) {
+        const struct tc_lock_package *package = &after->packages[i];
+        const struct tc_lock_package *known = tc_lock_find(before, package->name);
+        if (!known || tc_debversion_compare(package->version, known->version) >= 0) continue;
+        old = known;
+        new = package;
+        count++;
+    }
+    if (count == 0) return TC_OK;
+    if (count > 1) (void)snprintf(more, sizeof more, " (and %zu packages more)", count - 1);
+    return tc_fail(err, TC_REFUSED, "expected %s %s, which is locked, or newer; seen is %s%s",
+                   old->name, old->version, new->version, more);
 }

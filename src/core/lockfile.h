@@ -65,6 +65,12 @@ const struct tc_lock_package *tc_lock_find(const struct tc_lock *lock, const cha
 tc_status tc_lock_fits(const struct tc_lock *lock, const struct tc_recipe *recipe,
                        struct tc_error *err) TC_MUST_USE;
 
+/* TC_REFUSED, naming the first of them and how many more there are, when a package is in
+ * both locks and older in `after`: nothing but an old state of an archive has that, or a
+ * version that Debian took back. */
+tc_status tc_lock_check_newer(const struct tc_lock *before, const struct tc_lock *after,
+                              struct tc_error *err) TC_MUST_USE;
+
 enum { TC_SNAPSHOT_TEXT_SIZE = 17 }; /* "20260102T030405Z" and NUL */
 void tc_snapshot_text(int64_t seconds, char out[TC_SNAPSHOT_TEXT_SIZE]);
 bool tc_snapshot_parse(const char *text, int64_t *ret_seconds) TC_MUST_USE;

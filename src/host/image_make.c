@@ -71,9 +71,10 @@ static tc_status finish_image(struct making *making, const struct tc_sha384 *pcr
         return tc_fail_errno(err, TC_SYSTEM, errno, "cannot read %s", path);
     TC_AUTO_IMAGE_FACTS struct tc_image_facts facts = {0};
     TC_TRY(tc_image_read(fd, path, false, &facts, err));
-    TC_TRY(tc_image_check(&facts, err));
+    /* Before the check, which would speak of a signature for another image. */
     if (pcr0 && memcmp(facts.pcr[0].bytes, pcr0->bytes, TC_SHA384_SIZE) != 0)
         return tc_fail(err, TC_REFUSED, "the image changed while it was copied");
+    TC_TRY(tc_image_check(&facts, err));
     TC_TRY(tc_tempfile_commit(&making->file, err));
     if (ret_facts) {
         *ret_facts = facts;

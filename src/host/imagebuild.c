@@ -29,6 +29,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -142,6 +143,38 @@ static tc_status find_project(const struct tc_image_build *wanted, char **ret_fo
     return TC_OK;
 }
 
+/* The boot protocol of x86 Linux: a sector's mark, then the header's. Whatever else the
+ * file is, a name that was mixed up is said here and not by an enclave that stays dark. */
+static bool is_kernel(struct tc_span file)
+{
+    enum { MARK = 0x1fe, HEADER = 0x202 };
+    static const char magic[] = "HdrS";
+    return file.size >= HEADER + sizeof magic - 1 && file.data[MARK] == 0x55 &&
+           file.data[MARK + 1] == 0xaa && memcmp(file.data + HEADER, magic, sizeof magic - 1) == 0;
+}
+
+/* A kernel that somebody gave stands in the digest for what the project's own is made
+ * of, which is neither copied nor looked at then. */
+static tc_status stage_kernel(struct tc_making *making, struct tc_error *err)
+{
+    TC_AUTO_BUF struct tc_buf content = tc_buf_new(TC_MAKING_KERNEL_MAX);
+    struct tc_sha256 digest;
+    TC_TRY(tc_readfile_at(AT_FDCWD, making->wanted->kernel, true, making->wanted->kernel, &content,
+                          err));
+    if (!is_kernel(tc_buf_span(&content)))
+        return tc_fail(err, TC_USAGE,
+                       "%s is no kernel: expected a bzImage of x86_64, as images/kernel/build "
+                       "makes one",
+                       making->wanted->kernel);
+    TC_TRY(tc_sha256_of(tc_buf_span(&content), &digest, err));
+    if (asprintf(&making->kernel, "%s/bzImage", making->folder.path) < 0)
+        return tc_fail(err, TC_SYSTEM, "out of memory");
+    TC_AUTO_CLOSE int fd = open(making->kernel, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    if (fd < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot write %s", making->kernel);
+    TC_TRY(tc_write_all(fd, tc_buf_span(&content), making->kernel, err));
+    return tc_staging_add(&making->staging, "bzImage", &digest, err);
+}
+
 static tc_status stage_project(struct tc_making *making, struct tc_error *err)
 {
     TC_AUTO_FREE char *project = NULL;
@@ -162,24 +195,7 @@ static tc_status stage_project(struct tc_making *making, struct tc_error *err)
             return tc_fail(err, TC_SYSTEM, "out of memory");
         TC_TRY(tc_staging_copy(&making->staging, from, to, *name, err));
     }
-    return TC_OK;
-}
-
-/* A kernel that somebody gave stands in the digest for what the project's own is made
- * of, which is neither copied nor looked at then. */
-static tc_status stage_kernel(struct tc_making *making, struct tc_error *err)
-{
-    TC_AUTO_BUF struct tc_buf content = tc_buf_new(TC_MAKING_KERNEL_MAX);
-    struct tc_sha256 digest;
-    TC_TRY(tc_readfile_at(AT_FDCWD, making->wanted->kernel, true, making->wanted->kernel, &content,
-                          err));
-    TC_TRY(tc_sha256_of(tc_buf_span(&content), &digest, err));
-    if (asprintf(&making->kernel, "%s/bzImage", making->folder.path) < 0)
-        return tc_fail(err, TC_SYSTEM, "out of memory");
-    TC_AUTO_CLOSE int fd = open(making->kernel, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-    if (fd < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot write %s", making->kernel);
-    TC_TRY(tc_write_all(fd, tc_buf_span(&content), making->kernel, err));
-    return tc_staging_add(&making->staging, "bzImage", &digest, err);
+    return making->wanted->kernel ? stage_kernel(making, err) : TC_OK;
 }
 
 /* Once, when all files have been named. */
@@ -188,7 +204,6 @@ static tc_status take_digest(struct tc_making *making, struct tc_error *err)
     struct tc_sha256 digest;
     TC_TRY(tc_sha256_of(tc_span_of_text(tc_making_cmdline), &digest, err));
     TC_TRY(tc_staging_add(&making->staging, "cmdline", &digest, err));
-    if (making->wanted->kernel) TC_TRY(stage_kernel(making, err));
     return tc_staging_digest(&making->staging, NULL, &making->digest, err);
 }
 
@@ -237,9 +252,9 @@ static tc_status prepare(struct tc_making *making, struct tc_error *err)
 
 static tc_status bring_packages(struct tc_making *making, struct tc_error *err)
 {
-    if (tc_recipe_load(making->recipe_folder, &making->recipe, err) != TC_OK ||
-        tc_lock_load(making->recipe_folder, &making->recipe, &making->lock, err) != TC_OK)
-        return tc_wrap(err, "%s", making->wanted->recipe);
+    const char *shown = making->wanted->recipe;
+    TC_TRY(tc_recipe_load(making->recipe_folder, shown, &making->recipe, err));
+    TC_TRY(tc_lock_load(making->recipe_folder, shown, &making->recipe, &making->lock, err));
     return tc_making_fetch(making, &making->lock, making->recipe.name, "packages",
                            &making->packages, err);
 }
@@ -274,10 +289,8 @@ static tc_status make_ramdisk(struct tc_making *making, struct tc_error *err)
     TC_AUTO_FREE char *work = NULL;
     TC_TRY(tc_making_builder(making, "worker", &making->builder_root, err));
     TC_TRY(tc_workfolder_add(&making->folder, "worker-work", making->owner, &work, err));
-    struct tc_step step = {.script = "worker",
-                           .root = making->builder_root,
-                           .source = making->source,
-                           .work = work};
+    struct tc_step step = {
+        .script = "worker", .root = making->builder_root, .source = making->source, .work = work};
     TC_TRY(tc_making_script(making, &step, err));
     step.script = "ramdisk";
     TC_TRY(tc_making_script(making, &step, err));
@@ -337,6 +350,22 @@ static tc_status make(struct tc_making *making, struct tc_image_built *built, st
     return tc_making_write(making, built, err);
 }
 
+/* Tools of other people say that a disk is full in many ways, and some not at all. */
+static tc_status blame_disk(const struct tc_making *making, struct tc_error *err)
+{
+    enum { ENOUGH = 16 << 20 };
+    struct statvfs disk;
+    char left[16];
+    if (making->folder.path == NULL || statvfs(making->folder.path, &disk) != 0) return TC_BUILD;
+    uint64_t bytes = (uint64_t)disk.f_bavail * disk.f_frsize;
+    if (bytes >= ENOUGH && (disk.f_files == 0 || disk.f_favail > 0)) return TC_BUILD;
+    return tc_fail(err, TC_UNAVAILABLE,
+                   "the disk of %s is full (%s and %llu files are left): an image needs some 4 GB "
+                   "there; make room, or set XDG_CACHE_HOME to a place that has it",
+                   making->folder.path, tc_human_size(bytes, left),
+                   (unsigned long long)disk.f_favail);
+}
+
 tc_status tc_image_build(const struct tc_image_build *wanted, struct tc_image_built *ret_built,
                          struct tc_error *err)
 {
@@ -345,8 +374,12 @@ tc_status tc_image_build(const struct tc_image_build *wanted, struct tc_image_bu
     TC_AUTO_IMAGE_BUILT struct tc_image_built built = {0};
     TC_AUTO_FREE char *stem = NULL;
     TC_TRY(tc_making_stem(wanted->output, &stem, err));
+    TC_TRY(tc_making_check_outputs(&making, stem, err));
     tc_status status = make(&making, &built, err);
+    if (status == TC_BUILD) status = blame_disk(&making, err);
     if (status == TC_BUILD) tc_making_keep_log(&making, err);
+    if (status == TC_INTERRUPTED && making.folder.path)
+        tc_making_say(&making, "interrupted: clearing %s away", making.folder.path);
     if (status != TC_OK) return status;
     *ret_built = built;
     built = (struct tc_image_built){0};

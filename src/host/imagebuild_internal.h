@@ -96,6 +96,10 @@ tc_status tc_making_name_rootfs(struct tc_making *making, struct tc_error *err) 
 tc_status tc_making_write(struct tc_making *making, struct tc_image_built *built,
                           struct tc_error *err) TC_MUST_USE;
 
+/* Can the three results get their names? TC_USAGE says which cannot. */
+tc_status tc_making_check_outputs(const struct tc_making *making, const char *stem,
+                                  struct tc_error *err) TC_MUST_USE;
+
 /* stem: "X" of output "X.eif"; owned. TC_USAGE. */
 tc_status tc_making_stem(const char *output, char **ret_stem, struct tc_error *err) TC_MUST_USE;
 

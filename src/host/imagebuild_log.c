@@ -19,7 +19,7 @@
 #include "os/files.h"
 #include "os/tempfile.h"
 
-enum { STEP_MAX = 64 << 20, PIECE = 1 << 16, NAMES_MAX = 10 };
+enum { STEP_MAX = 64 << 20, PIECE = 1 << 16, NAMES_MAX = 10, LAST_MAX = 300 };
 
 /* The first line of a log: a file without it is somebody else's. */
 static const char mark[] = "--- tee-compile image build: the log of a failed build\n";
@@ -107,8 +107,25 @@ static char *find_name(const char *stem)
     return NULL;
 }
 
+/* What was said last is most often why: into out, printable; empty when there is nothing. */
+static void last_line(int log_fd, char out[LAST_MAX])
+{
+    uint8_t piece[4096];
+    off_t end = lseek(log_fd, 0, SEEK_END);
+    off_t from = end > (off_t)sizeof piece ? end - (off_t)sizeof piece : 0;
+    ssize_t got = end > 0 ? pread(log_fd, piece, sizeof piece, from) : 0;
+    size_t size = got > 0 ? (size_t)got : 0;
+    while (size > 0 && (piece[size - 1] == '\n' || piece[size - 1] == ' '))
+        size--;
+    size_t begin = size;
+    while (begin > 0 && piece[begin - 1] != '\n')
+        begin--;
+    (void)tc_printable((struct tc_span){piece + begin, size - begin}, out, LAST_MAX);
+}
+
 void tc_making_keep_log(const struct tc_making *making, struct tc_error *err)
 {
+    char last[LAST_MAX];
     TC_AUTO_FREE char *stem = NULL, *path = NULL;
     TC_AUTO_TEMPFILE struct tc_tempfile file = TC_TEMPFILE_NONE;
     struct tc_error ignored = {0};
@@ -124,6 +141,8 @@ void tc_making_keep_log(const struct tc_making *making, struct tc_error *err)
         if (tc_write_all(file.fd, (struct tc_span){piece, (size_t)got}, path, &ignored) != TC_OK)
             return;
     if (at == 0 || tc_tempfile_commit(&file, &ignored) != TC_OK) return;
+    last_line(making->log_fd, last);
     size_t used = strlen(err->message);
-    (void)snprintf(err->message + used, sizeof err->message - used, "; its log is %s", path);
+    (void)snprintf(err->message + used, sizeof err->message - used,
+                   "; its log is %s, which ends with: %s", path, last);
 }

@@ -3,10 +3,12 @@
  * It gets into the room as one file, since a room's uid 0 is nobody here and could not
  * read a folder of root's: an archive as it is, a folder as a tar file that the
  * machine's tar writes with the rights of whoever runs this. What is in it is looked
- * at in the room alone (images/builder/rootfs).
+ * at in the room alone (images/builder/rootfs), but for what tar would leave out
+ * without a word: sockets, and what is mounted in the folder.
  *
  * How a folder comes to be a tar file must not show in the recipe's digest, which
  * therefore has the toolchain's root hash in place of a recipe's files. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -20,6 +22,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/text.h"
 #include "core/imagetext.h"
 #include "core/verity.h"
 #include "host/imagebuild_internal.h"
@@ -27,9 +30,106 @@
 #include "os/process.h"
 #include "os/readfile.h"
 
+enum {
+    DEPTH_MAX = 128,
+    ENTRIES_MAX = 1 << 24,
+    PATH_ROOM = (DEPTH_MAX + 2) * 256, /* behind the given folder's */
+};
+
+/* --- what tar would leave out */
+
+struct look {
+    const struct tc_making *making;
+    dev_t device;
+    unsigned entries, depth;
+    struct tc_buf path; /* of what is looked at; the text ends with its size */
+};
+
+static void close_dir(DIR **folder)
+{
+    if (*folder) (void)closedir(*folder);
+}
+
+static tc_status refuse(const struct look *look, const char *why, struct tc_error *err)
+{
+    char shown[400];
+    return tc_fail(err, TC_USAGE, "%s %s",
+                   tc_printable(tc_buf_span(&look->path), shown, sizeof shown), why);
+}
+
+static tc_status look_into(struct look *look, int fd, struct tc_error *err);
+
+/* Whether a running system mounts over it, and where devices are: as become_tar has it. */
+static bool is_left_out(const struct look *look, const char *name)
+{
+    return look->depth == 0 &&
+           (strcmp(name, "dev") == 0 || strcmp(name, "proc") == 0 || strcmp(name, "sys") == 0);
+}
+
+static tc_status look_at(struct look *look, int folder_fd, const char *name, struct tc_error *err)
+{
+    struct stat info;
+    TC_TRY(tc_making_check_interrupt(look->making, err));
+    if (look->entries++ == ENTRIES_MAX) return refuse(look, "is one file too many", err);
+    if (fstatat(folder_fd, name, &info, AT_SYMLINK_NOFOLLOW) != 0)
+        return refuse(look, "cannot be looked at: nobody may write to the folder meanwhile", err);
+    if (S_ISSOCK(info.st_mode))
+        return refuse(look, "is a socket, which an image does not carry: remove it", err);
+    if (!S_ISDIR(info.st_mode) || is_left_out(look, name)) return TC_OK;
+    if (info.st_dev != look->device)
+        return refuse(look,
+                      "is another file system, of which an image would have an empty folder: "
+                      "unmount it, or bring a tar file that has what is meant",
+                      err);
+    if (look->depth == DEPTH_MAX) return refuse(look, "lies too deep", err);
+    TC_AUTO_CLOSE int fd = openat(folder_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) return refuse(look, "cannot be opened: it must be readable", err);
+    look->depth++;
+    TC_TRY(look_into(look, TC_TAKE_FD(fd), err));
+    look->depth--;
+    return TC_OK;
+}
+
+/* Takes fd. */
+static tc_status look_into(struct look *look, int fd, struct tc_error *err)
+{
+    DIR *folder TC_CLEANUP(close_dir) = fdopendir(fd);
+    const struct dirent *entry;
+    const size_t size = look->path.size;
+    if (!folder) {
+        (void)close(fd);
+        return tc_fail(err, TC_SYSTEM, "out of memory for a folder's names");
+    }
+    for (errno = 0; (entry = readdir(folder)); errno = 0) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
+        tc_buf_add_format(&look->path, "/%s", entry->d_name);
+        TC_TRY(tc_buf_check(&look->path, "a path", err));
+        TC_TRY(look_at(look, dirfd(folder), entry->d_name, err));
+        look->path.size = size;
+    }
+    return errno == 0 ? TC_OK : refuse(look, "cannot be listed", err);
+}
+
+static tc_status look_for_omissions(const struct tc_making *making, struct tc_error *err)
+{
+    const char *path = making->wanted->rootfs;
+    TC_AUTO_BUF struct tc_buf text = tc_buf_new(PATH_ROOM + strlen(path));
+    struct stat info;
+    TC_AUTO_CLOSE int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &info) != 0)
+        return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot read %s", path);
+    tc_buf_add_text(&text, path);
+    struct look look = {.making = making, .device = info.st_dev, .path = text};
+    tc_status status = look_into(&look, TC_TAKE_FD(fd), err);
+    text = look.path;
+    return status;
+}
+
+/* --- bringing it */
+
 _Noreturn static void become_tar(const char *folder, int out_fd, int log_fd, pid_t parent)
 {
-    /* What a running system mounts over, and where devices are. */
+    /* Those of is_left_out. */
     const char *const arguments[] = {"tar",
                                      "--create",
                                      "--directory",
@@ -69,6 +169,7 @@ static int wait_for(int pid_fd, int interrupt_fd)
 static tc_status pack_folder(const struct tc_making *making, int out_fd, struct tc_error *err)
 {
     const char *folder = making->wanted->rootfs;
+    TC_TRY(look_for_omissions(making, err));
     pid_t self = getpid(), pid = fork();
     if (pid < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot start tar");
     if (pid == 0) become_tar(folder, out_fd, making->log_fd, self);

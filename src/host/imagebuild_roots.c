@@ -186,10 +186,9 @@ static tc_status load_lock(const struct tc_making *making, const char *name,
     TC_AUTO_RECIPE struct tc_recipe recipe = {0};
     if (asprintf(&folder, "%s/images/%s", making->source, name) < 0)
         return tc_fail(err, TC_SYSTEM, "out of memory");
-    if (tc_recipe_load(folder, &recipe, err) != TC_OK ||
-        tc_lock_load(folder, &recipe, ret_lock, err) != TC_OK)
-        return tc_wrap(err, "images/%s of the project", name);
-    return TC_OK;
+    const char *shown = folder + strlen(making->source) + 1;
+    TC_TRY(tc_recipe_load(folder, shown, &recipe, err));
+    return tc_lock_load(folder, shown, &recipe, ret_lock, err);
 }
 
 static tc_status changed_meanwhile(const char *path, struct tc_error *err)

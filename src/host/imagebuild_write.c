@@ -31,7 +31,7 @@ enum { PIECE_BLOCKS = 64, PIECE = PIECE_BLOCKS * TC_VERITY_BLOCK };
 struct writing {
     struct tc_making *making;
     char *ramdisk, *verity_path, *parts; /* of the results */
-    char *second, *metadata, *image;            /* in the work folder */
+    char *second, *metadata, *image;     /* in the work folder */
     struct tc_verity verity;
     struct tc_image_text text;   /* borrows its strings; its list is owned */
     struct tc_tempfile files[3]; /* file system, list of parts, image */
@@ -138,8 +138,7 @@ static tc_status check_root(struct writing *writing, struct tc_image_built *buil
     TC_TRY(copy(fd, root_name, verity->data_blocks * TC_VERITY_BLOCK, -1, "", tree, err));
     TC_TRY(tc_veritytree_root(tree, &root, err));
     if (memcmp(root.bytes, verity->root.bytes, sizeof root.bytes) != 0)
-        return tc_fail(err, TC_BUILD, "%s has another root hash than root.verity says",
-                       root_name);
+        return tc_fail(err, TC_BUILD, "%s has another root hash than root.verity says", root_name);
     return TC_OK;
 }
 
@@ -253,25 +252,6 @@ static tc_status copy_output(struct writing *writing, size_t index, const char *
     return copy(fd, from ? from : root_name, size, file->fd, file->path, NULL, err);
 }
 
-/* The image last; a name that was given before something failed is taken back. */
-static tc_status commit(struct writing *writing, struct tc_error *err)
-{
-    bool self_contained = writing->making->wanted->self_contained;
-    char *named[FILES] = {0};
-    tc_status status = TC_OK;
-    for (size_t i = self_contained ? FILE_PARTS : FILE_ROOT; status == TC_OK && i < FILES; i++) {
-        named[i] = strdup(writing->files[i].path);
-        status = named[i] ? tc_tempfile_commit(&writing->files[i], err)
-                          : tc_fail(err, TC_SYSTEM, "out of memory");
-        if (status != TC_OK) free(TC_TAKE(named[i]));
-    }
-    for (size_t i = 0; i < FILES; i++) {
-        if (status != TC_OK && named[i]) (void)unlink(named[i]);
-        free(named[i]);
-    }
-    return status;
-}
-
 static tc_status publish(struct writing *writing, struct tc_error *err)
 {
     TC_AUTO_FREE char *stem = NULL;
@@ -285,7 +265,29 @@ static tc_status publish(struct writing *writing, struct tc_error *err)
     TC_TRY(open_output(writing, FILE_IMAGE, stem, ".eif", err));
     TC_TRY(copy_output(writing, FILE_IMAGE, writing->image, err));
     TC_TRY(tc_making_check_interrupt(writing->making, err));
-    return commit(writing, err);
+    /* The image last: who sees it sees all of it. */
+    return tc_tempfile_commit_all(writing->files, FILES, err);
+}
+
+/* Opened and forgotten: what cannot be written is said before the long work. */
+tc_status tc_making_check_outputs(const struct tc_making *making, const char *stem,
+                                  struct tc_error *err)
+{
+    static const char *const suffixes[FILES] = {
+        [FILE_ROOT] = ".erofs", [FILE_PARTS] = ".spdx.json", [FILE_IMAGE] = ".eif"};
+    for (size_t i = 0; i < FILES; i++) {
+        TC_AUTO_TEMPFILE struct tc_tempfile file = TC_TEMPFILE_NONE;
+        TC_AUTO_FREE char *path = NULL;
+        if (asprintf(&path, "%s%s", stem, suffixes[i]) < 0)
+            return tc_fail(err, TC_SYSTEM, "out of memory");
+        TC_TRY(tc_tempfile_open(path, &file, err));
+        if (i == FILE_ROOT && making->wanted->self_contained && access(path, F_OK) == 0)
+            return tc_fail(err, TC_USAGE,
+                           "%s is of an earlier image, and a self-contained one has none: take it "
+                           "away or choose another name",
+                           path);
+    }
+    return TC_OK;
 }
 
 tc_status tc_making_write(struct tc_making *making, struct tc_image_built *built,
@@ -300,7 +302,8 @@ tc_status tc_making_write(struct tc_making *making, struct tc_image_built *built
     TC_TRY(write_ramdisk(&writing, err));
     TC_TRY(write_metadata(&writing, err));
     const char *const ramdisks[] = {writing.ramdisk, writing.second};
-    const struct tc_image_parts parts = {making->kernel, tc_making_cmdline, ramdisks, 2, writing.metadata};
+    const struct tc_image_parts parts = {making->kernel, tc_making_cmdline, ramdisks, 2,
+                                         writing.metadata};
     TC_TRY(tc_image_assemble(&parts, writing.image, &built->facts, err));
     built->recipe = making->digest;
     built->packages = making->lock.packages_count;

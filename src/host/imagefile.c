@@ -150,20 +150,70 @@ static tc_status check_boundaries(const struct tc_image_facts *facts, const stru
     return TC_OK;
 }
 
-tc_status tc_imagefile_check_bounds(int fd, const struct tc_image_facts *facts, const char *what,
-                                    struct tc_error *err)
+void tc_imagefile_says_free(struct tc_imagefile_says *says)
 {
-    TC_AUTO_TOOLRAMDISK struct tc_toolramdisk content = {0};
-    struct tc_error foreign = {0};
+    tc_toolramdisk_free(&says->content);
+}
+
+/* The first bytes of the ramdisks behind the first, joined: where they are cut is in no
+ * PCR. */
+static tc_status read_joined(int fd, uint64_t start, const struct tc_image_facts *facts,
+                             const char *what, struct tc_buf *head, uint64_t *ret_size,
+                             struct tc_error *err)
+{
+    uint64_t size = 0;
+    bool first = true;
+    for (size_t i = 0; i < facts->sections_count; i++) {
+        const struct tc_eif_section *place = &facts->sections[i].place;
+        uint8_t piece[4096];
+        if (place->kind != TC_EIF_RAMDISK) continue;
+        if (first) {
+            first = false;
+            continue;
+        }
+        for (uint64_t at = 0; at < place->size && head->size < head->max;) {
+            uint64_t left = place->size - at, room = head->max - head->size;
+            if (left > room) left = room;
+            size_t take = left < sizeof piece ? (size_t)left : sizeof piece;
+            TC_TRY(read_at(fd, piece, take, start + place->offset + at, what, err));
+            tc_buf_add(head, piece, take);
+            at += take;
+        }
+        size += place->size;
+    }
+    *ret_size = size;
+    return tc_buf_check(head, "the head of the ramdisks", err);
+}
+
+tc_status tc_imagefile_ask(int fd, uint64_t start, const struct tc_image_facts *facts,
+                           const char *what, struct tc_imagefile_says *ret_says,
+                           struct tc_error *err)
+{
+    TC_AUTO_IMAGEFILE_SAYS struct tc_imagefile_says says = {0};
+    TC_AUTO_BUF struct tc_buf head = tc_buf_new(TC_TOOLRAMDISK_HEAD_MAX);
+    struct tc_error problem = {0};
     struct places places;
-    if (!find_places(facts, &places)) return TC_OK;
-    tc_status status = read_content(fd, places.ramdisks[1], what, &content, &foreign);
-    if (status == TC_REFUSED) return TC_OK;
-    if (status != TC_OK) {
-        *err = foreign;
+    uint64_t size;
+    (void)find_places(facts, &places);
+    TC_TRY(read_joined(fd, start, facts, what, &head, &size, err));
+    tc_status status = tc_toolramdisk_decode(tc_buf_span(&head), size, &says.content, &problem);
+    if (status != TC_OK && status != TC_MALFORMED) {
+        *err = problem;
         return status;
     }
-    return check_boundaries(facts, &places, &content.text, what, err);
+    says.own = status == TC_OK;
+    if (says.own) {
+        status = places.ramdisks_count == RAMDISKS
+                     ? check_boundaries(facts, &places, &says.content.text, what, &says.misfit)
+                     : tc_fail(&says.misfit, TC_REFUSED,
+                               "%s is not the image that was made: expected %d ramdisks, saw %zu; "
+                               "somebody moved the bounds between its sections",
+                               what, RAMDISKS, places.ramdisks_count);
+        says.fits = status == TC_OK;
+    }
+    *ret_says = says;
+    says = (struct tc_imagefile_says){0};
+    return TC_OK;
 }
 
 static tc_status read_image(int fd, const char *what, struct tc_imagefile *image,

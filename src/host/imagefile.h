@@ -42,12 +42,23 @@ void tc_imagefile_done(struct tc_imagefile *image); /* accepts one that was neve
 tc_status tc_imagefile_read(int fd, const char *what, struct tc_imagefile *ret_image,
                             struct tc_error *err) TC_MUST_USE;
 
-/* Of an EIF that was read and measured (image_read.h): do its sections end where its
- * text says, if its second ramdisk is one of this project? TC_REFUSED says what does
- * not fit; TC_OK also for an image of somebody else. fd is a regular file. */
+/* What the ramdisks behind the first say together, which is what PCR2 is over, and
+ * whether the sections end where that says. */
+struct tc_imagefile_says {
+    bool own; /* else an image of somebody else, and nothing below holds */
+    struct tc_toolramdisk content;
+    bool fits;
+    struct tc_error misfit; /* where it does not: what was expected and seen */
+};
+#define TC_AUTO_IMAGEFILE_SAYS TC_CLEANUP(tc_imagefile_says_free)
+void tc_imagefile_says_free(struct tc_imagefile_says *says); /* accepts a zeroed one */
+
+/* Of an EIF that was read and measured (image_read.h); fd is a regular file in which the
+ * image begins at `start`. */
 struct tc_image_facts;
-tc_status tc_imagefile_check_bounds(int fd, const struct tc_image_facts *facts, const char *what,
-                                    struct tc_error *err) TC_MUST_USE;
+tc_status tc_imagefile_ask(int fd, uint64_t start, const struct tc_image_facts *facts,
+                           const char *what, struct tc_imagefile_says *ret_says,
+                           struct tc_error *err) TC_MUST_USE;
 
 /* Bytes that the .erofs must have; 0 for a self-contained image. */
 uint64_t tc_imagefile_root_file_size(const struct tc_imagefile *image);

@@ -243,6 +243,8 @@ static tc_status describe(const struct tc_imagestore *store, const struct tc_sha
     bool named = false;
     stored->pcr0 = *pcr0;
     tc_status status = load(store, pcr0, false, &image, &root_size, &problem);
+    /* Put in anew while it was read: the files that are there now are others. */
+    if (status != TC_OK) status = load(store, pcr0, false, &image, &root_size, &problem);
     if (status != TC_OK) {
         memcpy(stored->problem, problem.message, sizeof stored->problem);
         return TC_OK;
@@ -291,7 +293,12 @@ static tc_status add_entry(const struct tc_imagestore *store, const char *entry,
     if (!grown) return tc_fail(err, TC_SYSTEM, "out of memory to list images");
     list->images = grown;
     list->images[list->count] = (struct tc_stored_image){0};
-    return describe(store, &pcr0, &list->images[list->count++], err);
+    TC_TRY(describe(store, &pcr0, &list->images[list->count++], err));
+    struct stat info;
+    if (!list->images[list->count - 1].good &&
+        fstatat(store->fd, entry, &info, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT)
+        list->count--; /* taken away meanwhile; it has no name yet */
+    return TC_OK;
 }
 
 tc_status tc_imagestore_list(const struct tc_imagestore *store, struct tc_stored_list *ret_list,

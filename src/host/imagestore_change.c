@@ -233,6 +233,24 @@ static tc_status move_away(const struct tc_imagestore *store, const char *hex, s
     return TC_OK;
 }
 
+/* Under the lock. At no moment is there no image of that PCR0, if there was one; where the
+ * file system cannot exchange two names there is one such moment. */
+static tc_status take_place(const struct tc_imagestore *store, const char *part, const char *hex,
+                            struct tc_error *err)
+{
+    bool exchanged = renameat2(store->fd, part, store->fd, hex, RENAME_EXCHANGE) == 0;
+    if (!exchanged) {
+        TC_TRY(move_away(store, hex, err));
+        if (renameat(store->fd, part, store->fd, hex) != 0)
+            return tc_fail_errno(err, TC_SYSTEM, errno, "cannot store the image in %s",
+                                 store->folder);
+    }
+    if (fsync(store->fd) != 0)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot store the image in %s", store->folder);
+    if (exchanged) remove_folder(store->fd, part);
+    return TC_OK;
+}
+
 tc_status tc_imagestage_commit(struct tc_imagestage *stage, const struct tc_imagefile *image,
                                struct tc_error *err)
 {
@@ -247,9 +265,7 @@ tc_status tc_imagestage_commit(struct tc_imagestage *stage, const struct tc_imag
             return tc_fail_errno(err, TC_SYSTEM, errno, "cannot write to %s", store->folder);
     tc_hex((struct tc_span){image->pcr[0].bytes, sizeof image->pcr[0].bytes}, hex);
     TC_TRY(take_lock(store, &lock, err));
-    TC_TRY(move_away(store, hex, err));
-    if (renameat(store->fd, stage->name, store->fd, hex) != 0 || fsync(store->fd) != 0)
-        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot store the image in %s", store->folder);
+    TC_TRY(take_place(store, stage->name, hex, err));
     tc_close_ptr(&stage->folder);
     return write_name(store, image->content.text.name, hex, err);
 }

@@ -52,10 +52,15 @@ tc_status tc_local_ids_find(struct tc_local_ids *ret_ids, struct tc_error *err)
     }
     ids.inner_root = geteuid();
     const struct passwd *user = getpwuid(getuid());
-    const char *name = user ? user->pw_name : "?";
     if (access("/usr/bin/newuidmap", X_OK) != 0 || access("/usr/bin/newgidmap", X_OK) != 0)
         return tc_fail(err, TC_UNAVAILABLE,
                        "newuidmap and newgidmap are missing: apt-get install uidmap");
+    if (!user)
+        return tc_fail(err, TC_UNAVAILABLE,
+                       "uid %d has no entry in /etc/passwd, and so no subordinate ids: run this as "
+                       "a user who has one, or as root",
+                       (int)getuid());
+    const char *name = user->pw_name;
     if (!find_range("/etc/subuid", name, TC_INNER_IDS - 1, &ids.subuid) ||
         !find_range("/etc/subgid", name, TC_INNER_IDS - 1, &ids.subgid))
         return tc_fail(

@@ -234,6 +234,22 @@ static tc_status run_apt(const struct apt *apt, char *const *arguments, const ch
                    *words ? words : "it gave no reason");
 }
 
+/* apt goes on after a warning, and what it warns of while it fetches is a mirror that
+ * is not what was asked for. */
+static tc_status update(const struct apt *apt, const struct tc_suites *suites, struct tc_error *err)
+{
+    static const char doing[] = "fetch and check the indexes";
+    char *const arguments[] = {(char[]){"apt-get"}, (char[]){"--quiet=2"}, (char[]){"update"},
+                               NULL};
+    char words[WORDS_MAX];
+    TC_TRY(run_apt(apt, arguments, doing, err));
+    TC_TRY(tc_suites_check(apt->fd, suites, err));
+    apt_words(apt, words, sizeof words);
+    return *words ? tc_fail(err, TC_UNAVAILABLE, "apt could not %s without a warning: %s", doing,
+                            words)
+                  : TC_OK;
+}
+
 /* --- the configuration */
 
 /* Settings of the machine that say how a mirror is reached. */
@@ -323,6 +339,17 @@ static tc_status write_conf(const struct apt *apt, struct tc_error *err)
     return write_file(apt, "apt.conf", &conf, err);
 }
 
+static void name_suites(const struct apt *apt, struct tc_suites *suites)
+{
+    const char *suite = apt->request->recipe->suite;
+    /* The suite that is never released has neither updates nor security. */
+    bool is_rolling = strcmp(suite, "sid") == 0 || strcmp(suite, "unstable") == 0;
+    static const char *const ends[TC_SUITES_MAX] = {"", "-updates", "-security"};
+    suites->count = is_rolling ? 1 : apt->request->mirrors->archive[TC_ARCHIVE_SECURITY] ? 3 : 2;
+    for (size_t i = 0; i < suites->count; i++)
+        (void)snprintf(suites->names[i], sizeof suites->names[i], "%s%s", suite, ends[i]);
+}
+
 /* apt leaves out of its list what it could use from a file in place; "copy:" is the
  * way of the same files that it lists. */
 static void add_source(struct tc_buf *sources, const char *url, const char *suites,
@@ -335,15 +362,13 @@ static void add_source(struct tc_buf *sources, const char *url, const char *suit
                       is_file ? "copy:" : "", is_file ? url + 5 : url, suites, keyring);
 }
 
-static tc_status write_sources(const struct apt *apt, struct tc_error *err)
+static tc_status write_sources(const struct apt *apt, const struct tc_suites *suites,
+                               struct tc_error *err)
 {
     const struct tc_mirrors *mirrors = apt->request->mirrors;
-    const char *suite = apt->request->recipe->suite;
     const char *keyring = apt->request->keyring ? apt->request->keyring : debian_keyring;
-    /* The suite that is never released has neither updates nor security. */
-    bool is_rolling = strcmp(suite, "sid") == 0 || strcmp(suite, "unstable") == 0;
     TC_AUTO_BUF struct tc_buf sources = tc_buf_new(CONF_MAX), empty = tc_buf_new(1);
-    char suites[3 * TC_RECIPE_NAME_MAX];
+    char main_suites[2 * TC_SUITE_MAX];
     if (access(keyring, R_OK) != 0)
         return tc_fail_errno(err, TC_UNAVAILABLE, errno,
                              "cannot read %s, which has Debian's keys: apt-get install "
@@ -351,12 +376,11 @@ static tc_status write_sources(const struct apt *apt, struct tc_error *err)
                              keyring);
     if (mkdirat(apt->fd, "sources", 0755) != 0)
         return tc_fail_errno(err, TC_SYSTEM, errno, "cannot prepare %s", apt->folder);
-    (void)snprintf(suites, sizeof suites, is_rolling ? "%s" : "%s %s-updates", suite, suite);
-    add_source(&sources, mirrors->archive[TC_ARCHIVE_MAIN], suites, keyring);
-    if (mirrors->archive[TC_ARCHIVE_SECURITY] && !is_rolling) {
-        (void)snprintf(suites, sizeof suites, "%s-security", suite);
-        add_source(&sources, mirrors->archive[TC_ARCHIVE_SECURITY], suites, keyring);
-    }
+    (void)snprintf(main_suites, sizeof main_suites, "%s %s", suites->names[0],
+                   suites->count > 1 ? suites->names[1] : "");
+    add_source(&sources, mirrors->archive[TC_ARCHIVE_MAIN], main_suites, keyring);
+    if (suites->count > 2)
+        add_source(&sources, mirrors->archive[TC_ARCHIVE_SECURITY], suites->names[2], keyring);
     TC_TRY(write_file(apt, "status", &empty, err));
     return write_file(apt, "sources/debian.sources", &sources, err);
 }
@@ -410,7 +434,7 @@ tc_status tc_lock_make(const struct tc_lock_request *request, struct tc_lock *re
 {
     struct apt apt TC_CLEANUP(apt_done) = {.request = request, .fd = -1};
     TC_AUTO_LOCK struct tc_lock lock = {0};
-    char *const update[] = {(char[]){"apt-get"}, (char[]){"--quiet=2"}, (char[]){"update"}, NULL};
+    struct tc_suites suites;
     if (!request->mirrors->archive[TC_ARCHIVE_MAIN])
         return tc_fail(
             err, TC_UNAVAILABLE,
@@ -418,8 +442,9 @@ tc_status tc_lock_make(const struct tc_lock_request *request, struct tc_lock *re
             "--mirror URL");
     TC_TRY(open_work(&apt, err));
     TC_TRY(write_conf(&apt, err));
-    TC_TRY(write_sources(&apt, err));
-    TC_TRY(run_apt(&apt, update, "fetch and check the indexes", err));
+    name_suites(&apt, &suites);
+    TC_TRY(write_sources(&apt, &suites, err));
+    TC_TRY(update(&apt, &suites, err));
     TC_TRY(resolve(&apt, err));
     TC_TRY(read_result(&apt, &lock, err));
     *ret_lock = lock;

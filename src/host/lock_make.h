@@ -13,11 +13,25 @@ struct tc_lock_request {
     bool *ret_dates_ignored; /* the machine's apt takes indexes of any age, and so this one */
 };
 
+/* What is asked of a mirror: SUITE, and what belongs to it. */
+enum { TC_SUITE_MAX = TC_RECIPE_NAME_MAX + 16, TC_SUITES_MAX = 3 };
+struct tc_suites {
+    char names[TC_SUITES_MAX][TC_SUITE_MAX];
+    size_t count;
+};
+
+/* In state/lists below folder_fd, where apt has put them: that there is one InRelease for
+ * each of the suites, and no other, and each calls itself by the suite's codename.
+ * apt has checked the signatures. TC_UNAVAILABLE. */
+tc_status tc_suites_check(int folder_fd, const struct tc_suites *suites, struct tc_error *err)
+    TC_MUST_USE;
+
 /* The essential packages, the recipe's and all they depend on; what is only
  * recommended is left out. SUITE and SUITE-updates, and SUITE-security where a mirror
  * of the security archive is known. apt checks the signatures by the keyring, over a
  * configuration of its own: of the machine's, only proxies and the like are kept, and
- * whether the dates of indexes are looked at.
+ * whether the dates of indexes are looked at. Each suite has to call itself as it was
+ * asked for, and a warning of apt's about the indexes is an error.
  * Nothing is installed and nothing of the machine's apt is touched.
  * TC_UNAVAILABLE: apt or keyring is missing, a mirror cannot be used (apt's own words
  * follow), a package does not exist. */

@@ -45,13 +45,14 @@ static tc_status check_script(int folder_fd, const char *what, const struct tc_r
     return TC_OK;
 }
 
-tc_status tc_recipe_load(const char *folder, struct tc_recipe *ret_recipe, struct tc_error *err)
+tc_status tc_recipe_load(const char *folder, const char *name, struct tc_recipe *ret_recipe,
+                         struct tc_error *err)
 {
     char shown[SHOWN_SIZE], what[SHOWN_SIZE];
     TC_AUTO_CLOSE int fd = -1;
     TC_AUTO_BUF struct tc_buf text = tc_buf_new(TC_RECIPE_MAX);
     TC_AUTO_RECIPE struct tc_recipe recipe = {0};
-    (void)tc_printable(tc_span_of_text(folder), shown, sizeof shown);
+    (void)tc_printable(tc_span_of_text(name), shown, sizeof shown);
     name_file(shown, "recipe.json", what);
     TC_TRY(open_folder(folder, shown, &fd, err));
     TC_TRY(tc_readfile_at(fd, "recipe.json", false, what, &text, err));
@@ -62,14 +63,14 @@ tc_status tc_recipe_load(const char *folder, struct tc_recipe *ret_recipe, struc
     return TC_OK;
 }
 
-tc_status tc_lock_load(const char *folder, const struct tc_recipe *recipe, struct tc_lock *ret_lock,
-                       struct tc_error *err)
+tc_status tc_lock_load(const char *folder, const char *name, const struct tc_recipe *recipe,
+                       struct tc_lock *ret_lock, struct tc_error *err)
 {
     char shown[SHOWN_SIZE], what[SHOWN_SIZE];
     TC_AUTO_CLOSE int fd = -1;
     TC_AUTO_BUF struct tc_buf text = tc_buf_new(TC_LOCK_MAX);
     TC_AUTO_LOCK struct tc_lock lock = {0};
-    (void)tc_printable(tc_span_of_text(folder), shown, sizeof shown);
+    (void)tc_printable(tc_span_of_text(name), shown, sizeof shown);
     name_file(shown, "lock.json", what);
     TC_TRY(open_folder(folder, shown, &fd, err));
     if (faccessat(fd, "lock.json", F_OK, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT)
@@ -77,7 +78,7 @@ tc_status tc_lock_load(const char *folder, const struct tc_recipe *recipe, struc
                        what, shown);
     TC_TRY(tc_readfile_at(fd, "lock.json", false, what, &text, err));
     TC_TRY(tc_lock_read(tc_buf_span(&text), what, &lock, err));
-    if (tc_lock_fits(&lock, recipe, err) != TC_OK) return tc_wrap(err, "%s", shown);
+    if (recipe && tc_lock_fits(&lock, recipe, err) != TC_OK) return tc_wrap(err, "%s", shown);
     *ret_lock = lock;
     lock = (struct tc_lock){0};
     return TC_OK;

@@ -59,8 +59,8 @@ static int open_named(struct tc_tempfile *file)
         free(file->temporary);
         file->temporary = temporary_name(last_name(file->path));
         if (!file->temporary) return -1;
-        int fd = openat(file->folder_fd, file->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC,
-                        0644);
+        int fd =
+            openat(file->folder_fd, file->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
         if (fd >= 0 || errno != EEXIST) return fd;
     }
     return -1;
@@ -77,8 +77,8 @@ tc_status tc_tempfile_open(const char *path, struct tc_tempfile *ret_file, struc
     TC_TRY(open_folder(path, &file.folder_fd, err));
     struct stat info;
     if (fstatat(file.folder_fd, name, &info, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(info.st_mode))
-        return tc_fail(err, TC_USAGE, "%s exists and is %s: name another file or take it away", shown,
-                       S_ISLNK(info.st_mode) ? "a symlink" : "no regular file");
+        return tc_fail(err, TC_USAGE, "%s exists and is %s: name another file or take it away",
+                       shown, S_ISLNK(info.st_mode) ? "a symlink" : "no regular file");
     file.path = strdup(path);
     if (!file.path) return tc_fail(err, TC_SYSTEM, "out of memory");
     file.fd = openat(file.folder_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0644);
@@ -90,9 +90,9 @@ tc_status tc_tempfile_open(const char *path, struct tc_tempfile *ret_file, struc
     return TC_OK;
 }
 
-tc_status tc_tempfile_commit(struct tc_tempfile *file, struct tc_error *err)
+/* Beside the final name, and on the disk: what is left is a rename. */
+static tc_status finish(struct tc_tempfile *file, struct tc_error *err)
 {
-    const char *name = last_name(file->path);
     char shown[SHOWN_SIZE];
     (void)show(file->path, shown);
     if (!file->temporary) {
@@ -100,21 +100,78 @@ tc_status tc_tempfile_commit(struct tc_tempfile *file, struct tc_error *err)
          * form needs a capability, /proc does not. */
         char proc[64];
         (void)snprintf(proc, sizeof proc, "/proc/self/fd/%d", file->fd);
-        char *temporary = temporary_name(name);
+        TC_AUTO_FREE char *temporary = temporary_name(last_name(file->path));
         if (!temporary) return tc_fail(err, TC_SYSTEM, "out of memory");
-        if (linkat(AT_FDCWD, proc, file->folder_fd, temporary, AT_SYMLINK_FOLLOW) != 0) {
-            int reason = errno;
-            free(temporary);
-            return tc_fail_errno(err, TC_SYSTEM, reason, "cannot name %s", shown);
-        }
-        file->temporary = temporary;
+        if (linkat(AT_FDCWD, proc, file->folder_fd, temporary, AT_SYMLINK_FOLLOW) != 0)
+            return tc_fail_errno(err, TC_SYSTEM, errno, "cannot name %s", shown);
+        file->temporary = TC_TAKE(temporary);
     }
-    if (fsync(file->fd) != 0 ||
-        renameat(file->folder_fd, file->temporary, file->folder_fd, name) != 0)
+    if (fsync(file->fd) != 0)
         return tc_fail_errno(err, TC_SYSTEM, errno, "cannot finish %s", shown);
+    return TC_OK;
+}
+
+static tc_status give_name(struct tc_tempfile *file, struct tc_error *err)
+{
+    char shown[SHOWN_SIZE];
+    if (renameat(file->folder_fd, file->temporary, file->folder_fd, last_name(file->path)) != 0)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot finish %s", show(file->path, shown));
     free(TC_TAKE(file->temporary));
+    return TC_OK;
+}
+
+tc_status tc_tempfile_commit(struct tc_tempfile *file, struct tc_error *err)
+{
+    TC_TRY(finish(file, err));
+    TC_TRY(give_name(file, err));
     tc_tempfile_drop(file);
     return TC_OK;
+}
+
+/* A second name of what stands at the final one; NULL: nothing does, or this file system
+ * has no second names. */
+static char *keep_old(const struct tc_tempfile *file)
+{
+    TC_AUTO_FREE char *old = temporary_name(last_name(file->path));
+    if (!old || linkat(file->folder_fd, last_name(file->path), file->folder_fd, old, 0) != 0)
+        return NULL;
+    return TC_TAKE(old);
+}
+
+/* Takes back the name that was given, which the old file gets again. */
+static void restore(const struct tc_tempfile *file, const char *old)
+{
+    const char *name = last_name(file->path);
+    if (old)
+        (void)renameat(file->folder_fd, old, file->folder_fd, name);
+    else
+        (void)unlinkat(file->folder_fd, name, 0);
+}
+
+tc_status tc_tempfile_commit_all(struct tc_tempfile *files, size_t count, struct tc_error *err)
+{
+    tc_status status = TC_OK;
+    size_t named = 0;
+    char **old = calloc(count > 0 ? count : 1, sizeof *old);
+    if (!old) return tc_fail(err, TC_SYSTEM, "out of memory");
+    for (size_t i = 0; status == TC_OK && i < count; i++)
+        if (files[i].fd >= 0) status = finish(&files[i], err);
+    while (status == TC_OK && named < count) {
+        if (files[named].fd >= 0) {
+            old[named] = keep_old(&files[named]);
+            status = give_name(&files[named], err);
+        }
+        if (status == TC_OK) named++;
+    }
+    for (size_t i = 0; status != TC_OK && i < named; i++)
+        if (files[i].fd >= 0) restore(&files[i], old[i]);
+    for (size_t i = 0; i < count; i++) {
+        if (old[i]) (void)unlinkat(files[i].folder_fd, old[i], 0);
+        free(old[i]);
+        if (status == TC_OK) tc_tempfile_drop(&files[i]);
+    }
+    free(old);
+    return status;
 }
 
 void tc_tempfile_drop(struct tc_tempfile *file)

@@ -3,6 +3,8 @@
 #ifndef TC_OS_TEMPFILE_H
 #define TC_OS_TEMPFILE_H
 
+#include <stddef.h>
+
 #include "base/status.h"
 
 struct tc_tempfile {
@@ -27,6 +29,11 @@ tc_status tc_tempfile_open(const char *path, struct tc_tempfile *ret_file, struc
 
 /* Gives the file its final name, replacing what was there, in one step; closes. */
 tc_status tc_tempfile_commit(struct tc_tempfile *file, struct tc_error *err) TC_MUST_USE;
+
+/* The same for several, in their order: on failure each name is what it was, as far as the
+ * file system lets it. Files that were never opened are left out; all are closed on success. */
+tc_status tc_tempfile_commit_all(struct tc_tempfile *files, size_t count, struct tc_error *err)
+    TC_MUST_USE;
 
 /* Forgets the file; accepts one that was never opened or is committed. */
 void tc_tempfile_drop(struct tc_tempfile *file);

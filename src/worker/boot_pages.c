@@ -37,7 +37,7 @@ enum {
 
 /* --- handshake --- */
 
-static tc_status shake_hands(int fd, uint64_t expected, struct tc_error *err)
+tc_status tc_boot_greet_pages(int fd, uint64_t expected, struct tc_error *err)
 {
     uint8_t greeting[TC_NBD_GREETING_SIZE], export[TC_NBD_EXPORT_SIZE];
     uint64_t size = 0;
@@ -177,7 +177,7 @@ tc_status tc_boot_attach_pages(const struct tc_verity *verity, struct tc_error *
     struct sockaddr_nl all = {.nl_family = AF_NETLINK, .nl_groups = 1};
     TC_AUTO_CLOSE int host = -1;
     TC_TRY(tc_vsock_connect_out(TC_VSOCK_PORT_PAGES, &host, &parent, err));
-    TC_TRY(shake_hands(host, size, err));
+    TC_TRY(tc_boot_greet_pages(host, size, err));
     TC_AUTO_CLOSE int device = open(TC_BOOT_PAGES_DEVICE, O_RDWR | O_CLOEXEC);
     TC_AUTO_CLOSE int events =
         socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_KOBJECT_UEVENT);

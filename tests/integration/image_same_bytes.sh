@@ -48,7 +48,11 @@ cp -r "$project"/src/{base,core,os,worker,meson.build} "$lab/a/src"
 cp "$project/src/cmd/worker_main.c" "$lab/a/src/cmd"
 cp -r "$project/tests/images/minimal" "$lab/a/images/minimal"
 cp "$tool" "$lab/tee-compile"
-head -c 100000 /dev/zero | tr '\0' k >"$lab/bzImage"
+{
+    head -c 510 /dev/zero
+    printf '\x55\xaa\xeb\x66HdrS'
+    head -c 100000 /dev/zero | tr '\0' k
+} >"$lab/bzImage"
 for name in builder minimal; do "$lab/tee-compile" image lock "$lab/a/images/$name" >&2; done
 second=$lab/b/a-folder-with-a-longer-name/and-another
 mkdir -p "$second"

@@ -4,12 +4,15 @@
 too; and the scripts' own steps, in a sandbox where the slow programs are a few lines.
 
 usage: test_builder_scripts.py IMAGES/BUILDER"""
+import gzip
 import hashlib
 import io
 import json
 import os
 import pathlib
 import shutil
+import socket
+import stat
 import subprocess
 import sys
 import tarfile
@@ -18,6 +21,7 @@ import tempfile
 SCRIPTS = pathlib.Path(sys.argv[1]).resolve()
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(SCRIPTS))
+import oci  # noqa: E402
 import sbom  # noqa: E402
 from intree import inside  # noqa: E402
 
@@ -105,6 +109,39 @@ def test_packages(folder):
     equal(body['creationInfo']['created'], '1980-01-01T00:00:00Z', 'time')
     equal(body, sbom.document('small', [('toolchain', found)]), 'again')
     assert body['documentNamespace'] != sbom.document('other', [('toolchain', found)])['documentNamespace']
+
+
+def test_large_records(folder):
+    """Of a root with many packages all are found; what is too large to be read is an error."""
+    root, count = folder / 'root', 900
+    make_root(root)
+    status = root / 'var/lib/dpkg/status'
+    status.write_text('\n'.join(
+        f'Package: p{i}\nStatus: install ok installed\nArchitecture: all\nVersion: {i}\nConffiles:\n'
+        + ' /etc/some-file 0123456789abcdef0123456789abcdef\n' * 200 for i in range(count)))
+    assert status.stat().st_size > 8 << 20
+    found = sbom.packages(str(root), '', set())
+    equal(len({package['name'] for package in found}), count, 'packages')
+
+    def refuse(path, size):
+        with open(root / path, 'ab') as file:
+            file.truncate(size)
+        try:
+            sbom.packages(str(root), '', set())
+        except SystemExit as error:
+            assert f'expected /{path} to have' in str(error) and str(size) in str(error), error
+            return
+        raise AssertionError(f'{path} of {size} bytes was taken')
+
+    refuse('var/lib/dpkg/status', (64 << 20) + 1)
+    (folder / 'lock.json').write_text('{"packages": []}')
+    result = subprocess.run([sys.executable, '-B', SCRIPTS / 'locked.py', 'installed', folder / 'lock.json', root],
+                            text=True, capture_output=True)
+    assert result.returncode != 0 and 'expected /var/lib/dpkg/status to have' in result.stderr, result
+    status.write_text(STATUS)
+    refuse('usr/share/doc/zeta/copyright', (8 << 20) + 1)
+    status.unlink()
+    equal(sbom.packages(str(root), '', set()), [], 'a root without dpkg')
 
 
 def test_links(folder):
@@ -225,6 +262,42 @@ def test_layers(folder):
     sparse.pax_headers = {'GNU.sparse.major': '0', 'GNU.sparse.minor': '1', 'GNU.sparse.map': '0,0',
                           'GNU.sparse.size': str(65 << 30)}
     judge(sparse.tobuf(tarfile.PAX_FORMAT) + bytes(1024), says='come to more than')
+    # gzip and zstd both have files of several members.
+    def zstd(data):
+        return subprocess.run(['zstd', '-qc'], input=data, stdout=subprocess.PIPE, check=True).stdout
+
+    odd, large = (tar(('a', tarfile.REGTYPE, 5), ('odd', tarfile.CHRTYPE, 0)),
+                  tar(('a', tarfile.REGTYPE, 5))[:1024] + sparse.tobuf(tarfile.PAX_FORMAT) + bytes(1024))
+    fine, rest = tar(('a', tarfile.REGTYPE, 5)), tar(('odd', tarfile.CHRTYPE, 0))
+    for pack in (gzip.compress, *([zstd] if shutil.which('zstd') else [])):
+        judge(pack(fine[:1024]) + pack(fine[1024:]))
+        judge(pack(odd[:1024]) + pack(odd[1024:]), says='holds a device')
+        judge(pack(odd[:700]) + pack(b'') + pack(odd[700:]), says='holds a device')
+        judge(pack(large[:1024]) + pack(large[1024:]), says='come to more than')
+        judge(pack(fine) + pack(rest), says='behind the end of its tar archive')
+        judge(pack(fine) + pack(bytes(20000)))
+        # Its archive is whole, and it is not.
+        judge(pack(fine) + pack(bytes(20000))[:-3], says='cannot be read')
+        judge(pack(fine) + b'garbage', says='cannot be read')
+    judge(fine + rest, says='behind the end of its tar archive')
+
+    def bomb(data, says):
+        (layout.folder / 'bomb').write_bytes(data)
+        try:
+            for _ in oci.members(layout.folder / 'bomb', 1 << 20):
+                pass
+        except SystemExit as error:
+            assert says and says in str(error), error
+        else:
+            equal(says, None, 'a bomb')
+
+    bomb(gzip.compress(fine) + gzip.compress(bytes(1 << 19)), None)
+    for pack in (gzip.compress, *([zstd] if shutil.which('zstd') else [])):
+        bomb(pack(fine) + pack(bytes(2 << 20)), 'come to more than')
+    header = tarfile.TarInfo('pax')
+    header.type, header.size = tarfile.XHDTYPE, 1 << 30
+    piece = gzip.compress(bytes(64 << 20))
+    judge(gzip.compress(header.tobuf(tarfile.USTAR_FORMAT)) + 16 * piece, says='a header in it takes more than')
     descriptor = layout.manifest(layers=[{'digest': 'sha256:' + 'b' * 64, 'size': 1}])
     layout.index(descriptor)
     layout.choose(says='is not in the archive')
@@ -381,12 +454,70 @@ def test_scripts(folder):
     sandbox.run('-euc', check, expect=2, says='expected 68719476736 at most')
 
 
+def test_trees(folder):
+    """What check_tree and make_folders refuse."""
+    sandbox = Sandbox(folder)
+    tree = folder / 'work/tree'
+
+    def judge(what, *, expect=0, says=''):
+        sandbox.run('-euc', f'name=x; source /source/images/builder/lib.sh; {what} /work/tree',
+                    expect=expect, says=says)
+        shutil.rmtree(tree)
+        (tree / 'bin').mkdir(parents=True)
+        (tree / 'bin/bash').write_text('x')
+
+    tree.mkdir()
+    judge('check_tree', expect=2, says='has no /bin/bash')
+    judge('check_tree')
+
+    def bind(path):
+        socket.socket(socket.AF_UNIX).bind(str(path))
+
+    # The one device that everybody can make.
+    for make in (os.mkfifo, bind, lambda path: os.mknod(path, stat.S_IFCHR, os.makedev(0, 0))):
+        (tree / 'etc').mkdir()
+        make(tree / 'etc/odd')
+        judge('check_tree', expect=2, says='holds devices, FIFOs or sockets, which an image does not carry: /etc/odd')
+
+    (tree / 'tmp').mkdir(0o700)
+    (tree / 'tmp/x').write_text('x')
+    (tree / 'build').write_text('a file')
+    sandbox.run('-euc', 'name=x; source /source/images/builder/lib.sh; make_folders /work/tree')
+    for name in ('build', 'home/build', 'tmp', 'proc', 'dev'):
+        equal((stat.S_IMODE((tree / name).stat().st_mode), os.listdir(tree / name)), (0o755, []), name)
+    shutil.rmtree(tree)
+    outside = folder / 'work/outside'
+    outside.mkdir()
+    (outside / 'kept').write_text('x')
+    for name in ('build', 'home', 'home/build', 'tmp', 'proc', 'dev'):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).symlink_to('/work/outside')
+        judge('make_folders', expect=2, says='is a link: a build\'s folders are mounted there')
+        equal(os.listdir(outside), ['kept'], name)
+
+
+def test_rootfs(folder):
+    """A tar file is read whole before anything of it counts: behind damage an OCI
+    archive would look like a tar file, and a tar file like a smaller one."""
+    sandbox = Sandbox(folder)
+    given = folder / 'packages/rootfs'
+    shell, more = (tar((name, tarfile.REGTYPE, 5)) for name in ('bin/bash', 'oci-layout'))
+    given.write_bytes(shell)
+    sandbox.script('rootfs', says='builds can verify no server')
+    assert (folder / 'work/root.out/root.verity').exists()
+    for damaged in (shell[:1024] + b'x' * 512 + more, shell[:1024] + more[:700], shell[:600], b'x' * 2000):
+        given.write_bytes(damaged)
+        sandbox.script('rootfs', expect=2, says='what was given is no tar file')
+    given.unlink()
+    sandbox.script('rootfs', expect=2, says='/packages/rootfs is missing')
+
+
 def main():
     os.environ['SOURCE_DATE_EPOCH'] = '315532800'
     test_expressions()
-    tests = [test_packages, test_links, test_oci, test_layers, test_locks]
+    tests = [test_packages, test_large_records, test_links, test_oci, test_layers, test_locks]
     if shutil.which('bwrap'):
-        tests.append(test_scripts)
+        tests += [test_scripts, test_trees, test_rootfs]
     for test in tests:
         with tempfile.TemporaryDirectory() as folder:
             test(pathlib.Path(folder))

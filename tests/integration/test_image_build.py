@@ -10,6 +10,7 @@ import os
 import pathlib
 import shutil
 import signal
+import stat
 import struct
 import subprocess
 import sys
@@ -264,15 +265,51 @@ def test_self_contained(lab):
     assert 'toolchain/root.verity' not in members and 'toolchain/complete' in members
 
 
+def bzimage(code):
+    """As little of one as makes it one."""
+    return bytes(0x1fe) + b'\x55\xaa\xeb\x66HdrS' + code
+
+
+def test_given_kernel_is_none(lab):
+    kernel = lab.folder / 'bzImage'
+    for content in (b'k', bzimage(b'k').replace(b'HdrS', b'Hdrs'), bytes(4096), bzimage(b'')[:-1]):
+        kernel.write_bytes(content)
+        lab.build('--kernel', kernel, expect=2, says=f'{kernel} is no kernel: expected a bzImage')
+
+
 def test_given_kernel(lab):
     kernel = lab.folder / 'bzImage'
-    kernel.write_bytes(b'another kernel')
+    kernel.write_bytes(bzimage(b'another kernel'))
     (lab.project / 'images/builder/kernel').write_text('exit 1\n')
     lab.build('--kernel', kernel)
-    assert sections(lab.out / 'x.eif')[0][1] == b'another kernel'
+    assert sections(lab.out / 'x.eif')[0][1] == bzimage(b'another kernel')
     assert json.loads((lab.out / 'x.spdx.json').read_text()) == {'of': 'small'}
     members = cpio_members(sections(lab.out / 'x.eif')[-1][1])
     assert f'recipe {lab.digest(kernel)}\n' in members['toolchain/image'].decode()
+
+
+def leave_out(given, build):
+    """What tar leaves out without a word is refused, but where all is left out."""
+    for name in ('usr/lib', 'proc', 'sys', 'dev'):
+        (given / name).mkdir(parents=True)
+    for i in range(150):
+        (given / 'usr' / str(i)).mkdir()
+    odd = given / 'usr/lib/odd'
+    os.mknod(odd, stat.S_IFSOCK | 0o644)
+    build(given, 'own.eif', expect=2, says=f'{odd} is a socket')
+    odd.rename(given / 'dev/log')
+    build(given, 'own.eif')
+    deep = given / 'usr/lib'
+    for _ in range(130):
+        deep /= 'd'
+    deep.mkdir(parents=True)
+    build(given, 'own.eif', expect=2, says='lies too deep')
+    shutil.rmtree(given / 'usr/lib/d')
+    if os.geteuid() == 0 and subprocess.run(['unshare', '--mount', 'true'], check=False).returncode == 0:
+        build(given, 'own.eif', mount=given / 'usr/lib', expect=2, says=f'{given}/usr/lib is another file system')
+        build(given, 'own.eif', mount=given / 'proc')
+    else:
+        print('SKIP: only root can mount another file system in a folder')
 
 
 def test_rootfs(lab):
@@ -282,12 +319,14 @@ def test_rootfs(lab):
     write(given / 'root.erofs', data, 0o600)
     write(given / 'root.verity', verity)
     given.chmod(0o700)
-    kernel.write_bytes(b'k')
+    kernel.write_bytes(bzimage(b'k'))
     subprocess.run(['tar', '-C', given, '-cf', lab.folder / 'given.tar', '.'], check=True)
 
-    def build(path, output, **more):
+    def build(path, output, mount=None, **more):
         command = lab.command('--rootfs', path, '--source', lab.project, '--kernel', kernel, output=output)
         command.remove(str(lab.recipe))
+        if mount:
+            command = ['unshare', '--mount', 'bash', '-euc', 'mount -t tmpfs none "$0"; "$@"', str(mount), *command]
         result = subprocess.run(command, capture_output=True, text=True, env=lab.environment(), timeout=300)
         equal = more.get('expect', 0)
         assert result.returncode == equal and more.get('says', '') in result.stderr, result.stderr
@@ -306,6 +345,7 @@ def test_rootfs(lab):
     shutil.rmtree(lab.out / 'sub')
     for name in lab.files():
         (lab.out / name).unlink()
+    leave_out(given, build)
     build(given, 'Not a name.eif', expect=2, says="no image's name")
     build(lab.folder / 'nothing', 'own.eif', expect=2, says='cannot read the root file system')
     build(kernel, 'own.eif', expect=1, says='images/builder/rootfs')
@@ -426,7 +466,7 @@ def test_empty_folder_of_a_recipe(lab):
 
 def test_given_kernel_is_all_of_the_kernel(lab):
     kernel = lab.folder / 'bzImage'
-    kernel.write_bytes(b'another kernel')
+    kernel.write_bytes(bzimage(b'another kernel'))
     lab.script('worker', '[[ ! -e /source/images/kernel ]]\n')
     lab.build('--kernel', kernel)
     shutil.rmtree(lab.project / 'images/kernel')
@@ -464,7 +504,7 @@ def test_deep_folders(lab):
 
 def test_failing_step(lab):
     lab.script('ramdisk', 'echo "this went wrong" >&2; exit 3\n')
-    lab.build(expect=1, says=f'its log is {lab.out}/x.log')
+    lab.build(expect=1, says=f'its log is {lab.out}/x.log, which ends with: this went wrong')
     assert lab.files() == ['x.log'], lab.files()
     assert 'this went wrong' in (lab.out / 'x.log').read_text()
 
@@ -475,6 +515,30 @@ def test_old_results_survive_a_failure(lab):
     lab.script('spdx', 'exit 1\n')
     lab.build(expect=1)
     assert (lab.out / 'x.eif').read_bytes() == before
+
+
+def test_names_that_cannot_be_given(lab):
+    """Said before the first step."""
+    for suffix in ('eif', 'erofs', 'spdx.json'):
+        (lab.out / f'x.{suffix}').mkdir()
+        result = lab.build(expect=2, says=f'x.{suffix} exists')
+        assert 'running' not in result.stderr and 'unpacking' not in result.stderr
+        (lab.out / f'x.{suffix}').rmdir()
+    (lab.out / 'x.erofs').write_text('of an earlier image')
+    assert 'running' not in lab.build('--self-contained', expect=2, says='is of an earlier image').stderr
+    assert lab.files() == ['x.erofs'] and (lab.out / 'x.erofs').read_text() == 'of an earlier image'
+
+
+def test_messages_name_what_was_given(lab):
+    lock = lab.recipe / 'lock.json'
+    text = lock.read_text()
+    lock.unlink()
+    said = lab.build(expect=2, says=f'{lab.recipe}/lock.json is missing: make it with tee-compile image lock {lab.recipe}')
+    assert '/run.' not in said.stderr
+    lock.write_text(text)
+    recipe = lab.recipe / 'recipe.json'
+    recipe.write_text(recipe.read_text().replace('"suite"', '"suit"'))
+    assert '/run.' not in lab.build(expect=2, says=f'{recipe}').stderr
 
 
 def test_result_that_is_not_what_it_says(lab):

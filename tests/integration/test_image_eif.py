@@ -264,7 +264,7 @@ def test_sign(folder):
     # Over itself, by the other key.
     before = out.read_bytes()
     result = run('sign', out, '--key', folder / 'other.key', '--cert', folder / 'other.pem', '-o', out,
-                 expect=1)
+                 expect=2)
     assert b'--replace' in result.stderr and out.read_bytes() == before
     run('sign', out, '--key', folder / 'other.key', '--cert', folder / 'other.pem', '-o', out,
         '--replace')
@@ -364,6 +364,53 @@ def test_signature_of_what_is_used(folder):
     with_signature(pcr0, *make_key(folder, 'past', start=-10, days=9))
     status, said = tool(*pull)
     assert status == 0 and 'the signing certificate has expired' in said, (status, said)
+
+
+def test_measured_text(folder):
+    """What is measured is shown, and stands above the metadata, which anybody can write."""
+    image = image_lab.Image(folder)
+    answer = run_json('inspect', image.eif)
+    recipe = hashlib.sha256(b'mini').hexdigest()
+    assert answer['image']['name'] == 'mini' and answer['image']['recipe'] == recipe and not answer['warnings'], answer
+    assert [package['name'] for package in answer['image']['packages']] == ['package-0000', 'package-0001', 'package-0002']
+    shown = run('inspect', image.eif).stdout.decode()
+    assert recipe in shown and '3 (--json names them)' in shown and 'not measured {}' in shown, shown
+    image.write(image.eif, metadata=json.dumps({'CustomMetadata': {'Recipe': 'ab' * 32}}).encode())
+    (warning,) = run_json('inspect', image.eif)['warnings']
+    assert 'another recipe' in warning
+    image.write(image.eif, metadata=json.dumps({'CustomMetadata': {'Recipe': recipe}}).encode() + b' ' * 1000)
+    assert not run_json('inspect', image.eif)['warnings']
+    assert '--json has all' in run('inspect', image.eif).stdout.decode()
+    assert 'image' not in run_json('measure', image.eif)
+    somebody = folder / 'a.eif'
+    somebody.write_bytes(eif.build(sample()))
+    assert 'image' not in run_json('inspect', somebody)
+
+
+def test_moved_bounds(folder):
+    """The same PCRs, another machine: said also where a further ramdisk hides it, and never signed."""
+    image = image_lab.Image(folder)
+    taken, left = image.cmdline[:8], image.cmdline[8:]
+    pcrs = image.pcrs()
+    make_key(folder, 'me')
+    signer = ['--key', folder / 'me.key', '--cert', folder / 'me.pem']
+    for ramdisks in ((image.first, image.second), (image.first, image.second[:512], image.second[512:])):
+        path = folder / 'moved.eif'
+        image.write(path, kernel=image.kernel + taken.encode(), cmdline=left, ramdisks=ramdisks)
+        answer = run_json('measure', path)
+        assert [answer[f'pcr{i}'] for i in range(3)] == pcrs
+        (warning,) = answer['warnings']
+        assert 'not the image that was made' in warning, warning
+        with open(path, 'rb') as moved, open(folder / 'behind', 'w+b') as behind:
+            behind.write(b'something else' + moved.read())
+            behind.seek(14)
+            said = subprocess.run([TOOL, 'image', 'measure', '-'], stdin=behind, capture_output=True, text=True)
+            assert said.returncode == 0 and 'not the image that was made' in said.stdout, said
+        said = run('sign', path, *signer, '-o', folder / 'signed.eif', expect=1)
+        assert b'not the image that was made' in said.stderr and not (folder / 'signed.eif').exists(), said
+    said = run('sign', image.eif, *signer, '-o', image.eif, expect=2)
+    assert b'is the image itself' in said.stderr
+    run('sign', image.eif, *signer, '-o', folder / 'signed.eif')
 
 
 def test_warning(folder):

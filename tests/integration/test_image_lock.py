@@ -146,6 +146,16 @@ def test_changes(folder, mirror, packages):
     told = lock(folder, '--mirror', mirror.url).stdout
     assert f'~ bash 0.1 -> {version}' in told, told
     assert check_text(path) == packages
+    # An older version than the lock has is refused, also when the recipe was changed
+    # since; without the lock it is not.
+    newer = good.replace(f'"bash","version":"{version}"', f'"bash","version":"{version}.1"')
+    write_recipe(folder, packages=[*json.loads((RECIPE / 'recipe.json').read_text())['packages'], 'patch'])
+    path.write_text(newer)
+    told = lock(folder, '--mirror', mirror.url, expect=2).stderr
+    assert (f'expected bash {version}.1, which is locked, or newer; seen is {version}:' in told
+            and 'delete lock.json' in told), told
+    assert path.read_text() == newer
+    shutil.copy(RECIPE / 'recipe.json', folder)
     path.write_text('{}')
     user, tool = None, TOOL
     if os.geteuid() == 0:
@@ -203,10 +213,13 @@ def test_hostile_mirrors(folder, mirror):
         return None
 
     def foreign(path, data):
-        # A real signature, of another suite.
-        if path.endswith('/trixie/InRelease'):
-            return mirror.fetch(path.replace('/trixie/', '/bookworm/'))
-        return data
+        # All of another suite, with its real signatures.
+        return mirror.fetch(path.replace('/dists/trixie', '/dists/bookworm')) if '/dists/trixie' in path else data
+
+    def withheld(path, data):
+        # Security updates are kept back behind another real signature.
+        before, found, after = path.partition('/dists/trixie-security/')
+        return mirror.fetch('/debian/dists/trixie-updates/' + after) if found else data
 
     refuse(folder, mirror, altered_release, 'not signed', 'invalid', 'NODATA', 'BADSIG')
     refuse(folder, mirror, unsigned, 'not signed')
@@ -216,8 +229,22 @@ def test_hostile_mirrors(folder, mirror):
     refuse(folder, mirror, lost_index, '404')
     refuse(folder, mirror, dropped_index, 'trixie-security')
     refuse(folder, mirror, nothing, 'does not have a Release file')
-    refuse(folder, mirror, foreign, 'onflicting distribution', 'Hash Sum', 'not signed', '404',
-           'NO_PUBKEY')
+    refuse(folder, mirror, foreign, 'calls itself "bookworm')
+    refuse(folder, mirror, withheld, 'the suite trixie-security calls itself "trixie-updates"')
+
+
+def test_warning(folder, mirror):
+    """Whatever apt warns of while it fetches ends it."""
+    place = folder.parent / 'bin'
+    place.mkdir()
+    (place / 'apt-get').write_text(
+        f'#!/bin/sh\n{shutil.which("apt-get")} "$@" || exit\necho "W: something is odd" >&2\n')
+    (place / 'apt-get').chmod(0o755)
+    before = (folder / 'lock.json').read_bytes()
+    told = lock(folder, '--mirror', mirror.url, expect=2,
+                env={**os.environ, 'PATH': f'{place}:{os.environ["PATH"]}'})
+    assert 'without a warning: something is odd' in told.stderr, told.stderr
+    assert (folder / 'lock.json').read_bytes() == before
 
 
 def test_interrupt(folder, mirror):
@@ -329,6 +356,7 @@ def main():
         packages = test_lock(folder, mirror)
         test_changes(folder, mirror, packages)
         test_hostile_mirrors(folder, mirror)
+        test_warning(folder, mirror)
         test_interrupt(folder, mirror)
         test_dates(folder, mirror)
         test_faults(folder, mirror)

@@ -13,9 +13,11 @@
 
 #include <cmocka.h>
 
+#include "core/nbd.h"
 #include "os/channel.h"
 #include "os/vsock.h"
 #include "worker/boot.h"
+#include "worker/boot_pages.h"
 
 static char root[64];
 
@@ -199,6 +201,42 @@ static void test_small_frame_in_one_piece(void **state)
     (void)close(ends[1]);
 }
 
+/* A page server whose whole side of the handshake is there before it is read. */
+static tc_status greet(uint64_t served, uint64_t expected, size_t cut, struct tc_error *err)
+{
+    int ends[2];
+    struct tc_buf said = tc_buf_new(TC_NBD_GREETING_SIZE + TC_NBD_EXPORT_SIZE);
+    tc_nbd_greeting_encode(&said);
+    tc_nbd_export_encode(served, &said);
+    assert_true(tc_buf_ok(&said));
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+    assert_int_equal(send(ends[1], said.data, said.size - cut, 0), said.size - cut);
+    assert_int_equal(shutdown(ends[1], SHUT_WR), 0);
+    tc_status status = tc_boot_greet_pages(ends[0], expected, err);
+    (void)close(ends[0]);
+    (void)close(ends[1]);
+    tc_buf_free(&said);
+    return status;
+}
+
+/* The host's word for the size of what it serves: less than the measured size is the
+ * wrong file, and is said to be before a block of it is asked for. */
+static void test_size_of_pages(void **state)
+{
+    const uint64_t size = 14 * 4096;
+    struct tc_error err = {0};
+    (void)state;
+    assert_int_equal(greet(size, size, 0, &err), TC_OK);
+    assert_int_equal(greet(UINT64_MAX, size, 0, &err), TC_OK); /* and no more of it is used */
+    const uint64_t fewer[] = {0, 1, 4096, size - 4096, size - 1};
+    for (size_t i = 0; i < sizeof fewer / sizeof *fewer; i++) {
+        assert_int_equal(greet(fewer[i], size, 0, &err), TC_REFUSED);
+        assert_non_null(strstr(err.message, "the image was made for one of 57344"));
+    }
+    for (size_t cut = 1; cut <= TC_NBD_EXPORT_SIZE; cut++)
+        assert_int_equal(greet(size, size, cut, &err), TC_PEER);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -210,6 +248,7 @@ int main(void)
         cmocka_unit_test(test_only_pid_1),
         cmocka_unit_test(test_pieces),
         cmocka_unit_test(test_small_frame_in_one_piece),
+        cmocka_unit_test(test_size_of_pages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

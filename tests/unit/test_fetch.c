@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <curl/curl.h>
 
 #include "base/cleanup.h"
 #include "base/text.h"
@@ -24,6 +25,30 @@
         tc_status status_ = (expression);                                                          \
         if (status_ != TC_OK) fail_msg("%s: %s", #expression, err.message);                        \
     } while (0)
+
+/* --- the library's options, of which one test shortens the patience (the linker's --wrap) */
+
+static bool hurry;
+static long patience, least; /* as the code under test asks for them; 0: it does not */
+
+CURLcode __real_curl_easy_setopt(CURL *curl, CURLoption option, ...);
+CURLcode __wrap_curl_easy_setopt(CURL *curl, CURLoption option, ...);
+CURLcode __wrap_curl_easy_setopt(CURL *curl, CURLoption option, ...)
+{
+    va_list arguments;
+    va_start(arguments, option);
+    if (option < CURLOPTTYPE_OBJECTPOINT) {
+        long number = va_arg(arguments, long);
+        va_end(arguments);
+        if (option == CURLOPT_LOW_SPEED_LIMIT) least = number;
+        if (option == CURLOPT_LOW_SPEED_TIME) patience = number;
+        if (option == CURLOPT_LOW_SPEED_TIME && hurry) number = 1;
+        return __real_curl_easy_setopt(curl, option, number);
+    }
+    void *pointer = va_arg(arguments, void *);
+    va_end(arguments);
+    return __real_curl_easy_setopt(curl, option, pointer);
+}
 
 /* --- the server: one connection an answer, then it is gone */
 
@@ -323,6 +348,35 @@ static void test_progress(void **state)
     assert_int_equal(last, 5);
 }
 
+static tc_status end_if_nothing_else_does(void *context, uint64_t done, uint64_t total,
+                                          struct tc_error *err)
+{
+    (void)context;
+    (void)done;
+    (void)total;
+    if (patience > 0 && least > 0) return TC_OK;
+    return tc_fail(err, TC_INTERRUPTED, "it would wait for ever");
+}
+
+/* A server that says nothing is not waited for without end, and nobody has to come and
+ * interrupt it. */
+static void test_stall(void **state)
+{
+    static const char *const stalled[] = {STALL, NULL};
+    struct server server;
+    struct got got;
+    struct tc_error err = {0};
+    struct tc_fetch fetch = any;
+    (void)state;
+    fetch.on_progress = end_if_nothing_else_does;
+    patience = least = 0;
+    hurry = true;
+    tc_status status = fetch_from(&server, stalled, fetch, &got, &err);
+    hurry = false;
+    if (status != TC_PEER || !strstr(err.message, "broke off")) fail_msg("%s", err.message);
+    assert_in_range(patience, 10, 120);
+}
+
 static void test_files(void **state)
 {
     char folder[] = "/tmp/tc-fetch.XXXXXX", path[64], url[128];
@@ -366,7 +420,7 @@ int main(void)
         cmocka_unit_test(test_too_large),     cmocka_unit_test(test_broken_off),
         cmocka_unit_test(test_other_answers), cmocka_unit_test(test_redirects),
         cmocka_unit_test(test_schemes),       cmocka_unit_test(test_progress),
-        cmocka_unit_test(test_files),
+        cmocka_unit_test(test_stall),         cmocka_unit_test(test_files),
     };
     /* The machine's own proxy is not what is tested. */
     (void)setenv("no_proxy", "127.0.0.1", 1);

@@ -465,27 +465,30 @@ static void test_recipe_files(void **state)
     open_shop(&shop);
     put("r/recipe.json", "{\"recipe\":1,\"name\":\"r\",\"suite\":\"sid\",\"packages\":[\"one\"],"
                          "\"script\":\"customize\"}");
-    assert_int_equal(tc_recipe_load(in_lab("r"), &recipe, &err), TC_UNAVAILABLE);
+    assert_int_equal(tc_recipe_load(in_lab("r"), "r", &recipe, &err), TC_UNAVAILABLE);
     assert_non_null(strstr(err.message, "customize"));
     assert_int_equal(symlink("recipe.json", in_lab("r/customize")), 0);
-    assert_int_equal(tc_recipe_load(in_lab("r"), &recipe, &err), TC_UNAVAILABLE);
+    assert_int_equal(tc_recipe_load(in_lab("r"), "r", &recipe, &err), TC_UNAVAILABLE);
     assert_non_null(strstr(err.message, "no regular file"));
     assert_int_equal(unlink(in_lab("r/customize")), 0);
     put("r/customize", "");
-    assert_ok(tc_recipe_load(in_lab("r"), &recipe, &err));
-    assert_int_equal(tc_lock_load(in_lab("r"), &recipe, &lock, &err), TC_UNAVAILABLE);
+    assert_ok(tc_recipe_load(in_lab("r"), "r", &recipe, &err));
+    assert_int_equal(tc_lock_load(in_lab("r"), "r", &recipe, &lock, &err), TC_UNAVAILABLE);
     assert_non_null(strstr(err.message, "tee-compile image lock"));
     char suite[] = "sid", other[] = "trixie";
     shop.lock.suite = other;
     assert_ok(tc_lock_save(in_lab("r"), &shop.lock, &err));
-    assert_int_equal(tc_lock_load(in_lab("r"), &recipe, &lock, &err), TC_REFUSED);
+    assert_int_equal(tc_lock_load(in_lab("r"), "r", &recipe, &lock, &err), TC_REFUSED);
+    assert_ok(tc_lock_load(in_lab("r"), "r", NULL, &lock, &err));
+    assert_string_equal(lock.suite, "trixie");
+    tc_lock_free(&lock);
     shop.lock.suite = suite;
     assert_ok(tc_lock_save(in_lab("r"), &shop.lock, &err));
-    assert_ok(tc_lock_load(in_lab("r"), &recipe, &lock, &err));
+    assert_ok(tc_lock_load(in_lab("r"), "r", &recipe, &lock, &err));
     assert_int_equal(lock.packages_count, 2);
     put("r/lock.json", "{}");
     tc_lock_free(&lock);
-    assert_int_equal(tc_lock_load(in_lab("r"), &recipe, &lock, &err), TC_MALFORMED);
+    assert_int_equal(tc_lock_load(in_lab("r"), "r", &recipe, &lock, &err), TC_MALFORMED);
 }
 
 int main(void)

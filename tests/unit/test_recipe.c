@@ -239,6 +239,41 @@ static void test_fits(void **state)
     assert_int_equal(tc_lock_fits(&lock, &recipe, &err), TC_REFUSED);
 }
 
+/* Older is what dpkg calls older; what is new, or gone, or spelled otherwise is not. */
+static void test_older(void **state)
+{
+#define AS(bash, tzdata)                                                                           \
+    HEAD PACKAGE("bash", bash, "amd64", "1", "debian", "pool/a.deb") ",\n" PACKAGE_OF(             \
+        OTHER64, "tzdata", tzdata, "all", "1", "debian", "pool/b.deb") TAIL
+    static const char alone[] =
+        HEAD PACKAGE("bash", "5.10", "amd64", "1", "debian", "pool/a.deb") TAIL;
+    static const struct {
+        const char *before, *after, *says; /* NULL: fine */
+    } rows[] = {
+        {AS("5.9", "1"), AS("5.9", "1"), NULL},
+        {AS("5.9", "1"), AS("5.10", "1:0"), NULL},
+        {AS("5.9", "1"), AS("0:5.9-0", "1"), NULL},
+        {AS("9", "1"), AS("9~", "1"), "expected bash 9, which is locked, or newer; seen is 9~"},
+        {AS("9", "1:1"), AS("9", "2"), "expected tzdata 1:1, which is locked, or newer; seen is 2"},
+        {AS("9", "2"), AS("8", "1"),
+         "bash 9, which is locked, or newer; seen is 8 (and 1 packages"},
+        {alone, AS("5.10", "1"), NULL},
+        {alone, AS("5.9", "1"), "expected bash 5.10"},
+        {AS("5.10", "1"), alone, NULL},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct tc_error err = {0};
+        TC_AUTO_LOCK struct tc_lock before = {0}, after = {0};
+        assert_ok(tc_lock_read(tc_span_of_text(rows[i].before), "lock.json", &before, &err));
+        assert_ok(tc_lock_read(tc_span_of_text(rows[i].after), "lock.json", &after, &err));
+        tc_status status = tc_lock_check_newer(&before, &after, &err);
+        if (status != (rows[i].says ? TC_REFUSED : TC_OK) ||
+            (rows[i].says && !strstr(err.message, rows[i].says)))
+            fail_msg("%zu: %s", i, err.message);
+    }
+}
+
 static void test_snapshot(void **state)
 {
     static const char *const bad[] = {"",
@@ -267,6 +302,7 @@ int main(void)
         cmocka_unit_test(test_lock),        cmocka_unit_test(test_lock_is_one_text),
         cmocka_unit_test(test_lock_faults), cmocka_unit_test(test_writer_checks),
         cmocka_unit_test(test_fits),        cmocka_unit_test(test_snapshot),
+        cmocka_unit_test(test_older),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

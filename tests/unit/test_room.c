@@ -6,6 +6,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -128,6 +129,32 @@ static void test_own_keyring(void **state)
     if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, "tc-room-caller") < 0) skip();
     expect_ok(*state, "grep -q 'keyring  *_ses' /proc/keys");
     if (geteuid() == 0) expect_ok(*state, "! grep -q tc-room-caller /proc/keys");
+}
+
+/* A caller at a terminal: what runs in the room has none, so that it cannot type there
+ * and no key ends it. */
+static void test_no_terminal(void **state)
+{
+    int terminal = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC), status;
+    char path[64];
+    assert_true(terminal >= 0 && grantpt(terminal) == 0 && unlockpt(terminal) == 0);
+    assert_int_equal(ptsname_r(terminal, path, sizeof path), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct tc_error err = {0};
+        bool has_one = setsid() > 0 && open(path, O_RDWR | O_CLOEXEC) >= 0 &&
+                       tcgetpgrp(open("/dev/tty", O_RDWR | O_CLOEXEC)) == getpid();
+        if (!has_one) _exit(2);
+        if (run(*state, "[[ $(awk '{ print $7 }' /proc/self/stat) = 0 ]]; ! : </dev/tty", &err) ==
+            TC_OK)
+            _exit(0);
+        (void)fprintf(stderr, "%s\n", err.message);
+        _exit(1);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+    (void)close(terminal);
 }
 
 #define PYTHON(text) "python3 -c '" text "'"
@@ -312,6 +339,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_world, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_nothing_inherited, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_own_keyring, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_no_terminal, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_refused_calls, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_mounts_are_locked, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_own_mounts, set_up, tear_down),

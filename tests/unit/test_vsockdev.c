@@ -236,6 +236,35 @@ static void test_guest_closes_with_bytes_under_way(void **state)
     assert_int_equal(lab_end(&lab), TC_OK);
 }
 
+/* The same when it did not wait for the reset and sent one itself; without a word
+ * that it has sent all, what is under way is lost with the connection. */
+static void test_guest_resets_with_bytes_under_way(void **state)
+{
+    struct lab lab;
+    (void)state;
+    lab_start(&lab);
+    for (uint32_t port = 1; port <= 2; port++) {
+        int host = lab_connect(&lab, port);
+        uint32_t sent = 0, held = 0;
+        /* Until the host's side takes nothing more: the rest is the device's. */
+        while (held < 100000) {
+            assert_true(sent + 50000 <= sizeof bytes);
+            send_bytes(&lab, port, bytes + sent, 50000);
+            sent += 50000;
+            const struct tc_vsockpkt question = lab_packet(&lab, port, TC_VSOCKPKT_CREDIT_REQUEST);
+            lab_send(&lab, &question, NULL);
+            held = sent - lab_expect(&lab, port, TC_VSOCKPKT_CREDIT_UPDATE, NULL).fwd_cnt;
+        }
+        if (port == 1) send_shutdown(&lab, port, TC_VSOCKPKT_NO_SEND);
+        const struct tc_vsockpkt packet = lab_packet(&lab, port, TC_VSOCKPKT_RST);
+        lab_send(&lab, &packet, NULL);
+        (void)lab_connect(&lab, port); /* its ports are free at once */
+        expect_host(host, bytes, port == 1 ? sent : sent - held);
+        expect_end(host);
+    }
+    assert_int_equal(lab_end(&lab), TC_OK);
+}
+
 /* --- credit --- */
 
 /* A host that does not read: what the guest may send is held, more ends this
@@ -609,6 +638,7 @@ int main(void)
         cmocka_unit_test(test_guest_stops_receiving),
         cmocka_unit_test(test_host_closes),
         cmocka_unit_test(test_guest_closes_with_bytes_under_way),
+        cmocka_unit_test(test_guest_resets_with_bytes_under_way),
         cmocka_unit_test(test_credit_of_guest),
         cmocka_unit_test(test_credit_of_host),
         cmocka_unit_test(test_turns),

@@ -231,6 +231,33 @@ static void test_places(void **state)
     }
 }
 
+/* Aligned for the front end, but its region begins in the middle of an entry here.
+ * A queue that was looked at all the same would be found broken: it is all ones. */
+static void test_places_in_a_crooked_region(void **state)
+{
+    const struct {
+        uint64_t offset;
+        tc_status status;
+    } regions[] = {{1, TC_MALFORMED}, {2, TC_MALFORMED}, {4, TC_MALFORMED}, {8, TC_PEER}};
+    uint8_t ones[LAB_SEND];
+    (void)state;
+    memset(ones, 0xff, sizeof ones);
+    for (size_t i = 0; i < sizeof regions / sizeof *regions; i++) {
+        struct lab lab;
+        const uint64_t table[] = {1, LAB_GUEST, sizeof ones - 16, LAB_USER, regions[i].offset};
+        int fd = memfd_create("memory", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+        assert_int_equal(write(fd, ones, sizeof ones), sizeof ones);
+        assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK), 0);
+        lab_begin(&lab);
+        lab_set_up(&lab);
+        lab_say(&lab, TC_VHOST_SET_MEM_TABLE, 1, table, sizeof table, &fd, 1);
+        lab_kick(&lab, TX);
+        (void)close(fd);
+        if (lab_await_end(&lab) != regions[i].status)
+            fail_msg("offset %d: %d %s", (int)regions[i].offset, (int)lab.status, lab.err.message);
+    }
+}
+
 /* --- messages --- */
 
 struct wrong {
@@ -296,6 +323,53 @@ static void test_wrong_messages(void **state)
             fail_msg("%s: the device ended with %d %s", wrong->what, (int)lab.status,
                      lab.err.message);
     }
+}
+
+static unsigned open_descriptors(void)
+{
+    unsigned count = 0;
+    for (int fd = 0; fd < 1024; fd++)
+        if (fcntl(fd, F_GETFD) >= 0) count++;
+    return count;
+}
+
+static void send_with_descriptors(const struct lab *lab, const void *bytes, size_t size)
+{
+    union {
+        struct cmsghdr head;
+        char bytes[CMSG_SPACE(TC_VHOST_REGIONS_MAX * sizeof(int))];
+    } control = {.head = {.cmsg_level = SOL_SOCKET,
+                          .cmsg_type = SCM_RIGHTS,
+                          .cmsg_len = CMSG_LEN(TC_VHOST_REGIONS_MAX * sizeof(int))}};
+    struct iovec piece = {(void *)(uintptr_t)bytes, size};
+    const struct msghdr message = {.msg_iov = &piece,
+                                   .msg_iovlen = 1,
+                                   .msg_control = &control,
+                                   .msg_controllen = sizeof control};
+    for (size_t i = 0; i < TC_VHOST_REGIONS_MAX; i++)
+        memcpy(CMSG_DATA(&control.head) + i * sizeof(int), &lab->memory_fd, sizeof(int));
+    assert_int_equal(sendmsg(lab->front, &message, MSG_NOSIGNAL), size);
+}
+
+/* As many beside the head as there is room for, and as many again beside what
+ * follows it: two pieces of one message. */
+static void test_descriptors_beside_each_piece(void **state)
+{
+    struct lab lab;
+    uint64_t table[1 + TC_VHOST_REGIONS_MAX * 4] = {TC_VHOST_REGIONS_MAX};
+    const uint32_t head[3] = {TC_VHOST_SET_MEM_TABLE, 1, sizeof table};
+    unsigned before = open_descriptors();
+    (void)state;
+    for (uint64_t i = 0; i < TC_VHOST_REGIONS_MAX; i++) {
+        const uint64_t region[4] = {LAB_GUEST + i * 4096, 4096, LAB_USER + i * 4096, i * 4096};
+        memcpy(table + 1 + i * 4, region, sizeof region);
+    }
+    lab_begin(&lab);
+    send_with_descriptors(&lab, head, sizeof head);
+    send_with_descriptors(&lab, table, sizeof table);
+    assert_int_equal(lab_await_end(&lab), TC_MALFORMED);
+    assert_non_null(strstr(lab.err.message, "more than 8 descriptors"));
+    assert_int_equal(open_descriptors(), before);
 }
 
 /* A size that was never going to come is refused at once, a smaller one waited for. */
@@ -382,7 +456,9 @@ int main(void)
         cmocka_unit_test(test_memory),
         cmocka_unit_test(test_no_memory),
         cmocka_unit_test(test_places),
+        cmocka_unit_test(test_places_in_a_crooked_region),
         cmocka_unit_test(test_wrong_messages),
+        cmocka_unit_test(test_descriptors_beside_each_piece),
         cmocka_unit_test(test_claimed_size),
         cmocka_unit_test(test_regions_overlap),
         cmocka_unit_test(test_unread_replies),
