@@ -325,7 +325,7 @@ def test_a_file_system_that_is_too_large(lab):
     size = len(lab.image.data + lab.image.tree)
     for more in (1, 1 << 26):
         os.truncate(lab.image.erofs, size + more)
-        lab.refuse(lab.image, f"larger than {size} bytes")
+        lab.refuse(lab.image, f"larger than the {size} bytes")
         lab.refuse(lab.image, "larger than", source=f"file://{lab.image.eif}")
 
 
