@@ -91,7 +91,7 @@ boot() {
     c)
         compile c "$image.eif" "$image.erofs" 96M memory=32M disk=8M
         build "$lab/inside.eif" "$lab/a/images/c" --self-contained
-        compile c "$lab/inside.eif" - 2G
+        compile c "$lab/inside.eif" - 1536M memory=128M disk=32M
         rm -f "$lab"/inside.*
         ;;
     rust) compile rust "$image.eif" "$image.erofs" 256M memory=144M disk=16M ;;
