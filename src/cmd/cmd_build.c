@@ -168,16 +168,17 @@ static tc_status read_project(struct build *build, struct tc_error *err)
 {
     const struct tc_build_options *options = &build->options;
     /* What earlier builds left in the project is no source. */
-    const struct tc_tempfile *const made[] = {&build->bundle, &build->log, &build->detached, NULL};
+    const struct tc_tempfile *const made[] = {&build->bundle, &build->log, &build->detached};
     size_t count = 0;
-    for (size_t i = 0; made[i]; i++) {
+    for (size_t i = 0; i < sizeof made / sizeof *made; i++) {
         if (!made[i]->path) continue;
         if ((build->ignore[count] = tc_absolute_path(made[i]->path))) count++;
         if (made[i]->temporary && (build->ignore[count] = beside(made[i]->path, made[i]->temporary)))
             count++;
     }
-    if (options->archive && (build->ignore[count] = tc_absolute_path(options->archive))) count++;
-    if (options->replay) build->ignore[count] = tc_absolute_path(options->replay);
+    const char *archives[] = {build->options.archive, build->options.replay};
+    for (size_t i = 0; i < sizeof archives / sizeof *archives; i++)
+        if (archives[i] && (build->ignore[count] = tc_absolute_path(archives[i]))) count++;
     struct tc_pack_options pack = {.folder = options->folder,
                                    .build_file = options->build_file,
                                    .allow_dirty = options->allow_dirty,
