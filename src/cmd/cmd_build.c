@@ -168,9 +168,10 @@ static tc_status read_project(struct build *build, struct tc_error *err)
 {
     const struct tc_build_options *options = &build->options;
     /* What earlier builds left in the project is no source. */
-    const struct tc_tempfile *const made[] = {&build->bundle, &build->log, &build->detached};
+    enum { MADE = 3 };
+    const struct tc_tempfile *const made[MADE] = {&build->bundle, &build->log, &build->detached};
     size_t count = 0;
-    for (size_t i = 0; i < sizeof made / sizeof *made; i++) {
+    for (size_t i = 0; i < MADE; i++) {
         if (!made[i]->path) continue;
         if ((build->ignore[count] = tc_absolute_path(made[i]->path))) count++;
         if (made[i]->temporary && (build->ignore[count] = beside(made[i]->path, made[i]->temporary)))
