@@ -1,14 +1,15 @@
 #!/bin/bash
 # image_same_bytes.sh TEE_COMPILE PROJECT: the minimal recipe built twice, and every
-# difference between the two that ought not to matter; by root once more, in Debian 13:
+# difference between the two that ought not to matter:
 #
 #             first                      second
-#   user      who runs this              an ordinary one (when this is run by root)
+#   user      an ordinary one            root, when root runs this; else the same
+#   system    this one                   Debian 13, when root runs this
 #   folder    short                      long; recipe outside of the project
 #   date      today                      in 400 days, for tee-compile and for the programs in
 #                                        the builder's root that write files
 #   cores     all, --jobs 2              one, --jobs 1
-#   root      as cached                  unpacked from another copy, in another order of files
+#   root      made                       unpacked from another copy, in another order of files
 #
 # Locks are made afresh, since mirrors drop what old ones name. The kernel is a few
 # bytes: that it is the same each time is tests/extra/images.sh's business.
@@ -43,16 +44,11 @@ cleanup() {
 }
 trap cleanup EXIT
 chmod 0755 "$lab"
-# One cache of packages: whatever is fetched stays for the next run.
 packages=${XDG_CACHE_HOME:-$HOME/.cache}/tee-compile/packages
-cache=$lab/cache/tee-compile
-mkdir -p "$packages" "$cache"
-ln -s "$packages" "$cache/packages"
-export XDG_CACHE_HOME=$lab/cache
 
 # --- what both are built from
 
-mkdir -p "$lab/a/src/cmd" "$lab/b"
+mkdir -p "$lab/a/src/cmd" "$lab/u/cache/tee-compile"
 cp -r "$project/images" "$project"/{meson.build,meson_options.txt} "$lab/a"
 cp -r "$project"/src/{base,core,os,worker,meson.build} "$lab/a/src"
 cp "$project/src/cmd/worker_main.c" "$lab/a/src/cmd"
@@ -64,23 +60,46 @@ cp "$tool" "$lab/tee-compile"
     head -c 100000 /dev/zero | tr '\0' k
 } >"$lab/bzImage"
 for name in builder minimal; do "$lab/tee-compile" image lock "$lab/a/images/$name" >&2; done
-second=$lab/b/a-folder-with-a-longer-name/and-another
-mkdir -p "$second"
-cp -r "$lab/a" "$second/project"
-mv "$second/project/images/minimal" "$second/recipe"
 
 # --- first
 
-"$lab/tee-compile" image build "$lab/a/images/minimal" --kernel "$lab/bzImage" --jobs 2 -o "$lab/first.eif" >&2
+if [[ -d $packages ]]; then cp -r "$packages" "$lab/u/cache/tee-compile/packages"; fi
+as_user=()
+if [[ $EUID -eq 0 ]]; then
+    user=tc-same-$$
+    useradd --home-dir "$lab/u" --no-create-home --shell /bin/bash "$user"
+    grep -q "^$user:" /etc/subuid || usermod --add-subuids 2200000-2265535 --add-subgids 2200000-2265535 "$user"
+    chown -R "$user" "$lab/u"
+    as_user=(setpriv --reuid "$user" --regid "$user" --init-groups)
+fi
+"${as_user[@]}" env --unset=XDG_DATA_HOME HOME="$lab/u" XDG_CACHE_HOME="$lab/u/cache" \
+    "$lab/tee-compile" image build "$lab/a/images/minimal" --kernel "$lab/bzImage" --jobs 2 -o "$lab/u/first.eif" >&2
+# Whatever was fetched stays for the next run.
+mkdir -p "$packages"
+cp --no-clobber "$lab/u/cache/tee-compile/packages"/*.deb "$packages/"
 
 # --- second
 
+if [[ $EUID -eq 0 ]]; then
+    # A builder's root is Debian 13.
+    system=$lab/debian
+    mkdir "$system"
+    tar --extract --file "$(find "$lab/u/cache/tee-compile/roots" -name '*.tar')" --directory "$system" --numeric-owner
+    grep -q '^VERSION_ID="13"' "$system/etc/os-release"
+else
+    system=
+    echo 'left out: Debian 13, whose root only root can enter'
+fi
+second=$system$([[ -n $system ]] && echo /lab || echo "$lab/b")/a-folder-with-a-longer-name/and-another
+inside=${second#"$system"}
+mkdir -p "$second"
+cp -r "$lab/a" "$second/project"
+mv "$second/project/images/minimal" "$second/recipe"
+cp "$lab/bzImage" "$lab/tee-compile" "$second"
 mkdir -p "$second/cache/tee-compile/roots"
-cp -r "$packages" "$second/cache/tee-compile/packages"
-# The root that was just used is the newest; in the second, programs that write files
-# live in the future.
-root=$(find "$cache/roots" -name '*.tar' -printf '%T@ %p\n' | sort -n | tail -n 1)
-root=${root#* }
+cp -r "$lab/u/cache/tee-compile/packages" "$second/cache/tee-compile/packages"
+# In the second, programs that write files live in the future.
+root=$(find "$lab/u/cache/tee-compile/roots" -name '*.tar')
 mkdir "$lab/root"
 tar --extract --file "$root" --directory "$lab/root" --exclude='./usr/share/doc' --exclude='./var/lib/dpkg/info' \
     ./usr/bin
@@ -111,54 +130,42 @@ cp "$root" "$second/cache/tee-compile/roots/"
 (cd "$second/cache/tee-compile/roots" && sha256sum "$(basename "$root")" >"$(basename "$root").sha256")
 rm -rf "$lab/root" "$lab/changes"
 
-as_other=()
+
+one_core=$(taskset --cpu-list --pid $$ | sed -E 's/.*: ([0-9]+).*/\1/')
+build=("$inside/tee-compile" image build "$inside/recipe" --source "$inside/project" --kernel "$inside/bzImage" --jobs 1
+    --mirror file:///nowhere/debian -o "$inside/second.eif")
 if [[ $EUID -eq 0 ]]; then
-    user=tc-same-$$
-    useradd --home-dir "$lab/b" --no-create-home --shell /bin/bash "$user"
-    grep -q "^$user:" /etc/subuid || usermod --add-subuids 2200000-2265535 --add-subgids 2200000-2265535 "$user"
-    chown -R "$user" "$lab/b"
-    as_other=(setpriv --reuid "$user" --regid "$user" --init-groups)
+    mkdir "$system/old" "$second/libraries"
+    # The program's libraries go with it; the C library is that of Debian 13, or the program
+    # would not be in Debian 13 but beside it.
+    ldd "$lab/tee-compile" | sed -n -E 's/^[[:space:]]*[^[:space:]]+ => (\/[^[:space:]]+) .*/\1/p' |
+        grep -vE '/(libc|libm|libdl|librt|libpthread|libresolv)[.]so' | xargs cp --target-directory "$second/libraries"
+    cp "$preload" "$second/libraries/faketime.so"
+    # The words are for the inner shell.
+    # shellcheck disable=SC2016
+    unshare --mount --net --pid --fork --kill-child --propagation private taskset --cpu-list "$one_core" bash -euc '
+        system=$1 second=$2
+        shift 2
+        mount --bind "$system" "$system"
+        mount -t proc none "$system/proc"
+        mount --rbind /dev "$system/dev"
+        cd "$system"
+        pivot_root . old
+        exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 XDG_CACHE_HOME="$second/cache" \
+            LIBRARIES="$second/libraries" chroot . bash -euc "
+            umount -l /old
+            export LD_LIBRARY_PATH=\$LIBRARIES LD_PRELOAD=\$LIBRARIES/faketime.so
+            export FAKETIME=+400d FAKETIME_DONT_FAKE_MONOTONIC=1
+            [[ \$(date +%Y) -gt $(date +%Y) ]]
+            exec \"\$@\"" inside "$@"
+    ' in_debian "$system" "$inside" "${build[@]}" >&2
+else
+    HOME=$lab/b XDG_CACHE_HOME=$second/cache taskset --cpu-list "$one_core" faketime '+400 days' "${build[@]}" >&2
 fi
-"${as_other[@]}" env --unset=XDG_DATA_HOME HOME="$lab/b" XDG_CACHE_HOME="$second/cache" \
-    taskset --cpu-list "$(taskset --cpu-list --pid $$ | sed -E 's/.*: ([0-9]+).*/\1/')" faketime '+400 days' \
-    "$lab/tee-compile" image build "$second/recipe" --source "$second/project" --kernel "$lab/bzImage" --jobs 1 \
-    -o "$lab/b/second.eif" >&2
 
 # --- compare
 
 for suffix in eif erofs spdx.json; do
-    cmp "$lab/first.$suffix" "$lab/b/second.$suffix"
-    echo "ok: $suffix: $(sha256sum <"$lab/first.$suffix")"
+    cmp "$lab/u/first.$suffix" "$second/second.$suffix"
+    echo "ok: $suffix: $(sha256sum <"$lab/u/first.$suffix")"
 done
-
-# --- third, in Debian 13: a builder's root is one, with the mmdebstrap that makes another
-
-if [[ $EUID -ne 0 ]]; then
-    echo 'left out: Debian 13, whose root only root can enter'
-    exit 0
-fi
-debian=$lab/debian
-mkdir -p "$debian/lab/libraries" "$debian/old" "$debian/root/cache/tee-compile"
-tar --extract --file "$root" --directory "$debian" --numeric-owner
-grep -q '^VERSION_ID="13"' "$debian/etc/os-release"
-cp -r "$packages" "$debian/root/cache/tee-compile/packages"
-cp -r "$lab/a" "$lab/bzImage" "$lab/tee-compile" "$debian/lab"
-# The program's libraries go with it; the C library is that of Debian 13, or the program
-# would not be in Debian 13 but beside it.
-ldd "$lab/tee-compile" | sed -n -E 's/^[[:space:]]*[^[:space:]]+ => (\/[^[:space:]]+) .*/\1/p' |
-    grep -vE '/(libc|libm|libdl|librt|libpthread|libresolv)[.]so' | xargs cp --target-directory "$debian/lab/libraries"
-# The words are for the inner shell.
-# shellcheck disable=SC2016
-unshare --mount --net --pid --fork --kill-child --propagation private bash -euc '
-    mount --bind "$1" "$1"
-    mount -t proc none "$1/proc"
-    mount --rbind /dev "$1/dev"
-    cd "$1"
-    pivot_root . old
-    exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 XDG_CACHE_HOME=/root/cache chroot . bash -euc "
-        umount -l /old
-        LD_LIBRARY_PATH=/lab/libraries /lab/tee-compile image build /lab/a/images/minimal --kernel /lab/bzImage \
-            --mirror file:///nowhere/debian -o /lab/third.eif >&2"
-' in_debian "$debian"
-for suffix in eif erofs spdx.json; do cmp "$lab/first.$suffix" "$debian/lab/third.$suffix"; done
-echo 'ok: the same in Debian 13'
