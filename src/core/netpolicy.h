@@ -3,7 +3,7 @@
  *
  *   "network": {
  *     "mode": "offline" | "record" | "pinned",      default "record"
- *     "allow": ["crates.io", "*.crates.io"],         hosts; absent: every host
+ *     "allow": ["example.org", "*.example.org"],     hosts; absent: every host
  *     "plain_http": ["deb.example.org"],             hosts that may be asked without TLS
  *     "opaque": ["git.example.org:22"],              host:port, neither read nor recorded
  *     "ca": {"registry.corp": "certs/ca.pem"},       host -> file of the source
@@ -73,7 +73,7 @@ tc_status tc_network_read(const struct tc_json *at, struct tc_network *ret_netwo
                           struct tc_error *err) TC_MUST_USE;
 
 /* May this connection be made? TC_REFUSED with a message that names host, rule and how
- * to allow it: `crates.io:443: not in network.allow of build.json: add "crates.io"`. */
+ * to allow it: `example.org:443: not in network.allow of build.json: add "example.org"`. */
 tc_status tc_network_check(const struct tc_network *network, enum tc_scheme scheme, struct tc_span host,
                            uint16_t port, struct tc_error *err) TC_MUST_USE;
 

@@ -52,21 +52,21 @@ static void test_check(void **state)
 {
     (void)state;
     struct tc_network network = {0};
-    read_network("{\"allow\":[\"crates.io\",\"*.crates.io\"],\"plain_http\":[\"deb.example.org\"],"
+    read_network("{\"allow\":[\"packages.example.org\",\"*.packages.example.org\"],\"plain_http\":[\"deb.example.org\"],"
                  "\"opaque\":[\"git.example.org:22\"]}",
                  &network);
-    expect(&network, TC_SCHEME_HTTPS, "crates.io", 443, NULL);
-    expect(&network, TC_SCHEME_HTTPS, "static.crates.io", 8443, NULL);
+    expect(&network, TC_SCHEME_HTTPS, "packages.example.org", 443, NULL);
+    expect(&network, TC_SCHEME_HTTPS, "static.packages.example.org", 8443, NULL);
     expect(&network, TC_SCHEME_HTTPS, "example.org", 443,
            "example.org:443: not in network.allow of build.json: add \"example.org\"");
     expect(&network, TC_SCHEME_HTTPS, "deb.example.org", 443, "network.allow");
     expect(&network, TC_SCHEME_HTTPS, "a\x1b", 443, "a\\x1b:443");
     expect(&network, TC_SCHEME_HTTP, "deb.example.org", 80, NULL);
-    expect(&network, TC_SCHEME_HTTP, "crates.io", 80,
+    expect(&network, TC_SCHEME_HTTP, "packages.example.org", 80,
            "network.plain_http of build.json: use https");
     expect(&network, TC_SCHEME_OPAQUE, "git.example.org", 22, NULL);
     expect(&network, TC_SCHEME_OPAQUE, "git.example.org", 23, "add \"git.example.org:23\"");
-    expect(&network, TC_SCHEME_OPAQUE, "crates.io", 443, "network.opaque");
+    expect(&network, TC_SCHEME_OPAQUE, "packages.example.org", 443, "network.opaque");
     tc_network_free(&network);
 
     read_network("{}", &network);
