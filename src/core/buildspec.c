@@ -44,27 +44,10 @@ void tc_buildspec_free(struct tc_buildspec *spec)
     *spec = (struct tc_buildspec){0};
 }
 
-typedef tc_status check_fn(const struct tc_json *at, const char *text, struct tc_error *err);
-
-/* Reads a list of strings and puts each through check. The list is in its
- * owner, with the right count, at every moment: an error frees it there. */
-static tc_status read_list(const struct tc_json *at, check_fn *check, char ***list, size_t *count,
-                           struct tc_error *err)
+static tc_status read_list(const struct tc_json *at, tc_json_text_check *check, char ***list,
+                           size_t *count, struct tc_error *err)
 {
-    size_t entries;
-    TC_TRY(tc_json_array(at, TC_BUILDSPEC_LIST_MAX, &entries, err));
-    *list = calloc(entries + 1, sizeof **list);
-    if (!*list) return tc_fail(err, TC_SYSTEM, "out of memory for a list");
-    for (size_t i = 0; i < entries; i++) {
-        struct tc_json entry = tc_json_at(at, i);
-        TC_TRY(tc_json_copy(&entry, TC_BUILDSPEC_TEXT_MAX, &(*list)[i], err));
-        *count = i + 1;
-        TC_TRY(check(&entry, (*list)[i], err));
-        for (size_t j = 0; j < i; j++)
-            if (strcmp((*list)[i], (*list)[j]) == 0)
-                return tc_json_fail(&entry, err, "repeats entry %zu", j);
-    }
-    return TC_OK;
+    return tc_json_texts(at, TC_BUILDSPEC_LIST_MAX, TC_BUILDSPEC_TEXT_MAX, check, list, count, err);
 }
 
 static const char word_characters[] =

@@ -291,6 +291,26 @@ tc_status tc_json_copy(const struct tc_json *at, size_t max, char **ret_text, st
     return TC_OK;
 }
 
+tc_status tc_json_texts(const struct tc_json *at, size_t entries, size_t max,
+                        tc_json_text_check *check, char ***list, size_t *count,
+                        struct tc_error *err)
+{
+    size_t found;
+    TC_TRY(tc_json_array(at, entries, &found, err));
+    *list = calloc(found + 1, sizeof **list);
+    if (!*list) return tc_fail(err, TC_SYSTEM, "out of memory for a list");
+    for (size_t i = 0; i < found; i++) {
+        struct tc_json entry = tc_json_at(at, i);
+        TC_TRY(tc_json_copy(&entry, max, &(*list)[i], err));
+        *count = i + 1;
+        TC_TRY(check(&entry, (*list)[i], err));
+        for (size_t j = 0; j < i; j++)
+            if (strcmp((*list)[i], (*list)[j]) == 0)
+                return tc_json_fail(&entry, err, "repeats entry %zu", j);
+    }
+    return TC_OK;
+}
+
 tc_status tc_json_hex(const struct tc_json *at, uint8_t *out, size_t size, struct tc_error *err)
 {
     const char *text;

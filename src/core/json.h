@@ -78,6 +78,15 @@ struct tc_json tc_json_at(const struct tc_json *array, size_t index);
 /* An owned copy of a string member. */
 tc_status tc_json_copy(const struct tc_json *at, size_t max, char **ret_text, struct tc_error *err)
     TC_MUST_USE;
+/* What a text of a list must be; says what is wrong with it. */
+typedef tc_status tc_json_text_check(const struct tc_json *at, const char *text,
+                                     struct tc_error *err);
+/* A list of at most `entries` strings of at most max bytes, each of them good and no two
+ * alike. *list and *count are right at every moment, also where it fails: their owner
+ * frees them. */
+tc_status tc_json_texts(const struct tc_json *at, size_t entries, size_t max,
+                        tc_json_text_check *check, char ***list, size_t *count,
+                        struct tc_error *err) TC_MUST_USE;
 /* Lower-case hex of exactly size bytes. */
 tc_status tc_json_hex(const struct tc_json *at, uint8_t *out, size_t size, struct tc_error *err)
     TC_MUST_USE;

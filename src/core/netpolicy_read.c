@@ -32,26 +32,19 @@ static bool read_port(const char *text, uint16_t *ret_port)
     return true;
 }
 
+static tc_status check_pattern(const struct tc_json *at, const char *text, struct tc_error *err)
+{
+    if (tc_host_pattern_is_good(text)) return TC_OK;
+    return tc_json_fail(at, err,
+                        "must be a host name in lower case, or \"*.\" and one, without scheme, port "
+                        "and path");
+}
+
 static tc_status read_hosts(const struct tc_json *at, char ***list, size_t *count,
                             struct tc_error *err)
 {
-    size_t entries;
-    TC_TRY(tc_json_array(at, TC_BUILDSPEC_LIST_MAX, &entries, err));
-    *list = calloc(entries + 1, sizeof **list);
-    if (!*list) return tc_fail(err, TC_SYSTEM, "out of memory for a list");
-    for (size_t i = 0; i < entries; i++) {
-        struct tc_json entry = tc_json_at(at, i);
-        TC_TRY(tc_json_copy(&entry, TC_BUILDSPEC_TEXT_MAX, &(*list)[i], err));
-        *count = i + 1;
-        if (!tc_host_pattern_is_good((*list)[i]))
-            return tc_json_fail(&entry, err,
-                                "must be a host name in lower case, or \"*.\" and one, without "
-                                "scheme, port and path");
-        for (size_t j = 0; j < i; j++)
-            if (strcmp((*list)[i], (*list)[j]) == 0)
-                return tc_json_fail(&entry, err, "repeats entry %zu", j);
-    }
-    return TC_OK;
+    return tc_json_texts(at, TC_BUILDSPEC_LIST_MAX, TC_BUILDSPEC_TEXT_MAX, check_pattern, list,
+                         count, err);
 }
 
 static tc_status read_opaque(const struct tc_json *at, struct tc_network *network,

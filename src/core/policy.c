@@ -145,23 +145,18 @@ static tc_status read_max_age(const struct tc_json *top, struct tc_policy *polic
     return TC_OK;
 }
 
-/* The list is in its owner, with the right count, at every moment; it may be empty. */
+static tc_status check_pattern(const struct tc_json *at, const char *text, struct tc_error *err)
+{
+    if (tc_host_pattern_is_good(text)) return TC_OK;
+    return tc_json_fail(at, err, "must be a host name in lower case, or \"*.\" and one");
+}
+
+/* It may be empty. */
 static tc_status read_hosts(const struct tc_json *at, char ***list, size_t *count,
                             struct tc_error *err)
 {
-    size_t entries;
-    TC_TRY(tc_json_array(at, TC_POLICY_LIST_MAX, &entries, err));
-    *list = calloc(entries + 1, sizeof **list);
-    if (!*list) return tc_fail(err, TC_SYSTEM, "out of memory for the policy");
-    for (size_t i = 0; i < entries; i++) {
-        struct tc_json entry = tc_json_at(at, i);
-        TC_TRY(copy_text(&entry, &(*list)[i], err));
-        *count = i + 1;
-        if (!tc_host_pattern_is_good((*list)[i]))
-            return tc_json_fail(&entry, err,
-                                "must be a host name in lower case, or \"*.\" and one");
-    }
-    return TC_OK;
+    return tc_json_texts(at, TC_POLICY_LIST_MAX, TC_POLICY_TEXT_MAX, check_pattern, list, count,
+                         err);
 }
 
 /* A policy forbids. What it does not forbid, --allow-unauthenticated may let pass. */
