@@ -12,6 +12,8 @@ import socket
 import socketserver
 import ssl
 import subprocess
+import sys
+import tempfile
 import threading
 
 HTTPS, HTTP = 443, 80
@@ -220,3 +222,22 @@ class Site(Quiet):
 
 def basic(user, password):
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def run_cases(names, wanted, lab, project):
+    """Each test_NAME of a script with a project of its own; lab is made once."""
+    tests = {name[5:]: function for name, function in names.items() if name.startswith("test_")}
+    failed = []
+    with tempfile.TemporaryDirectory(prefix="tee-compile-network.", dir="/var/tmp") as folder:
+        shared = lab(pathlib.Path(folder))
+        for name in wanted or tests:
+            base = pathlib.Path(folder) / f"test-{name}"
+            base.mkdir()
+            try:
+                tests[name](project(shared, base))
+                print(f"ok {name}", flush=True)
+            except Exception as error:  # noqa: BLE001, the next ones shall run
+                failed.append(name)
+                print(f"FAILED {name}: {error!r}"[:6000].replace("\\n", "\n"), flush=True)
+    if failed:
+        sys.exit(f"failed: {' '.join(failed)}")

@@ -6,14 +6,12 @@ usage: test_network.py TEE_COMPILE [NAME...]"""
 import hashlib
 import json
 import os
-import pathlib
 import shutil
 import subprocess
 import sys
 import tarfile
-import tempfile
 
-from network_lab import Authority, Proxy, Server, Site, Tls, serve
+from network_lab import Authority, Proxy, Server, Site, Tls, run_cases, serve
 
 TOOL = os.path.abspath(sys.argv[1])
 WANTED = sys.argv[2:]
@@ -458,23 +456,5 @@ def test_forged_transcript(p):
         p.verify(expect=1)
 
 
-def main():
-    tests = {name[5:]: function for name, function in globals().items() if name.startswith("test_")}
-    failed = []
-    with tempfile.TemporaryDirectory(prefix="tee-compile-network.", dir="/var/tmp") as folder:
-        lab = Lab(pathlib.Path(folder))
-        for name in WANTED or tests:
-            base = pathlib.Path(folder) / f"test-{name}"
-            base.mkdir()
-            try:
-                tests[name](Project(lab, base))
-                print(f"ok {name}", flush=True)
-            except Exception as error:  # noqa: BLE001, the next ones shall run
-                failed.append(name)
-                print(f"FAILED {name}: {error!r}"[:6000].replace("\\n", "\n"), flush=True)
-    if failed:
-        sys.exit(f"failed: {' '.join(failed)}")
-
-
 if __name__ == "__main__":
-    main()
+    run_cases(globals(), WANTED, Lab, Project)
