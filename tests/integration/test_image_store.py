@@ -871,6 +871,16 @@ def test_file_system_with_devices(lab):
             assert lab.loops() == "", lab.loops()
 
 
+def start_build(lab):
+    """One whose command has said "started"."""
+    process = subprocess.Popen([TOOL, "build", "--dir", lab.project, "--output", lab.out],
+                               stderr=subprocess.PIPE, text=True, env=lab.env)
+    for line in process.stderr:
+        if "started" in line:
+            break
+    return process
+
+
 def test_failed_build_leaves_nothing(lab):
     if not need_mount():
         return
@@ -878,19 +888,11 @@ def test_failed_build_leaves_nothing(lab):
     lab.spec("false")
     lab.build(expect=1)
     lab.spec("echo started; sleep 60")
-    process = subprocess.Popen([TOOL, "build", "--dir", lab.project, "--output", lab.out],
-                               stderr=subprocess.PIPE, text=True, env=lab.env)
-    for line in process.stderr:
-        if "started" in line:
-            break
+    process = start_build(lab)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
     assert process.returncode == 2 and not lab.out.exists()
-    process = subprocess.Popen([TOOL, "build", "--dir", lab.project, "--output", lab.out],
-                               stderr=subprocess.PIPE, text=True, env=lab.env)
-    for line in process.stderr:
-        if "started" in line:
-            break
+    process = start_build(lab)
     process.kill()
     process.communicate(timeout=30)
     # The pipe's end is the end of the last process that had it; the device goes with
@@ -909,11 +911,7 @@ def test_mount_of_the_image(lab):
         return
     lab.pull(lab.image)
     lab.spec("echo started; sleep 60")
-    process = subprocess.Popen([TOOL, "build", "--dir", lab.project, "--output", lab.out],
-                               stderr=subprocess.PIPE, text=True, env=lab.env)
-    for line in process.stderr:
-        if "started" in line:
-            break
+    process = start_build(lab)
     mounts = []
     for pid in descendants(process.pid):
         try:
@@ -935,11 +933,7 @@ def test_erofsfuse_dies(lab):
         return
     lab.pull(lab.image)
     lab.spec("echo started; while read -t 1 < /etc/marker; do :; done; echo went on; echo > out")
-    process = subprocess.Popen([TOOL, "build", "--dir", lab.project, "--output", lab.out],
-                               stderr=subprocess.PIPE, text=True, env=lab.env)
-    for line in process.stderr:
-        if "started" in line:
-            break
+    process = start_build(lab)
     below = [pid for pid in descendants(process.pid)
              if pathlib.Path(f"/proc/{pid}/comm").read_text() == "erofsfuse\n"]
     assert len(below) == 1, below
