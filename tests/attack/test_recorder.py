@@ -32,6 +32,7 @@ class Case(unittest.TestCase):
         cls.shared = tempfile.mkdtemp(prefix='tc-recorder.')
         cls.root = world.Authority(cls.shared, 'one')
         cls.other = world.Authority(cls.shared, 'two')
+        cls.longer = world.Authority(cls.shared, 'three')
 
     @classmethod
     def tearDownClass(cls):
@@ -258,6 +259,20 @@ class Delivery(Case):
         with self.assertRaises((EOFError, OSError, AssertionError)):
             self.assertEqual(recorder.get('other.test').status, 200)
         self.broken(recorder, 'other.test', 'certificate')
+
+    def test_the_longer_pattern_has_the_anchor(self):
+        other, longer = f'*.test={self.other.pem}', f'*.b.test={self.longer.pem}'
+        for options in (('--ca', other, '--ca', longer), ('--ca', longer, '--ca', other)):
+            for authority, good in ((self.longer, True), (self.other, False)):
+                with self.subTest(options=options, good=good):
+                    self.serve(world.always(), name='a.b.test', context=authority.server('a.b.test'))
+                    recorder = self.recorder(*options)
+                    if good:
+                        self.assertEqual(recorder.get('a.b.test').body, b'hello')
+                        recorder.finish()
+                    else:
+                        self.assertEqual(recorder.get('a.b.test').status, 502)
+                        self.broken(recorder, 'a.b.test', 'certificate')
 
     def test_extra_anchor_is_named(self):
         self.serve(world.always(), context=self.other.server('good.test'))
