@@ -465,6 +465,18 @@ class Pinned(Case):
         recorder.get('good.test', '/0')
         self.broken(recorder, 'network.pinned')
 
+    def test_no_body_in_place_of_it(self):
+        """204 and 304 have none, and nobody asked for none."""
+        for status, fields in (204, ''), (304, ''), (304, 'If-None-Match: "v1"\r\n'):
+            with self.subTest(status=status, fields=fields):
+                self.serve(lambda _, sock, line=status: sock.sendall(f'HTTP/1.1 {line} X\r\n\r\n'.encode()))
+                recorder = self.pinned(hashlib.sha256(b'hello').hexdigest())
+                recorder.get('good.test', '/0', fields=fields)
+                if fields:
+                    self.one_line(recorder, outcome='ok', status=status)
+                else:
+                    self.broken(recorder, 'network.pinned')
+
 
 class Failures(Case):
     """What the host can cause: nothing is signed, whatever the build makes of it."""
