@@ -764,6 +764,34 @@ class Retries(Case):
         self.assertFalse(same)
         self.broken(recorder, 'range')
 
+    def resume_chunks(self, last, until):
+        """Nobody says how long the whole is but the range."""
+        body, begun = os.urandom(2000), []
+
+        def answer(_request, sock):
+            if begun:
+                sock.sendall(world.response(body[1000:until], '206 Partial Content', 'ETag: "v1"\r\n'
+                                            f'Content-Range: bytes 1000-{last}/2000\r\n'))
+                return True
+            begun.append(1)
+            sock.sendall(b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nETag: "v1"\r\n\r\n'
+                         b'3e8\r\n' + body[:1000] + b'\r\n')
+            return False
+        self.serve(answer)
+        recorder = self.recorder()
+        try:
+            self.assertEqual(recorder.get('good.test').body, body)
+        except (EOFError, OSError):
+            pass
+        return recorder
+
+    def test_resume_without_length(self):
+        self.one_line(self.resume_chunks(1999, 2000), outcome='ok', attempts=2)
+
+    def test_resume_that_ends_early(self):
+        self.broken(self.resume_chunks(1499, 1500), 'range')
+        self.broken(self.resume_chunks(1999, 1500), 'range')
+
     def test_stale_keep_alive(self):
         """A server that ends connections after each answer without saying so."""
         server = self.serve(lambda request, sock: sock.sendall(world.response()) or False)
