@@ -850,6 +850,23 @@ class Cuts(Case):
         self.broken(recorder, 'hung up')
         stop.set()
 
+    def test_gave_up_while_a_stream_was_opened(self):
+        """The host does not take the stream of a second attempt: that is waiting too."""
+        begun, wait = threading.Event(), threading.Event()
+
+        def answer(_request, sock):
+            sock.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n' + b'z' * 300)
+            begun.wait(60)
+            return False
+        self.serve(answer)
+        recorder = self.recorder('--stall', 2 * STALL, '--slow-open', STALL // 2)
+        with recorder.tls('good.test') as sock:
+            sock.sendall(b'GET / HTTP/1.1\r\nHost: good.test\r\n\r\n')
+            world.Reader(sock).take(300)
+            begun.set()
+            wait.wait(STALL / 1000 / 3)
+        self.broken(recorder, 'hung up')
+
     def test_a_body_that_never_ends(self):
         """Bounded memory, and an end when the build ends."""
         def answer(_request, sock):
