@@ -792,6 +792,33 @@ class Retries(Case):
         self.broken(self.resume_chunks(1499, 1500), 'range')
         self.broken(self.resume_chunks(1999, 1500), 'range')
 
+    def test_another_answer_to_the_head_that_was_passed(self):
+        """Nothing of the body was: a digest of what was delivered tells nothing."""
+        for status, etag in ('200 OK', '"v1"'), ('404 Not Found', '"v1"'), ('200 OK', '"v2"'):
+            with self.subTest(status=status, etag=etag):
+                self.flaky(0, world.always(b'other', status, f'ETag: {etag}\r\n'), b'hello',
+                           fields='ETag: "v1"\r\n')
+                recorder = self.recorder()
+                if (status, etag) == ('200 OK', '"v1"'):
+                    self.assertEqual(recorder.get('good.test').body, b'other')
+                    self.one_line(recorder, outcome='ok', attempts=2)
+                    continue
+                with self.assertRaises((EOFError, OSError)):
+                    recorder.get('good.test')
+                self.broken(recorder, 'otherwise')
+
+    def test_no_tls_request_by_a_plain_connection(self):
+        """Of the same name and port, and kept."""
+        plain = world.Server(None, world.always(b'plain'))
+        tls = world.Server(self.root.server('good.test'), world.always(b'proven'))
+        self.egress.routes['good.test'] = lambda sock: (tls if plain.connections else plain)(sock)
+        recorder = self.recorder('--plain', 'good.test')
+        with recorder.raw('good.test') as sock:
+            answer = recorder.exchange(sock, b'GET / HTTP/1.1\r\nHost: good.test:443\r\n\r\n')
+            self.assertEqual(answer.body, b'plain')
+            self.assertEqual(recorder.get('good.test').body, b'proven')
+        self.assertEqual([line['scheme'] for line in recorder.finish()], ['http', 'https'])
+
     def test_stale_keep_alive(self):
         """A server that ends connections after each answer without saying so."""
         server = self.serve(lambda request, sock: sock.sendall(world.response()) or False)
