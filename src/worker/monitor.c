@@ -54,6 +54,7 @@ struct monitor {
     enum phase phase;
     bool unpacked;   /* stages: the source is on disk, no limit was reached */
     size_t commands; /* stages: commands that ended cleanly */
+    size_t recorded; /* of these, before the recorder closed its books */
     uint32_t seen;   /* bit k: a message of kind k, which may come once, came */
     struct tc_statement statement;
     struct tc_build_key *key;
@@ -269,6 +270,8 @@ static tc_status hear(struct monitor *monitor, enum tc_ipc_kind kind, struct tc_
         return tc_fail(err, TC_REFUSED, "the recorder sent part %d out of its order", (int)kind);
     TC_TRY(once(monitor, kind, err));
     monitor->recorder_fd = -1; /* it has closed its books */
+    TC_TRY(take_verdicts(monitor, err));
+    monitor->recorded = monitor->commands;
     return tc_part_transcript_decode(bytes, &statement->transcript, err);
 }
 
@@ -322,6 +325,10 @@ static tc_status close_books(struct monitor *monitor, struct tc_error *err)
     if (!have(monitor, TC_IPC_TRANSCRIPT))
         return tc_fail(err, TC_REFUSED,
                        "the recorder did not say how the network went: nothing is signed");
+    /* It closes them when the session says so. A command that ran after that found no
+     * network, and no line says so. */
+    if (monitor->recorded != monitor->commands)
+        return tc_fail(err, TC_REFUSED, "a command ran after the recorder had closed its books");
     /* The rules that were kept are those of the file in the source, whatever the session
      * handed to the recorder. */
     if (!is_offline(monitor) &&

@@ -106,12 +106,23 @@ tc_status tc_rec_body_data(struct tc_rec_ask *ask, struct tc_span data, struct t
 
 /* --- what the whole has to be --- */
 
+/* Was none asked for? Whoever has the body already may ask whether it is still that one. */
+static bool wants_no_body(const struct tc_rec_ask *ask)
+{
+    static const char *const conditions[] = {"if-none-match", "if-modified-since"};
+    struct tc_span ignored;
+    if (tc_span_equal(ask->head.method, tc_span_of_text("HEAD"))) return true;
+    for (size_t i = 0; ask->status == 304 && i < sizeof conditions / sizeof *conditions; i++)
+        if (tc_http_field_find(&ask->head, conditions[i], &ignored)) return true;
+    return false;
+}
+
 /* A body is looked at even where it is empty: an empty one can be listed too. */
 static tc_status check_pinned(const struct tc_rec_ask *ask, const struct tc_sha256 *digest,
                               struct tc_error *err)
 {
     const struct tc_network *network = ask->recorder->config->network;
-    if (network->mode != TC_NETWORK_PINNED || ask->own || ask->bodiless) return TC_OK;
+    if (network->mode != TC_NETWORK_PINNED || ask->own || wants_no_body(ask)) return TC_OK;
     const struct tc_sha256 *pin = tc_network_pin(network, tc_span_of_text(ask->url));
     if (pin && memcmp(pin->bytes, digest->bytes, sizeof digest->bytes) == 0) return TC_OK;
     return tc_fail(err, TC_REFUSED,

@@ -15,7 +15,8 @@
 #include "base/cleanup.h"
 
 enum {
-    INFORMATION_MAX = 16, /* responses with 1xx before the real one */
+    INFORMATION_MAX = 16,  /* responses with 1xx before the real one */
+    TOTAL_DIGITS_MAX = 16, /* of 2^53 - 1 */
     STATUS_BAD_GATEWAY = 502,
     PAUSE_MS = 250,  /* before the second attempt; doubled each time */
     GRACE_PART = 12, /* a build may leave for its own reasons within stall_ms / 12 */
@@ -113,15 +114,23 @@ static tc_status read_head(struct tc_rec_ask *ask, struct try *attempt, struct t
                    INFORMATION_MAX);
 }
 
-/* "bytes FIRST-LAST/TOTAL" */
-static bool is_range(struct tc_span text, uint64_t first, bool has_total, uint64_t total)
+/* The number behind the last '/', which says where the whole ends when nothing else did. */
+static bool read_total(struct tc_span text, uint64_t *ret_total)
+{
+    uint64_t total = 0, digit = 1;
+    size_t at = text.size;
+    for (; at > 0 && text.data[at - 1] >= '0' && text.data[at - 1] <= '9'; at--, digit *= 10) {
+        if (text.size - at == TOTAL_DIGITS_MAX) return false;
+        total += digit * (uint64_t)(text.data[at - 1] - '0');
+    }
+    *ret_total = total;
+    return at > 0 && text.data[at - 1] == '/' && total > 0;
+}
+
+/* "bytes FIRST-LAST/TOTAL", to the end. */
+static bool is_range(struct tc_span text, uint64_t first, uint64_t total)
 {
     struct tc_buf wanted TC_AUTO_BUF = tc_buf_new(256);
-    if (!has_total || total == 0) {
-        tc_buf_add_format(&wanted, "bytes %" PRIu64 "-", first);
-        return tc_buf_ok(&wanted) && text.size > wanted.size &&
-               memcmp(text.data, wanted.data, wanted.size) == 0;
-    }
     tc_buf_add_format(&wanted, "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, first, total - 1, total);
     return tc_buf_ok(&wanted) && tc_span_equal(text, tc_buf_span(&wanted));
 }
@@ -139,10 +148,14 @@ static tc_status check_again(struct tc_rec_ask *ask, const struct try *attempt,
                              const struct tc_http_head *head, struct tc_error *err)
 {
     struct tc_span range;
+    uint64_t total = ask->length;
     if (attempt->ranged && head->status == 206) {
         if (!same_etag(ask, head) || !tc_http_field_find(head, "content-range", &range) ||
-            !is_range(range, ask->delivered, ask->has_length, ask->length))
+            (!ask->has_length && !read_total(range, &total)) ||
+            !is_range(range, ask->delivered, total))
             return tc_fail(err, TC_PEER, "upstream resumed with another range than was asked for");
+        ask->has_length = true;
+        ask->length = total;
         ask->skip = 0;
         return TC_OK;
     }

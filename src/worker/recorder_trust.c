@@ -152,14 +152,15 @@ void tc_rec_trust_free(struct tc_rec_trust *trust)
     free(trust);
 }
 
-/* A host's own entry before one with "*". */
+/* A host's own entry before one with "*", and a longer one of these before a shorter one. */
 static const struct extra *find_extra(const struct tc_rec_trust *trust, const char *host)
 {
     const struct extra *found = NULL;
     for (size_t i = 0; i < trust->extra_count; i++) {
         const struct extra *extra = &trust->extra[i];
         if (strcmp(extra->host, host) == 0) return extra;
-        if (!found && tc_host_matches(extra->host, tc_span_of_text(host))) found = extra;
+        bool longer = !found || strlen(extra->host) > strlen(found->host);
+        if (longer && tc_host_matches(extra->host, tc_span_of_text(host))) found = extra;
     }
     return found;
 }

@@ -18,8 +18,10 @@ tc_status tc_rec_ask_host(const struct tc_recorder *recorder, unsigned kind, str
     struct tc_egress_header head = {.kind = (uint8_t)kind, .size = (uint16_t)payload.size};
     struct tc_error ignored = {0};
     int fd = -1;
-    if (link->open(link->context, &fd, err) != TC_OK)
-        return tc_wrap(err, "the host gave no stream");
+    int64_t since = tc_rec_now();
+    tc_status opened = link->open(link->context, &fd, err);
+    if (wait) wait->waited_ms += tc_rec_now() - since;
+    if (opened != TC_OK) return tc_wrap(err, "the host gave no stream");
     TC_TRY(tc_rec_stream_open(recorder, fd, "the host", ret_stream, err));
     ret_stream->piece = link->piece;
     ret_stream->wait = wait;

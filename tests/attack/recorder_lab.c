@@ -8,7 +8,8 @@
  *
  *   --bundle FILE   --ca HOST=FILE     --allow HOST        --plain HOST    --opaque HOST:PORT
  *   --pin URL=HEX   --credential HOST=NAME=VALUE           --stall MS      --piece BYTES
- *   --store         --replay           --lock FILE (Cargo.lock and so on, for pins) */
+ *   --store         --replay           --lock FILE (Cargo.lock and so on, for pins)
+ *   --slow-open MS (before each stream to the host but the first) */
 #include <ctype.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -41,6 +42,8 @@ struct lab {
     struct tc_recorder *recorder;
     int listener;
     pthread_t thread;
+    unsigned slow_open_ms;
+    atomic_uint opened;
 };
 
 static void die(const char *what, const char *why)
@@ -72,7 +75,8 @@ static void write_all(const struct lab *lab, const char *name, struct tc_span sp
 
 static tc_status open_stream(void *context, int *ret_fd, struct tc_error *err)
 {
-    const struct lab *lab = context;
+    struct lab *lab = context;
+    if (atomic_fetch_add(&lab->opened, 1) > 0) (void)usleep(lab->slow_open_ms * 1000);
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     (void)snprintf(address.sun_path, sizeof address.sun_path, "%s", lab->egress);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -185,6 +189,8 @@ static void read_options(struct lab *lab, char **argv)
             lab->config.stall_ms = strtol(value, NULL, 10);
         } else if (strcmp(option, "--piece") == 0) {
             lab->config.link.piece = strtoul(value, NULL, 10);
+        } else if (strcmp(option, "--slow-open") == 0) {
+            lab->slow_open_ms = (unsigned)strtoul(value, NULL, 10);
         } else if (strcmp(option, "--lock") == 0) {
             add_lock(&pins, value);
         } else {

@@ -32,6 +32,7 @@ class Case(unittest.TestCase):
         cls.shared = tempfile.mkdtemp(prefix='tc-recorder.')
         cls.root = world.Authority(cls.shared, 'one')
         cls.other = world.Authority(cls.shared, 'two')
+        cls.longer = world.Authority(cls.shared, 'three')
 
     @classmethod
     def tearDownClass(cls):
@@ -259,6 +260,20 @@ class Delivery(Case):
             self.assertEqual(recorder.get('other.test').status, 200)
         self.broken(recorder, 'other.test', 'certificate')
 
+    def test_the_longer_pattern_has_the_anchor(self):
+        other, longer = f'*.test={self.other.pem}', f'*.b.test={self.longer.pem}'
+        for options in (('--ca', other, '--ca', longer), ('--ca', longer, '--ca', other)):
+            for authority, good in ((self.longer, True), (self.other, False)):
+                with self.subTest(options=options, good=good):
+                    self.serve(world.always(), name='a.b.test', context=authority.server('a.b.test'))
+                    recorder = self.recorder(*options)
+                    if good:
+                        self.assertEqual(recorder.get('a.b.test').body, b'hello')
+                        recorder.finish()
+                    else:
+                        self.assertEqual(recorder.get('a.b.test').status, 502)
+                        self.broken(recorder, 'a.b.test', 'certificate')
+
     def test_extra_anchor_is_named(self):
         self.serve(world.always(), context=self.other.server('good.test'))
         recorder = self.recorder('--ca', f'good.test={self.other.pem}')
@@ -449,6 +464,18 @@ class Pinned(Case):
         recorder = self.pinned(hashlib.sha256(b'hello').hexdigest())
         recorder.get('good.test', '/0')
         self.broken(recorder, 'network.pinned')
+
+    def test_no_body_in_place_of_it(self):
+        """204 and 304 have none, and nobody asked for none."""
+        for status, fields in (204, ''), (304, ''), (304, 'If-None-Match: "v1"\r\n'):
+            with self.subTest(status=status, fields=fields):
+                self.serve(lambda _, sock, line=status: sock.sendall(f'HTTP/1.1 {line} X\r\n\r\n'.encode()))
+                recorder = self.pinned(hashlib.sha256(b'hello').hexdigest())
+                recorder.get('good.test', '/0', fields=fields)
+                if fields:
+                    self.one_line(recorder, outcome='ok', status=status)
+                else:
+                    self.broken(recorder, 'network.pinned')
 
 
 class Failures(Case):
@@ -737,6 +764,61 @@ class Retries(Case):
         self.assertFalse(same)
         self.broken(recorder, 'range')
 
+    def resume_chunks(self, last, until):
+        """Nobody says how long the whole is but the range."""
+        body, begun = os.urandom(2000), []
+
+        def answer(_request, sock):
+            if begun:
+                sock.sendall(world.response(body[1000:until], '206 Partial Content', 'ETag: "v1"\r\n'
+                                            f'Content-Range: bytes 1000-{last}/2000\r\n'))
+                return True
+            begun.append(1)
+            sock.sendall(b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nETag: "v1"\r\n\r\n'
+                         b'3e8\r\n' + body[:1000] + b'\r\n')
+            return False
+        self.serve(answer)
+        recorder = self.recorder()
+        try:
+            self.assertEqual(recorder.get('good.test').body, body)
+        except (EOFError, OSError):
+            pass
+        return recorder
+
+    def test_resume_without_length(self):
+        self.one_line(self.resume_chunks(1999, 2000), outcome='ok', attempts=2)
+
+    def test_resume_that_ends_early(self):
+        self.broken(self.resume_chunks(1499, 1500), 'range')
+        self.broken(self.resume_chunks(1999, 1500), 'range')
+
+    def test_another_answer_to_the_head_that_was_passed(self):
+        """Nothing of the body was: a digest of what was delivered tells nothing."""
+        for status, etag in ('200 OK', '"v1"'), ('404 Not Found', '"v1"'), ('200 OK', '"v2"'):
+            with self.subTest(status=status, etag=etag):
+                self.flaky(0, world.always(b'other', status, f'ETag: {etag}\r\n'), b'hello',
+                           fields='ETag: "v1"\r\n')
+                recorder = self.recorder()
+                if (status, etag) == ('200 OK', '"v1"'):
+                    self.assertEqual(recorder.get('good.test').body, b'other')
+                    self.one_line(recorder, outcome='ok', attempts=2)
+                    continue
+                with self.assertRaises((EOFError, OSError)):
+                    recorder.get('good.test')
+                self.broken(recorder, 'otherwise')
+
+    def test_no_tls_request_by_a_plain_connection(self):
+        """Of the same name and port, and kept."""
+        plain = world.Server(None, world.always(b'plain'))
+        tls = world.Server(self.root.server('good.test'), world.always(b'proven'))
+        self.egress.routes['good.test'] = lambda sock: (tls if plain.connections else plain)(sock)
+        recorder = self.recorder('--plain', 'good.test')
+        with recorder.raw('good.test') as sock:
+            answer = recorder.exchange(sock, b'GET / HTTP/1.1\r\nHost: good.test:443\r\n\r\n')
+            self.assertEqual(answer.body, b'plain')
+            self.assertEqual(recorder.get('good.test').body, b'proven')
+        self.assertEqual([line['scheme'] for line in recorder.finish()], ['http', 'https'])
+
     def test_stale_keep_alive(self):
         """A server that ends connections after each answer without saying so."""
         server = self.serve(lambda request, sock: sock.sendall(world.response()) or False)
@@ -794,6 +876,23 @@ class Cuts(Case):
             wait.wait(STALL / 1000 / 4)
         self.broken(recorder, 'hung up')
         stop.set()
+
+    def test_gave_up_while_a_stream_was_opened(self):
+        """The host does not take the stream of a second attempt: that is waiting too."""
+        begun, wait = threading.Event(), threading.Event()
+
+        def answer(_request, sock):
+            sock.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n' + b'z' * 300)
+            begun.wait(60)
+            return False
+        self.serve(answer)
+        recorder = self.recorder('--stall', 2 * STALL, '--slow-open', STALL // 2)
+        with recorder.tls('good.test') as sock:
+            sock.sendall(b'GET / HTTP/1.1\r\nHost: good.test\r\n\r\n')
+            world.Reader(sock).take(300)
+            begun.set()
+            wait.wait(STALL / 1000 / 3)
+        self.broken(recorder, 'hung up')
 
     def test_a_body_that_never_ends(self):
         """Bounded memory, and an end when the build ends."""

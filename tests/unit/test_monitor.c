@@ -559,6 +559,42 @@ static void hang_up(struct fixture *f)
     f->recorder_fd = -1;
 }
 
+/* The session has the recorder end before the build begins, which then finds no network. */
+static void test_recorder_closed_early(void **state)
+{
+    struct fixture *f = *state;
+    struct tc_error err = {0};
+    struct tc_part_network network = a_network();
+    struct tc_part_transcript transcript = {.count = 0};
+    assert_int_equal(tc_monitor_network(&f->recorder, &network, NULL, 0, &transcript, &err), TC_OK);
+    build_recorded(f);
+    expect_unsigned(f, "closed its books");
+}
+
+/* The session gave the recorder a build.json of its own. */
+static void test_other_build_file(void **state)
+{
+    struct fixture *f = *state;
+    struct tc_error err = {0};
+    struct tc_part_network network = a_network();
+    struct tc_part_transcript transcript = {.count = 0};
+    network.build_file.bytes[31] = 1;
+    build_recorded(f);
+    assert_int_equal(tc_monitor_network(&f->recorder, &network, NULL, 0, &transcript, &err), TC_OK);
+    expect_unsigned(f, "another build.json");
+}
+
+static void test_second_witness(void **state)
+{
+    struct fixture *f = *state;
+    struct tc_error err = {0};
+    struct tc_part_witness witness = a_witness(7);
+    build_recorded(f);
+    assert_int_equal(tc_monitor_witness(&f->recorder, &witness, &err), TC_OK);
+    assert_int_equal(tc_monitor_witness(&f->recorder, &witness, &err), TC_OK);
+    expect_unsigned(f, "a second time");
+}
+
 static void test_recorder_gone(void **state)
 {
     build_recorded(*state);
@@ -675,7 +711,8 @@ int main(void)
         T(test_unclean_command),     T(test_unclean_unpacking),  T(test_no_command),
         T(test_too_many_commands),   T(test_command_before_bind), T(test_stages_gone),
         T(test_oversized_part),      T(test_malformed_part),     T(test_used_enclave),
-        T(test_recorded),            T(test_recorder_gone),      T(test_recorder_cut),
+        T(test_recorded),            T(test_recorder_closed_early), T(test_other_build_file), T(test_second_witness),
+        T(test_recorder_gone),      T(test_recorder_cut),
         T(test_recorder_order),      T(test_recorder_no_network), T(test_recorder_twice),
         T(test_recorder_late_witness), T(test_recorder_repeats), T(test_recorder_of_session),
         T(test_recorder_offline),    T(test_other_witness),
