@@ -330,6 +330,7 @@ static void test_no_way_to_the_host(void **state)
                                        "fe80::1",
                                        "ff02::1",
                                        "fd00:ec2::254",
+                                       "fd00:ec2::23",
                                        "::ffff:127.0.0.1",
                                        "::ffff:169.254.169.254",
                                        "64:ff9b::7f00:1",
@@ -355,6 +356,15 @@ static void test_no_way_to_the_host(void **state)
             getnameinfo(at->ifa_addr, size, text, sizeof text, NULL, 0, NI_NUMERICHOST), 0);
         resolved[0] = text;
         expect_refusal(egress, "rebound.test", "leads to the host itself");
+        if (at->ifa_addr->sa_family != AF_INET) continue;
+        /* An address of IPv4 as IPv6 spells it leads to the same socket. */
+        static const char *const spellings[] = {"::ffff:", "64:ff9b::", "::"};
+        for (size_t i = 0; i < sizeof spellings / sizeof *spellings; i++) {
+            char other[160];
+            (void)snprintf(other, sizeof other, "%s%s", spellings[i], text);
+            resolved[0] = other;
+            expect_refusal(egress, "rebound.test", "leads to the host itself");
+        }
     }
     freeifaddrs(list);
     assert_int_equal(dialled, 0);
