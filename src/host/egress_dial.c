@@ -245,8 +245,8 @@ static tc_status take_proxy_answer(const struct tc_dial *dial, int fd, int64_t u
         return tc_fail(err, TC_PEER, "its answer to CONNECT is no HTTP");
     if (text[size + 2] == '2') return TC_OK;
     char shown[128];
-    const char *end = memchr(text, '\r', head.size);
-    struct tc_span said = {head.data + size + 2, (size_t)(end - text) - size - 2};
+    struct tc_span said = {head.data + size + 2, head.size - size - 2};
+    said.size = (size_t)((const uint8_t *)memchr(said.data, '\r', said.size) - said.data);
     return tc_fail(err, TC_UNAVAILABLE, "it answered \"%s\" to CONNECT",
                    tc_printable(said, shown, sizeof shown));
 }

@@ -423,6 +423,7 @@ static void test_proxy(void **state)
         {"HTTP/1.1 502 \x1b[31m\r\n\r\n", "502 \\x1b[31m"},
         {"SSH-2.0-OpenSSH\r\n\r\n", "no HTTP"},
         {"HTTP/1.1\r\n\r\n", "no HTTP"},
+        {"HTTP/1.\r 5\r\n\r\n", "\"5\""},
         {"", "hung up"},
         {"HTTP/1.1 200 OK\r\n", "hung up"},
     };
