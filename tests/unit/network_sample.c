@@ -46,7 +46,12 @@ static void make_exchange(const struct sample_answer *answer, uint64_t sequence,
         (void)snprintf(url, sizeof url, "%s://%s%s", answer->scheme, answer->host, answer->path);
         exchange.method = copy("GET");
         exchange.url = copy(url);
-        exchange.status = answer->digest ? 200 : 404;
+        exchange.status = answer->status ? answer->status : answer->digest ? 200 : 404;
+        if (answer->location) {
+            exchange.fields[0].name = copy("location");
+            exchange.fields[0].value = copy(answer->location);
+            exchange.fields_count = 1;
+        }
         memset(exchange.response_digest.bytes, answer->digest, TC_SHA256_SIZE);
         exchange.pinned_by = copy(answer->pinned_by);
     }

@@ -11,6 +11,8 @@ struct sample_answer {
     const char *scheme, *host, *path;
     uint8_t digest;
     const char *pinned_by;
+    unsigned status;      /* 0: 200 with a body, else 404 */
+    const char *location; /* NULL: none */
 };
 
 /* Makes the statement and the transcript those of a build that got these answers, in mode
