@@ -47,6 +47,17 @@ static void free_addresses(struct addrinfo **list)
 
 /* --- which addresses --- */
 
+static const char is_here[] =
+    "it leads to the host itself or to its link, which no build may reach";
+
+/* RFC 6761: these names are of whoever resolves them. */
+static bool is_localhost(const char *name)
+{
+    static const char local[] = ".localhost";
+    size_t size = strlen(name), end = sizeof local - 1;
+    return strcmp(name, local + 1) == 0 || (size > end && strcmp(name + size - end, local) == 0);
+}
+
 static bool v4_is_near(const uint8_t b[4])
 {
     /* "This network", loopback, link-local with the clouds' metadata servers,
@@ -101,9 +112,7 @@ static tc_status check_address(const struct sockaddr *address, struct tc_error *
               memcmp(wanted, other, sizeof wanted) == 0;
     if (list) freeifaddrs(list);
     if (!own) return TC_OK;
-    return tc_fail(err, TC_REFUSED,
-                   "it leads to the host itself or to its link, which no build may "
-                   "reach");
+    return tc_fail(err, TC_REFUSED, "%s", is_here);
 }
 
 static void show_address(const struct addrinfo *address, char *out, size_t size)
@@ -276,6 +285,11 @@ tc_status tc_egress_dial(const struct tc_dial *dial, int *ret_fd, char *ret_addr
             return TC_OK;
         return tc_wrap(err, "cannot connect to %s:%u", dial->name, (unsigned)dial->port);
     }
+    /* A proxy may stand on this machine, and would then dial it. What other names lead to is
+     * its to judge: who is behind one has often no resolver. */
+    if (is_localhost(dial->name))
+        return tc_fail(err, TC_REFUSED, "cannot connect to %s:%u through the host's proxy: %s",
+                       dial->name, (unsigned)dial->port, is_here);
     /* Where the host's proxy is concerns nobody who reads a report. */
     if (dial_proxy(dial, until, ret_fd, err) != TC_OK)
         return tc_wrap(err, "cannot connect to %s:%u through the host's proxy", dial->name,

@@ -451,6 +451,9 @@ static void test_proxy(void **state)
     assert_non_null(strstr(text, "larger than"));
     (void)close(server);
     (void)close(fd);
+    /* The proxy may stand here, and is not even asked for what would be its own. */
+    expect_refusal(egress, "localhost", "leads to the host itself");
+    expect_refusal(egress, "a.localhost", "leads to the host itself");
     /* What needs no proxy goes without. */
     resolved[0] = "127.0.0.1";
     expect_refusal(egress, "direct.test", "leads to the host itself");
