@@ -41,8 +41,9 @@ void tc_traffic_finish(struct tc_traffic *traffic);
 void tc_traffic_free(struct tc_traffic *traffic); /* accepts a zeroed one */
 
 /* What two answers must have in common to be the same one: SHA-256 over method LF URL LF,
- * the digests of both bodies in hex with an LF each, the status and an LF, and the fields that
- * the transcript keeps. The last two can be all that an answer says, as of a HEAD. */
+ * the digests of both bodies in hex with an LF each, status LF, and of each field
+ * that the transcript keeps but date, server and via SIZE:NAME SIZE:VALUE LF, without the space.
+ * Status and fields can be all that an answer says, as of a HEAD. */
 tc_status tc_answer_key(const struct tc_exchange *exchange, struct tc_sha256 *ret_key,
                         struct tc_error *err) TC_MUST_USE;
 

@@ -21,6 +21,13 @@ static char *copy(const char *text)
     return result;
 }
 
+static void add_field(struct tc_exchange *exchange, const char *name, const char *value)
+{
+    if (!value) return;
+    exchange->fields[exchange->fields_count].name = copy(name);
+    exchange->fields[exchange->fields_count++].value = copy(value);
+}
+
 static void make_exchange(const struct sample_answer *answer, uint64_t sequence, bool archive,
                           struct tc_exchange *ret_exchange)
 {
@@ -47,11 +54,8 @@ static void make_exchange(const struct sample_answer *answer, uint64_t sequence,
         exchange.method = copy("GET");
         exchange.url = copy(url);
         exchange.status = answer->status ? answer->status : answer->digest ? 200 : 404;
-        if (answer->location) {
-            exchange.fields[0].name = copy("location");
-            exchange.fields[0].value = copy(answer->location);
-            exchange.fields_count = 1;
-        }
+        add_field(&exchange, "location", answer->location);
+        add_field(&exchange, "date", answer->date);
         memset(exchange.response_digest.bytes, answer->digest, TC_SHA256_SIZE);
         exchange.pinned_by = copy(answer->pinned_by);
     }

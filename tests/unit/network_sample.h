@@ -13,6 +13,7 @@ struct sample_answer {
     const char *pinned_by;
     unsigned status;      /* 0: 200 with a body, else 404 */
     const char *location; /* NULL: none */
+    const char *date;     /* the same */
 };
 
 /* Makes the statement and the transcript those of a build that got these answers, in mode

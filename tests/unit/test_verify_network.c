@@ -235,6 +235,8 @@ static const struct sample_answer other_status[] = {
     GOOD, {.scheme = "https", .host = "a.example.org", .path = "/e", .status = 204}};
 static const struct sample_answer other_field[] = {
     GOOD, {.scheme = "https", .host = "a.example.org", .path = "/e", .location = "/c"}};
+static const struct sample_answer other_date[] = {
+    GOOD, {.scheme = "https", .host = "a.example.org", .path = "/e", .date = "later"}};
 static void make_empty(struct sample_parts *parts)
 {
     sample_network(parts, empty, 3, false);
@@ -246,6 +248,10 @@ static void make_other_status(struct sample_parts *parts)
 static void make_other_field(struct sample_parts *parts)
 {
     sample_network(parts, other_field, 3, true);
+}
+static void make_other_date(struct sample_parts *parts)
+{
+    sample_network(parts, other_date, 3, true);
 }
 static void replay_empty(struct sample_parts *parts)
 {
@@ -286,6 +292,7 @@ static void test_forged_replays(void **state)
         const char *seen;
     } cases[] = {
         {make_empty, replay_empty, NULL},
+        {make_empty, make_other_date, NULL},
         {make_empty, make_other_status, "the first for https://a.example.org/e"},
         {make_empty, make_other_field, "the first for https://a.example.org/e"},
         {add_ca, replay_ca, NULL},
