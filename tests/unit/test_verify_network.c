@@ -170,6 +170,21 @@ static void hide_opaque(struct sample_parts *parts)
     parts->statement.network.opaque_count = 0;
 }
 
+/* More than a report can name: lists that could not be made are not the statement's empty
+ * ones. */
+static void too_many_hosts(struct sample_parts *parts)
+{
+    static struct sample_answer answers[TC_UNAUTHENTICATED_MAX + 1];
+    static char hosts[TC_UNAUTHENTICATED_MAX + 1][32];
+    sample_network(parts, NULL, 0, false);
+    for (size_t i = 0; i < TC_UNAUTHENTICATED_MAX + 1; i++) {
+        (void)snprintf(hosts[i], sizeof hosts[i], "h%zu.example.org", i);
+        answers[i] = (struct sample_answer){
+            .scheme = "http", .host = hosts[i], .path = "/", .pinned_by = "go.sum"};
+    }
+    sample_transcript(parts, answers, TC_UNAUTHENTICATED_MAX + 1, false);
+}
+
 static void test_same(void **state)
 {
     (void)state;
@@ -180,6 +195,7 @@ static void test_same(void **state)
     judge(claim_pin, &options, "network", "differ at https://a.example.org/b");
     judge(hide_plain_host, &options, "network", "other hosts without TLS");
     judge(hide_opaque, &options, "network", "other hosts without TLS");
+    judge(too_many_hosts, &options, "network", "more than");
 }
 
 /* --- replays --- */
