@@ -50,6 +50,12 @@ static void check_line(const char *line, const char *message)
     tc_exchange_free(&exchange);
 }
 
+/* What was delivered in part was delivered too. */
+static const char cut_without_certificate[] =
+    START "\"outcome\":\"cut\",\"scheme\":\"https\",\"host\":\"a.example.org\",\"port\":443,"
+          "\"method\":\"GET\",\"url\":\"https://a.example.org/\"," BODY(
+              "request", "00", "0") ",\"status\":200," BODY("response", "bb", "5") "}\n";
+
 static void test_lines(void **state)
 {
     (void)state;
@@ -72,6 +78,7 @@ static void test_lines(void **state)
     };
     for (size_t i = 0; i < sizeof good / sizeof *good; i++)
         check_line(good[i], NULL);
+    check_line(cut_without_certificate, "without a certificate");
 }
 
 /* WHOLE with the first `from` replaced. */
@@ -111,6 +118,11 @@ static void test_other_lines(void **state)
         {"\"port\":443", "\"port\":65536", "must be from"},
         {"\"port\":443", "\"port\":0", "has no port"},
         {TLS, "", "without a certificate"},
+        {"https://a.example.org/b", "https://b.example.org/b", "of another scheme or host"},
+        {"https://a.example.org/b", "https://a.example.org.b/", "of another scheme or host"},
+        {"https://a.example.org/b", "https://a.example.or/b", "of another scheme or host"},
+        {"https://a.example.org/b", "http://a.example.org/b", "of another scheme or host"},
+        {"https://a.example.org/b", "https:/", "of another scheme or host"},
         {"\"anchor\":\"aa", "\"anchor\":\"AA", "lower-case"},
         {"\"anchor\":\"" HEX32("aa") "\"", "\"ca\":\"../x\"", "outside the source"},
         {"\"method\":\"GET\",", "", "method without URL"},
