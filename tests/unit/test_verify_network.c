@@ -253,6 +253,10 @@ static const struct sample_answer other_field[] = {
     GOOD, {.scheme = "https", .host = "a.example.org", .path = "/e", .location = "/c"}};
 static const struct sample_answer other_date[] = {
     GOOD, {.scheme = "https", .host = "a.example.org", .path = "/e", .date = "later"}};
+static const struct sample_answer other_question[] = {
+    GOOD, {.scheme = "https", .host = "a.example.org", .path = "/e", .question = 1}};
+static const struct sample_answer cut[] = {
+    GOOD, {.scheme = "https", .host = "a.example.org", .path = "/e", .cut = true}};
 static void make_empty(struct sample_parts *parts)
 {
     sample_network(parts, empty, 3, false);
@@ -268,6 +272,18 @@ static void make_other_field(struct sample_parts *parts)
 static void make_other_date(struct sample_parts *parts)
 {
     sample_network(parts, other_date, 3, true);
+}
+static void make_other_question(struct sample_parts *parts)
+{
+    sample_network(parts, other_question, 3, true);
+}
+static void make_cut(struct sample_parts *parts)
+{
+    sample_network(parts, cut, 3, false);
+}
+static void replay_cut(struct sample_parts *parts)
+{
+    sample_network(parts, cut, 3, true);
 }
 static void replay_empty(struct sample_parts *parts)
 {
@@ -309,6 +325,10 @@ static void test_forged_replays(void **state)
     } cases[] = {
         {make_empty, replay_empty, NULL},
         {make_empty, make_other_date, NULL},
+        {make_empty, make_other_question, "the first for https://a.example.org/e"},
+        {make_empty, replay_cut, "the first for https://a.example.org/e"},
+        {make_cut, replay_empty, "the first for https://a.example.org/e"},
+        {make_cut, replay_cut, "the first for https://a.example.org/e"},
         {make_empty, make_other_status, "the first for https://a.example.org/e"},
         {make_empty, make_other_field, "the first for https://a.example.org/e"},
         {add_ca, replay_ca, NULL},
