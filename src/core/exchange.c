@@ -36,10 +36,15 @@ void tc_exchange_free(struct tc_exchange *exchange)
     *exchange = (struct tc_exchange){0};
 }
 
-bool tc_exchange_has_body(const struct tc_exchange *exchange)
+static bool is_answered(const struct tc_exchange *exchange)
 {
     return (exchange->outcome == TC_EXCHANGE_OK || exchange->outcome == TC_EXCHANGE_CUT) &&
-           exchange->status > 0 && exchange->response_size > 0;
+           exchange->status > 0;
+}
+
+bool tc_exchange_has_body(const struct tc_exchange *exchange)
+{
+    return is_answered(exchange) && exchange->response_size > 0;
 }
 
 /* --- fields --- */
@@ -116,6 +121,16 @@ static bool is_utf8_text(const char *text)
     return !text || tc_is_utf8(tc_span_of_text(text));
 }
 
+/* Hosts are judged by one, downloads named by the other. */
+static bool is_url_of(const struct tc_exchange *exchange)
+{
+    size_t scheme = strlen(exchange->scheme), host = strlen(exchange->host);
+    const char *url = exchange->url;
+    return strncmp(url, exchange->scheme, scheme) == 0 && strncmp(url + scheme, "://", 3) == 0 &&
+           strncmp(url + scheme + 3, exchange->host, host) == 0 &&
+           strchr(":/?*", url[scheme + 3 + host]); /* or its end */
+}
+
 /* NULL: nothing. Else what is wrong, for behind "an exchange ". */
 static const char *connection_problem(const struct tc_exchange *exchange)
 {
@@ -140,7 +155,7 @@ static const char *connection_problem(const struct tc_exchange *exchange)
     if (exchange->attempts > ATTEMPTS_MAX) return "has too many attempts";
     if (exchange->from_archive && (exchange->attempts > 0 || exchange->address || exchange->tls))
         return "came from the archive and from upstream";
-    if (exchange->outcome == TC_EXCHANGE_OK && strcmp(exchange->scheme, "https") == 0 &&
+    if (is_answered(exchange) && strcmp(exchange->scheme, "https") == 0 &&
         !exchange->has_certificate && !exchange->from_archive)
         return "was delivered over TLS without a certificate";
     return NULL;
@@ -159,6 +174,8 @@ static const char *message_problem(const struct tc_exchange *exchange)
         return "has a status that is none";
     if (exchange->status > 0 && !exchange->method) return "has an answer without a request";
     if (ok && exchange->status == 0) return "was delivered without a status";
+    if (is_answered(exchange) && !opaque && !is_url_of(exchange))
+        return "has a URL of another scheme or host";
     if (exchange->outcome == TC_EXCHANGE_CUT && !exchange->method)
         return "was cut without a request";
     if (exchange->outcome == TC_EXCHANGE_OPAQUE && !opaque)

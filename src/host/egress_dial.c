@@ -47,6 +47,17 @@ static void free_addresses(struct addrinfo **list)
 
 /* --- which addresses --- */
 
+static const char is_here[] =
+    "it leads to the host itself or to its link, which no build may reach";
+
+/* RFC 6761: these names are of whoever resolves them. */
+static bool is_localhost(const char *name)
+{
+    static const char local[] = ".localhost";
+    size_t size = strlen(name), end = sizeof local - 1;
+    return strcmp(name, local + 1) == 0 || (size > end && strcmp(name + size - end, local) == 0);
+}
+
 static bool v4_is_near(const uint8_t b[4])
 {
     /* "This network", loopback, link-local with the clouds' metadata servers,
@@ -54,60 +65,54 @@ static bool v4_is_near(const uint8_t b[4])
     return b[0] == 0 || b[0] == 127 || (b[0] == 169 && b[1] == 254) || b[0] >= 224;
 }
 
-/* Of the machine itself or of its link. */
-static bool is_near(const struct sockaddr *address)
+/* The form in which addresses are compared. One of IPv4 has many spellings in IPv6 (mapped,
+ * translated, and an old form of mapped ones), which may lead to the same machine: all
+ * become the mapped one. False: of another family. */
+static bool plain_form(const struct sockaddr *address, uint8_t out[16])
 {
-    static const uint8_t zeros[16],
-        mapped[12] = {[10] = 0xff, [11] = 0xff}, translated[12] = {0x00, 0x64, 0xff, 0x9b},
-        metadata[16] = {0xfd, 0x00, 0x0e, 0xc2, [14] = 0x02, [15] = 0x54};
+    static const uint8_t zeros[12], mapped[12] = {[10] = 0xff, [11] = 0xff},
+                                    translated[12] = {0x00, 0x64, 0xff, 0x9b};
     if (address->sa_family == AF_INET) {
         struct sockaddr_in v4;
-        uint8_t bytes[4];
         memcpy(&v4, address, sizeof v4);
-        memcpy(bytes, &v4.sin_addr, sizeof bytes);
-        return v4_is_near(bytes);
+        memcpy(out, mapped, sizeof mapped);
+        memcpy(out + sizeof mapped, &v4.sin_addr, sizeof v4.sin_addr);
+        return true;
     }
+    if (address->sa_family != AF_INET6) return false;
     struct sockaddr_in6 v6;
-    uint8_t b[16];
     memcpy(&v6, address, sizeof v6);
-    memcpy(b, &v6.sin6_addr, sizeof b);
-    if (memcmp(b, mapped, sizeof mapped) == 0 || memcmp(b, translated, sizeof translated) == 0 ||
-        memcmp(b, zeros, 12) == 0) /* the last are ::, ::1 and an old form of mapped ones */
-        return v4_is_near(b + 12);
-    return b[0] == 0xff || (b[0] == 0xfe && (b[1] & 0xc0) == 0x80) ||
-           memcmp(b, metadata, sizeof metadata) == 0;
+    memcpy(out, &v6.sin6_addr, sizeof v6.sin6_addr);
+    if (memcmp(out, translated, sizeof translated) == 0 || memcmp(out, zeros, sizeof zeros) == 0)
+        memcpy(out, mapped, sizeof mapped); /* :: and ::1 are then of 0.0.0.0/8 */
+    return true;
 }
 
-static bool is_same(const struct sockaddr *one, const struct sockaddr *other)
+/* Of the machine itself or of its link. */
+static bool is_near(const uint8_t b[16])
 {
-    if (one->sa_family != other->sa_family) return false;
-    if (one->sa_family == AF_INET) {
-        struct sockaddr_in a, b;
-        memcpy(&a, one, sizeof a);
-        memcpy(&b, other, sizeof b);
-        return memcmp(&a.sin_addr, &b.sin_addr, sizeof a.sin_addr) == 0;
-    }
-    if (one->sa_family != AF_INET6) return false;
-    struct sockaddr_in6 a, b;
-    memcpy(&a, one, sizeof a);
-    memcpy(&b, other, sizeof b);
-    return memcmp(&a.sin6_addr, &b.sin6_addr, sizeof a.sin6_addr) == 0;
+    /* Of the latter: metadata, name, time and credential servers of a cloud. */
+    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff},
+                         services[4] = {0xfd, 0x00, 0x0e, 0xc2};
+    if (memcmp(b, mapped, sizeof mapped) == 0) return v4_is_near(b + 12);
+    return b[0] == 0xff || (b[0] == 0xfe && (b[1] & 0xc0) == 0x80) ||
+           memcmp(b, services, sizeof services) == 0;
 }
 
 /* TC_REFUSED when the address is none of the network's. */
 static tc_status check_address(const struct sockaddr *address, struct tc_error *err)
 {
     struct ifaddrs *list = NULL;
-    bool own = is_near(address);
+    uint8_t wanted[16], other[16];
+    bool own = !plain_form(address, wanted) || is_near(wanted);
     if (!own && getifaddrs(&list) != 0)
         return tc_fail_errno(err, TC_SYSTEM, errno, "cannot list the host's own addresses");
     for (struct ifaddrs *at = list; at && !own; at = at->ifa_next)
-        own = at->ifa_addr && is_same(address, at->ifa_addr);
+        own = at->ifa_addr && plain_form(at->ifa_addr, other) &&
+              memcmp(wanted, other, sizeof wanted) == 0;
     if (list) freeifaddrs(list);
     if (!own) return TC_OK;
-    return tc_fail(err, TC_REFUSED,
-                   "it leads to the host itself or to its link, which no build may "
-                   "reach");
+    return tc_fail(err, TC_REFUSED, "%s", is_here);
 }
 
 static void show_address(const struct addrinfo *address, char *out, size_t size)
@@ -249,8 +254,8 @@ static tc_status take_proxy_answer(const struct tc_dial *dial, int fd, int64_t u
         return tc_fail(err, TC_PEER, "its answer to CONNECT is no HTTP");
     if (text[size + 2] == '2') return TC_OK;
     char shown[128];
-    const char *end = memchr(text, '\r', head.size);
-    struct tc_span said = {head.data + size + 2, (size_t)(end - text) - size - 2};
+    struct tc_span said = {head.data + size + 2, head.size - size - 2};
+    said.size = (size_t)((const uint8_t *)memchr(said.data, '\r', said.size) - said.data);
     return tc_fail(err, TC_UNAVAILABLE, "it answered \"%s\" to CONNECT",
                    tc_printable(said, shown, sizeof shown));
 }
@@ -280,6 +285,11 @@ tc_status tc_egress_dial(const struct tc_dial *dial, int *ret_fd, char *ret_addr
             return TC_OK;
         return tc_wrap(err, "cannot connect to %s:%u", dial->name, (unsigned)dial->port);
     }
+    /* A proxy may stand on this machine, and would then dial it. What other names lead to is
+     * its to judge: who is behind one has often no resolver. */
+    if (is_localhost(dial->name))
+        return tc_fail(err, TC_REFUSED, "cannot connect to %s:%u through the host's proxy: %s",
+                       dial->name, (unsigned)dial->port, is_here);
     /* Where the host's proxy is concerns nobody who reads a report. */
     if (dial_proxy(dial, until, ret_fd, err) != TC_OK)
         return tc_wrap(err, "cannot connect to %s:%u through the host's proxy", dial->name,

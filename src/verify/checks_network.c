@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 #include "verify/judge.h"
+#include "verify/live.h"
 
 static bool is_offline(const struct tc_statement *statement)
 {
@@ -65,16 +66,22 @@ void tc_check_network(struct tc_judge *judge)
                            traffic->network.plain_http, traffic->network.plain_http_count) &&
                 same_hosts(statement->network.opaque, statement->network.opaque_count,
                            traffic->network.opaque, traffic->network.opaque_count);
+    /* Also those without a body, which are among no dependencies. */
+    bool origins = traffic->archived == (statement->network.replayed ? traffic->answers : 0);
     if (other)
         (void)snprintf(seen, sizeof seen, "statement and transcript differ at %s",
                        tc_printable(tc_span_of_text(other->url), shown, sizeof shown));
+    else if (!origins)
+        (void)snprintf(seen, sizeof seen, "%llu of %llu answers out of an archive in a %s build",
+                       (unsigned long long)traffic->archived, (unsigned long long)traffic->answers,
+                       statement->network.replayed ? "replayed" : "live");
     else if (!good)
         (void)snprintf(seen, sizeof seen, "other hosts without TLS");
     else
         (void)snprintf(seen, sizeof seen, "%zu downloads in %llu exchanges",
                        statement->dependencies_count,
                        (unsigned long long)judge->intake->transcript.count);
-    tc_judge_add_bool(judge, "network", good, expected, seen);
+    tc_judge_add_bool(judge, "network", good && origins, expected, seen);
 }
 
 void tc_check_unauthenticated(struct tc_judge *judge)
@@ -132,13 +139,19 @@ void tc_check_replayed(struct tc_judge *judge)
                      is_offline(statement) ? "offline" : "live");
         return;
     }
-    char seen[TC_ERROR_MAX], hex[TC_SHA256_HEX];
+    char seen[TC_ERROR_MAX], shown[512], hex[TC_SHA256_HEX];
+    const char *ca = traffic->live ? tc_live_other_ca(traffic->live, &statement->network) : NULL;
     tc_hex((struct tc_span){statement->network.archive.bytes, TC_SHA256_SIZE}, hex);
     if (!traffic->live)
         (void)snprintf(seen, sizeof seen,
                        "replayed from the archive %s, which the builder chose: give the "
                        "bundle of the live build with --live, or --allow-replayed",
                        hex);
+    else if (ca)
+        (void)snprintf(seen, sizeof seen,
+                       "the source of the live build brings a trust anchor for %s, and this one "
+                       "does not",
+                       tc_printable(tc_span_of_text(ca), shown, sizeof shown));
     else if (traffic->unseen.count > 0)
         (void)snprintf(seen, sizeof seen,
                        "%llu of %llu answers are not in the live bundle, the first for %s",
@@ -147,7 +160,7 @@ void tc_check_replayed(struct tc_judge *judge)
     else
         (void)snprintf(seen, sizeof seen, "replayed; each of %llu answers is in the live bundle",
                        (unsigned long long)traffic->answers);
-    bool good = traffic->live && traffic->unseen.count == 0;
+    bool good = traffic->live && !ca && traffic->unseen.count == 0;
     tc_judge_add(judge, "replayed",
                  good                             ? TC_CHECK_PASS
                  : judge->options->allow_replayed ? TC_CHECK_ALLOWED

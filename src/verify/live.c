@@ -12,12 +12,14 @@
 struct tc_live {
     struct tc_sha256 *keys; /* sorted */
     size_t count, room;
+    struct tc_part_network network; /* of its statement */
 };
 
 void tc_live_free(struct tc_live *live)
 {
     if (!live) return;
     free(live->keys);
+    tc_part_network_free(&live->network);
     free(live);
 }
 
@@ -49,6 +51,22 @@ bool tc_live_has(const struct tc_live *live, const struct tc_sha256 *key)
     return live->count > 0 && bsearch(key, live->keys, live->count, sizeof *key, compare);
 }
 
+static bool has_ca(const struct tc_part_network *network, const struct tc_extra_ca *ca)
+{
+    for (size_t i = 0; i < network->ca_count; i++)
+        if (strcmp(network->ca[i].host, ca->host) == 0 &&
+            memcmp(&network->ca[i].digest, &ca->digest, sizeof ca->digest) == 0)
+            return true;
+    return false;
+}
+
+const char *tc_live_other_ca(const struct tc_live *live, const struct tc_part_network *network)
+{
+    for (size_t i = 0; i < live->network.ca_count; i++)
+        if (!has_ca(network, &live->network.ca[i])) return live->network.ca[i].host;
+    return NULL;
+}
+
 tc_status tc_live_read(int fd, const struct tc_verify_options *options, struct tc_live **ret_live,
                        struct tc_error *err)
 {
@@ -74,6 +92,8 @@ tc_status tc_live_read(int fd, const struct tc_verify_options *options, struct t
         else if (verdict.kind == TC_VERDICT_UNDECIDED)
             status = tc_fail(err, TC_UNAVAILABLE, "the live bundle could not be judged: %s",
                              verdict.reason);
+        live->network = verdict.statement.network;
+        verdict.statement.network = (struct tc_part_network){0};
         tc_verdict_free(&verdict);
     }
     if (status != TC_OK) {

@@ -34,15 +34,27 @@ void tc_traffic_free(struct tc_traffic *traffic)
     *traffic = (struct tc_traffic){0};
 }
 
+/* What says when and by which machine it was answered, and not what. */
+static bool is_passing(const char *name)
+{
+    return strcmp(name, "date") == 0 || strcmp(name, "server") == 0 || strcmp(name, "via") == 0;
+}
+
 tc_status tc_answer_key(const struct tc_exchange *exchange, struct tc_sha256 *ret_key,
                         struct tc_error *err)
 {
     char request[TC_SHA256_HEX], response[TC_SHA256_HEX];
-    TC_AUTO_BUF struct tc_buf text = tc_buf_new(TC_TRANSCRIPT_LINE_MAX);
+    /* The line had all of it, and more between than is between here, but for the sizes. */
+    TC_AUTO_BUF struct tc_buf text = tc_buf_new((size_t)2 * TC_TRANSCRIPT_LINE_MAX);
     tc_hex((struct tc_span){exchange->request_digest.bytes, TC_SHA256_SIZE}, request);
     tc_hex((struct tc_span){exchange->response_digest.bytes, TC_SHA256_SIZE}, response);
-    tc_buf_add_format(&text, "%s\n%s\n%s\n%s\n", exchange->method, exchange->url, request,
-                      response);
+    tc_buf_add_format(&text, "%s\n%s\n%s\n%s\n%u\n", exchange->method, exchange->url, request,
+                      response, exchange->status);
+    for (size_t i = 0; i < exchange->fields_count; i++) {
+        const char *name = exchange->fields[i].name, *value = exchange->fields[i].value;
+        if (is_passing(name)) continue;
+        tc_buf_add_format(&text, "%zu:%s%zu:%s\n", strlen(name), name, strlen(value), value);
+    }
     TC_TRY(tc_buf_check(&text, "an exchange", err));
     return tc_sha256_of(tc_buf_span(&text), ret_key, err);
 }
@@ -108,6 +120,7 @@ tc_status tc_traffic_add(void *context, const struct tc_exchange *exchange, stru
         count(&traffic->outside, exchange->host);
     if (!answered) return TC_OK;
     traffic->answers++;
+    if (exchange->from_archive) traffic->archived++;
     /* Also one without a body: its status is what somebody on the way chose. */
     if (strcmp(exchange->scheme, "http") == 0 && !exchange->pinned_by)
         count(&traffic->plain, exchange->url);

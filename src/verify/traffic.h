@@ -29,7 +29,7 @@ struct tc_traffic {
     struct tc_traffic_count plain;   /* answers without TLS whose digest no file of the source has */
     struct tc_traffic_count outside; /* answers of hosts that the policy does not name */
     struct tc_traffic_count unseen;  /* answers that the live bundle does not have */
-    uint64_t answers;
+    uint64_t answers, archived;      /* of them, by an archive */
 };
 
 tc_status tc_traffic_begin(struct tc_traffic *traffic, const struct tc_verify_options *options,
@@ -41,7 +41,9 @@ void tc_traffic_finish(struct tc_traffic *traffic);
 void tc_traffic_free(struct tc_traffic *traffic); /* accepts a zeroed one */
 
 /* What two answers must have in common to be the same one: SHA-256 over method LF URL LF,
- * and the digests of both bodies in hex with an LF each. */
+ * the digests of both bodies in hex with an LF each, status LF, and of each field
+ * that the transcript keeps but date, server and via SIZE:NAME SIZE:VALUE LF, without the space.
+ * Status and fields can be all that an answer says, as of a HEAD. */
 tc_status tc_answer_key(const struct tc_exchange *exchange, struct tc_sha256 *ret_key,
                         struct tc_error *err) TC_MUST_USE;
 

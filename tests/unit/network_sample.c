@@ -21,13 +21,22 @@ static char *copy(const char *text)
     return result;
 }
 
+static void add_field(struct tc_exchange *exchange, const char *name, const char *value)
+{
+    if (!value) return;
+    exchange->fields[exchange->fields_count].name = copy(name);
+    exchange->fields[exchange->fields_count++].value = copy(value);
+}
+
 static void make_exchange(const struct sample_answer *answer, uint64_t sequence, bool archive,
                           struct tc_exchange *ret_exchange)
 {
     bool opaque = strcmp(answer->scheme, "opaque") == 0, tls = strcmp(answer->scheme, "https") == 0;
     struct tc_exchange exchange = {.sequence = sequence,
                                    .time = 1767323045,
-                                   .outcome = opaque ? TC_EXCHANGE_OPAQUE : TC_EXCHANGE_OK,
+                                   .outcome = opaque        ? TC_EXCHANGE_OPAQUE
+                                              : answer->cut ? TC_EXCHANGE_CUT
+                                                            : TC_EXCHANGE_OK,
                                    .scheme = copy(answer->scheme),
                                    .host = copy(answer->host),
                                    .port = opaque ? 22
@@ -46,7 +55,10 @@ static void make_exchange(const struct sample_answer *answer, uint64_t sequence,
         (void)snprintf(url, sizeof url, "%s://%s%s", answer->scheme, answer->host, answer->path);
         exchange.method = copy("GET");
         exchange.url = copy(url);
-        exchange.status = answer->digest ? 200 : 404;
+        exchange.status = answer->status ? answer->status : answer->digest ? 200 : 404;
+        add_field(&exchange, "location", answer->location);
+        add_field(&exchange, "date", answer->date);
+        memset(exchange.request_digest.bytes, answer->question, TC_SHA256_SIZE);
         memset(exchange.response_digest.bytes, answer->digest, TC_SHA256_SIZE);
         exchange.pinned_by = copy(answer->pinned_by);
     }

@@ -11,6 +11,11 @@ struct sample_answer {
     const char *scheme, *host, *path;
     uint8_t digest;
     const char *pinned_by;
+    unsigned status;      /* 0: 200 with a body, else 404 */
+    const char *location; /* NULL: none */
+    const char *date;     /* the same */
+    uint8_t question;     /* fills the request's digest */
+    bool cut;             /* by the build */
 };
 
 /* Makes the statement and the transcript those of a build that got these answers, in mode

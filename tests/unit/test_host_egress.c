@@ -330,6 +330,7 @@ static void test_no_way_to_the_host(void **state)
                                        "fe80::1",
                                        "ff02::1",
                                        "fd00:ec2::254",
+                                       "fd00:ec2::23",
                                        "::ffff:127.0.0.1",
                                        "::ffff:169.254.169.254",
                                        "64:ff9b::7f00:1",
@@ -355,6 +356,15 @@ static void test_no_way_to_the_host(void **state)
             getnameinfo(at->ifa_addr, size, text, sizeof text, NULL, 0, NI_NUMERICHOST), 0);
         resolved[0] = text;
         expect_refusal(egress, "rebound.test", "leads to the host itself");
+        if (at->ifa_addr->sa_family != AF_INET) continue;
+        /* An address of IPv4 as IPv6 spells it leads to the same socket. */
+        static const char *const spellings[] = {"::ffff:", "64:ff9b::", "::"};
+        for (size_t i = 0; i < sizeof spellings / sizeof *spellings; i++) {
+            char other[160];
+            (void)snprintf(other, sizeof other, "%s%s", spellings[i], text);
+            resolved[0] = other;
+            expect_refusal(egress, "rebound.test", "leads to the host itself");
+        }
     }
     freeifaddrs(list);
     assert_int_equal(dialled, 0);
@@ -413,6 +423,7 @@ static void test_proxy(void **state)
         {"HTTP/1.1 502 \x1b[31m\r\n\r\n", "502 \\x1b[31m"},
         {"SSH-2.0-OpenSSH\r\n\r\n", "no HTTP"},
         {"HTTP/1.1\r\n\r\n", "no HTTP"},
+        {"HTTP/1.\r 5\r\n\r\n", "\"5\""},
         {"", "hung up"},
         {"HTTP/1.1 200 OK\r\n", "hung up"},
     };
@@ -440,6 +451,9 @@ static void test_proxy(void **state)
     assert_non_null(strstr(text, "larger than"));
     (void)close(server);
     (void)close(fd);
+    /* The proxy may stand here, and is not even asked for what would be its own. */
+    expect_refusal(egress, "localhost", "leads to the host itself");
+    expect_refusal(egress, "a.localhost", "leads to the host itself");
     /* What needs no proxy goes without. */
     resolved[0] = "127.0.0.1";
     expect_refusal(egress, "direct.test", "leads to the host itself");

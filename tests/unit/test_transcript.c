@@ -50,6 +50,12 @@ static void check_line(const char *line, const char *message)
     tc_exchange_free(&exchange);
 }
 
+/* What was delivered in part was delivered too. */
+static const char cut_without_certificate[] =
+    START "\"outcome\":\"cut\",\"scheme\":\"https\",\"host\":\"a.example.org\",\"port\":443,"
+          "\"method\":\"GET\",\"url\":\"https://a.example.org/\"," BODY(
+              "request", "00", "0") ",\"status\":200," BODY("response", "bb", "5") "}\n";
+
 static void test_lines(void **state)
 {
     (void)state;
@@ -72,6 +78,34 @@ static void test_lines(void **state)
     };
     for (size_t i = 0; i < sizeof good / sizeof *good; i++)
         check_line(good[i], NULL);
+    check_line(cut_without_certificate, "without a certificate");
+}
+
+/* A hole, one line twice, or an order of one's own. */
+static void test_numbers(void **state)
+{
+    (void)state;
+    static const char line[] = WHOLE;
+    static const struct {
+        const char *numbers;
+        bool good;
+    } cases[] = {{"123", true}, {"2", false}, {"13", false}, {"11", false}, {"132", false}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct tc_error err = {0};
+        tc_status status = TC_OK;
+        struct tc_transcript_reader *reader = tc_transcript_reader_new();
+        assert_non_null(reader);
+        assert_ok(
+            tc_transcript_reader_add(reader, tc_span_of_text(TC_TRANSCRIPT_HEADER), &err));
+        for (const char *number = cases[i].numbers; *number && status == TC_OK; number++) {
+            char text[sizeof line];
+            memcpy(text, line, sizeof line);
+            *strchr(text, '1') = *number; /* of the sequence, which is first */
+            status = tc_transcript_reader_add(reader, tc_span_of_text(text), &err);
+        }
+        assert_int_equal(status, cases[i].good ? TC_OK : TC_MALFORMED);
+        tc_transcript_reader_free(reader);
+    }
 }
 
 /* WHOLE with the first `from` replaced. */
@@ -111,6 +145,11 @@ static void test_other_lines(void **state)
         {"\"port\":443", "\"port\":65536", "must be from"},
         {"\"port\":443", "\"port\":0", "has no port"},
         {TLS, "", "without a certificate"},
+        {"https://a.example.org/b", "https://b.example.org/b", "of another scheme or host"},
+        {"https://a.example.org/b", "https://a.example.org.b/", "of another scheme or host"},
+        {"https://a.example.org/b", "https://a.example.or/b", "of another scheme or host"},
+        {"https://a.example.org/b", "http://a.example.org/b", "of another scheme or host"},
+        {"https://a.example.org/b", "https:/", "of another scheme or host"},
         {"\"anchor\":\"aa", "\"anchor\":\"AA", "lower-case"},
         {"\"anchor\":\"" HEX32("aa") "\"", "\"ca\":\"../x\"", "outside the source"},
         {"\"method\":\"GET\",", "", "method without URL"},
@@ -288,7 +327,7 @@ static void test_too_many(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lines),     cmocka_unit_test(test_other_lines),
+        cmocka_unit_test(test_lines), cmocka_unit_test(test_numbers),     cmocka_unit_test(test_other_lines),
         cmocka_unit_test(test_long_line), cmocka_unit_test(test_fields),
         cmocka_unit_test(test_redaction), cmocka_unit_test(test_resolved),
         cmocka_unit_test(test_too_many),

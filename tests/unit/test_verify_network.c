@@ -170,6 +170,21 @@ static void hide_opaque(struct sample_parts *parts)
     parts->statement.network.opaque_count = 0;
 }
 
+/* More than a report can name: lists that could not be made are not the statement's empty
+ * ones. */
+static void too_many_hosts(struct sample_parts *parts)
+{
+    static struct sample_answer answers[TC_UNAUTHENTICATED_MAX + 1];
+    static char hosts[TC_UNAUTHENTICATED_MAX + 1][32];
+    sample_network(parts, NULL, 0, false);
+    for (size_t i = 0; i < TC_UNAUTHENTICATED_MAX + 1; i++) {
+        (void)snprintf(hosts[i], sizeof hosts[i], "h%zu.example.org", i);
+        answers[i] = (struct sample_answer){
+            .scheme = "http", .host = hosts[i], .path = "/", .pinned_by = "go.sum"};
+    }
+    sample_transcript(parts, answers, TC_UNAUTHENTICATED_MAX + 1, false);
+}
+
 static void test_same(void **state)
 {
     (void)state;
@@ -180,6 +195,7 @@ static void test_same(void **state)
     judge(claim_pin, &options, "network", "differ at https://a.example.org/b");
     judge(hide_plain_host, &options, "network", "other hosts without TLS");
     judge(hide_opaque, &options, "network", "other hosts without TLS");
+    judge(too_many_hosts, &options, "network", "more than");
 }
 
 /* --- replays --- */
@@ -227,6 +243,109 @@ static void test_replayed(void **state)
              "1 of 2 answers are not in the live bundle, the first for "
              "https://a.example.org/c");
     judge_by(NULL, "replayed", "2 of 2 answers");
+}
+
+static const struct sample_answer empty[] = {
+    GOOD, {.scheme = "https", .host = "a.example.org", .path = "/e"}};
+static const struct sample_answer other_status[] = {
+    GOOD, {.scheme = "https", .host = "a.example.org", .path = "/e", .status = 204}};
+static const struct sample_answer other_field[] = {
+    GOOD, {.scheme = "https", .host = "a.example.org", .path = "/e", .location = "/c"}};
+static const struct sample_answer other_date[] = {
+    GOOD, {.scheme = "https", .host = "a.example.org", .path = "/e", .date = "later"}};
+static const struct sample_answer other_question[] = {
+    GOOD, {.scheme = "https", .host = "a.example.org", .path = "/e", .question = 1}};
+static const struct sample_answer cut[] = {
+    GOOD, {.scheme = "https", .host = "a.example.org", .path = "/e", .cut = true}};
+static void make_empty(struct sample_parts *parts)
+{
+    sample_network(parts, empty, 3, false);
+}
+static void make_other_status(struct sample_parts *parts)
+{
+    sample_network(parts, other_status, 3, true);
+}
+static void make_other_field(struct sample_parts *parts)
+{
+    sample_network(parts, other_field, 3, true);
+}
+static void make_other_date(struct sample_parts *parts)
+{
+    sample_network(parts, other_date, 3, true);
+}
+static void make_other_question(struct sample_parts *parts)
+{
+    sample_network(parts, other_question, 3, true);
+}
+static void make_cut(struct sample_parts *parts)
+{
+    sample_network(parts, cut, 3, false);
+}
+static void replay_cut(struct sample_parts *parts)
+{
+    sample_network(parts, cut, 3, true);
+}
+static void replay_empty(struct sample_parts *parts)
+{
+    sample_network(parts, empty, 3, true);
+}
+/* Answers without a body are in the transcript alone. */
+static void hide_archive(struct sample_parts *parts)
+{
+    sample_network(parts, empty + 2, 1, true);
+    parts->statement.network.replayed = false;
+}
+static void add_ca(struct sample_parts *parts);
+static void replay_ca(struct sample_parts *parts)
+{
+    add_ca(parts);
+    parts->statement.network.replayed = true;
+    memset(parts->statement.network.archive.bytes, 0xaf, TC_SHA256_SIZE);
+    for (size_t i = 0; i < parts->statement.dependencies_count; i++)
+        parts->statement.dependencies[i].from_archive = true;
+    sample_transcript(parts, good, 2, true);
+}
+static void replay_other_ca(struct sample_parts *parts)
+{
+    replay_ca(parts);
+    parts->statement.network.ca[0].digest.bytes[0] ^= 1;
+}
+
+/* Whoever writes an archive chooses all of an answer, and whoever writes a source whom its
+ * build trusts: neither may pass for what the network said to this one. */
+static void test_forged_replays(void **state)
+{
+    (void)state;
+    struct tc_error err = {0};
+    struct tc_verify_options options = usual();
+    judge(hide_archive, &options, "network", "1 of 1 answers out of an archive in a live build");
+    static const struct {
+        sample_change *live, *replayed;
+        const char *seen;
+    } cases[] = {
+        {make_empty, replay_empty, NULL},
+        {make_empty, make_other_date, NULL},
+        {make_empty, make_other_question, "the first for https://a.example.org/e"},
+        {make_empty, replay_cut, "the first for https://a.example.org/e"},
+        {make_cut, replay_empty, "the first for https://a.example.org/e"},
+        {make_cut, replay_cut, "the first for https://a.example.org/e"},
+        {make_empty, make_other_status, "the first for https://a.example.org/e"},
+        {make_empty, make_other_field, "the first for https://a.example.org/e"},
+        {add_ca, replay_ca, NULL},
+        {make_good, replay_ca, NULL},
+        {add_ca, make_replayed, "trust anchor for registry.corp"},
+        {add_ca, replay_other_ca, "trust anchor for registry.corp"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct tc_live *live = NULL;
+        options = usual();
+        int fd = make_bundle(cases[i].live);
+        assert_ok(tc_live_read(fd, &options, &live, &err));
+        (void)close(fd);
+        options.live = live;
+        judge(cases[i].replayed, &options, cases[i].seen ? "replayed" : NULL, cases[i].seen);
+        tc_live_free(live);
+    }
 }
 
 static void expect_no_live(sample_change *before, sample_change *after,
@@ -358,6 +477,7 @@ int main(void)
         cmocka_unit_test(test_unauthenticated), cmocka_unit_test(test_same),
         cmocka_unit_test(test_replayed),        cmocka_unit_test(test_no_live),
         cmocka_unit_test(test_policy),          cmocka_unit_test(test_view),
+        cmocka_unit_test(test_forged_replays),
     };
     return cmocka_run_group_tests(tests, make_root, remove_root);
 }
