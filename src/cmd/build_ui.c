@@ -189,6 +189,13 @@ static void say_how_to_check(struct tc_build_ui *ui, const struct tc_verdict *ve
     } else {
         tc_buf_add_text(&line, " --allow-unmeasured");
     }
+    for (size_t i = 0; i < verdict->checks_count; i++) {
+        const struct tc_check *check = &verdict->checks[i];
+        if (check->result != TC_CHECK_ALLOWED) continue;
+        if (strcmp(check->name, "unauthenticated") == 0)
+            tc_buf_add_text(&line, " --allow-unauthenticated");
+        if (strcmp(check->name, "replayed") == 0) tc_buf_add_text(&line, " --allow-replayed");
+    }
     add_word(&line, made->bundle ? made->bundle : made->detached);
     if (!made->bundle && (!made->extract || statement->subjects_count > NAMED_MAX)) {
         tc_buf_add_text(&line, " --artifact FILE (once for each output)");

@@ -316,6 +316,18 @@ def test_plain_http(p):
     p.verify("--allow-unauthenticated")
 
 
+def test_the_hint_is_the_command_that_works(p):
+    p.spec("curl -fsS http://plain.test/hello > out", plain_http=["plain.test"])
+    for option, words in (("--archive", ["--allow-unauthenticated"]),
+                          ("--replay", ["--allow-unauthenticated", "--allow-replayed"])):
+        hint = p.build(option, p.base / "net.tar").stderr.split("check it: tee-compile ")[1].splitlines()[0]
+        assert [word for word in hint.split() if word.startswith("--allow-un") or word == "--allow-replayed"] == [
+            "--allow-unmeasured", *words], hint
+        check = subprocess.run(["sh", "-c", f'"$0" {hint}', TOOL], capture_output=True, text=True, check=False)
+        assert check.returncode == 0, (hint, check.stdout)
+        p.out.unlink()
+
+
 def test_opaque(p):
     asks = "exec 3<>/dev/tcp/raw.test/4711; echo shout >&3; head -n1 <&3 > out"
     p.spec(asks, opaque=["raw.test:4711"])
