@@ -452,22 +452,32 @@ class AsUser(Sandbox, unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
+        cls.owners = {}
         if os.geteuid() != 0:
             return
-        for top in CGROUPS:
-            if os.path.isdir(top) and not os.path.isdir(f"{top}/tee-compile"):
-                os.mkdir(f"{top}/tee-compile")
-                for name in ("", "/cgroup.procs"):
-                    os.chown(f"{top}/tee-compile{name}", USER, USER)
+        # A group that is there already, of a user of this machine or of a test that was
+        # killed, is lent for as long as this takes.
+        for top in filter(os.path.isdir, CGROUPS):
+            path = f"{top}/tee-compile"
+            if os.path.isdir(path):
+                cls.owners[path] = os.stat(path)
+            else:
+                os.mkdir(path)
+            for name in ("", "/cgroup.procs"):
+                os.chown(path + name, USER, USER)
 
     @classmethod
     def tearDownClass(cls):
         if os.geteuid() != 0:
             return
         for top in CGROUPS:
-            for path in [*glob.glob(f"{top}/tee-compile/*/build"), *glob.glob(f"{top}/tee-compile/tee-compile.*"),
-                         f"{top}/tee-compile"]:
-                remove_group(path)
+            path = f"{top}/tee-compile"
+            if path in cls.owners:
+                for name in ("", "/cgroup.procs"):
+                    os.chown(path + name, cls.owners[path].st_uid, cls.owners[path].st_gid)
+                continue
+            for part in [*glob.glob(f"{path}/*/build"), *glob.glob(f"{path}/tee-compile.*"), path]:
+                remove_group(part)
 
 
 def remove_group(path):
