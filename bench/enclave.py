@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""bench/enclave.py [--rounds N] [--memory SIZE] [--least] QEMU_FOLDER PROJECT NAME=IMAGE.eif[,IMAGE.erofs]...
+"""bench/enclave.py [--rounds N] [--memory SIZE] [--least] [--limits memory=SIZE,disk=SIZE]
+                 QEMU_FOLDER PROJECT NAME=IMAGE.eif[,IMAGE.erofs]...
 
 Prints what an enclave image costs under software emulation: sizes; the time from the
 start of the machine until its worker takes the source, which is when the toolchain is
@@ -8,10 +9,18 @@ touched; and with --least the least memory, in steps of 16 MiB, with which the b
 comes to its end. IMAGE.erofs is served for an image whose toolchain is paged in.
 QEMU_FOLDER is what tests/extra/qemu/build.sh prints. Figures, not tests: nothing here
 can fail by being slow.
+
+A build does not begin with less memory than its limits, and those of the examples are
+wide: --limits replaces them in a copy of PROJECT. With what the least memory is told of:
+
+    bench/enclave.py --least --limits memory=32M,disk=8M QEMU_FOLDER examples/c-hello c=c.eif,c.erofs
+    bench/enclave.py --least --limits memory=144M,disk=16M QEMU_FOLDER examples/rust-hello rust=rust.eif,rust.erofs
 """
 import argparse
+import json
 import os
 import re
+import shutil
 import statistics
 import subprocess
 import tempfile
@@ -38,6 +47,15 @@ def run(qemu, image, pages, project, memory):
         return times, usage.ru_maxrss >> 10
 
 
+def copy_project(project, target, limits):
+    shutil.copytree(project, target)
+    build_file = Path(target) / 'build.json'
+    spec = json.loads(build_file.read_text(encoding='utf-8'))
+    spec.setdefault('limits', {}).update(limit.split('=', 1) for limit in limits.split(',') if limit)
+    build_file.write_text(json.dumps(spec), encoding='utf-8')
+    return str(target)
+
+
 def least(qemu, image, pages, project):
     """By halving: what is enough stays enough with more."""
     low, high = 2, 128  # steps; the first is too little for the kernel alone
@@ -52,20 +70,24 @@ def least(qemu, image, pages, project):
     return f'{high * STEP} MiB'
 
 
-def main():
+def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--rounds', type=int, default=3)
     parser.add_argument('--memory', default='1G')
     parser.add_argument('--least', action='store_true')
+    parser.add_argument('--limits', default='', metavar='NAME=VALUE,...')
     parser.add_argument('qemu')
     parser.add_argument('project')
     parser.add_argument('images', nargs='+', metavar='NAME=IMAGE.eif[,IMAGE.erofs]')
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def measure(options, project):
     print(f'{"image":16} {"EIF":>10} {"outside":>10} {"ready":>8} {"built":>8} {"touched":>9}  least memory')
     for given in options.images:
         name, _, paths = given.partition('=')
         image, _, pages = paths.partition(',')
-        results = [run(options.qemu, image, pages, options.project, options.memory) for _ in range(options.rounds)]
+        results = [run(options.qemu, image, pages, project, options.memory) for _ in range(options.rounds)]
         good = [result for result in results if result]
         sizes = f'{os.path.getsize(image) / 2**20:7.1f}MiB {os.path.getsize(pages) / 2**20 if pages else 0:7.1f}MiB'
         if not good:
@@ -73,8 +95,14 @@ def main():
             continue
         times = [f'{statistics.median(result[0][phase] for result in good) / 1000:7.2f}s' for phase in (RECEIVE, OUTPUTS)]
         peak = statistics.median(result[1] for result in good)
-        least_memory = least(options.qemu, image, pages, options.project) if options.least else '-'
+        least_memory = least(options.qemu, image, pages, project) if options.least else '-'
         print(f'{name:16} {sizes} {" ".join(times)} {peak:6.0f}MiB  {least_memory}', flush=True)
+
+
+def main():
+    options = parse()
+    with tempfile.TemporaryDirectory(prefix='tee-bench-') as folder:
+        measure(options, copy_project(options.project, f'{folder}/project', options.limits))
 
 
 if __name__ == '__main__':

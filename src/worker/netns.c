@@ -1,6 +1,6 @@
 /* lo up, and `local default dev lo` in the table of local addresses, for IPv4 and
  * IPv6: the kernel then takes every packet for its own. No other interface, no
- * program but nft (netns_nft.c), rtnetlink by hand.
+ * program: rtnetlink here, nfnetlink (netns_nft.c) by hand.
  *
  * With redirection one TCP listener a family is enough, and the kernel remembers
  * where the build wanted to go (SO_ORIGINAL_DST). Without it each port needs a
@@ -24,7 +24,7 @@
 #include "base/cleanup.h"
 #include "os/message.h"
 
-enum { BACKLOG = 4096, LOOPBACK = 1, DNS_PORT = 53 };
+enum { BACKLOG = 4096, LOOPBACK = 1 };
 
 /* What programs speak besides HTTP, so that its refusal is written down, and not
  * only a connection that nobody takes. */
@@ -144,7 +144,7 @@ static tc_status open_dns(const struct namespace *space, int family, struct tc_e
     if (setsockopt(fd, family == AF_INET ? IPPROTO_IP : IPPROTO_IPV6,
                    family == AF_INET ? IP_PKTINFO : IPV6_RECVPKTINFO, &on, sizeof on) != 0)
         return tc_fail_errno(err, TC_SYSTEM, errno, "cannot ask for the address of a query");
-    TC_TRY(bind_to(fd, family, DNS_PORT, space->hijack == TC_HIJACK_NFTABLES, err));
+    TC_TRY(bind_to(fd, family, TC_NETNS_DNS_PORT, space->hijack == TC_HIJACK_NFTABLES, err));
     return hand_over(space, TC_LISTENER_DNS, fd, err);
 }
 

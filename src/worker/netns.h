@@ -8,6 +8,7 @@
 
 enum {
     TC_NETNS_PORT = 1023,    /* nftables redirects TCP here; no build may open it */
+    TC_NETNS_DNS_PORT = 53,  /* and queries here */
     TC_NETNS_PORTS_MAX = 64, /* further ports of a build */
 };
 
@@ -26,8 +27,8 @@ struct tc_listener_message {
 tc_status tc_netns_enter(const uint16_t *ports, size_t ports_count, int recorder_fd,
                          enum tc_hijack *ret_hijack, struct tc_error *err) TC_MUST_USE;
 
-/* Is the kernel's answer to our rules yes? Runs nft in the namespace that the
- * caller is in. */
+/* Is the kernel's answer to our rules yes? They are for the namespace that the caller
+ * is in; needs CAP_NET_ADMIN. */
 tc_status tc_netns_redirect(bool *ret_done, struct tc_error *err) TC_MUST_USE;
 
 #endif

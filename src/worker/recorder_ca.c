@@ -216,8 +216,7 @@ static SSL_CTX *make_server(void)
         SSL_CTX_free(server);
         return NULL;
     }
-    (void)SSL_CTX_set_options(server,
-                              SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_NO_TICKET);
+    (void)SSL_CTX_set_options(server, TC_REC_TLS_OPTIONS);
     (void)SSL_CTX_set_mode(server,
                            SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     (void)SSL_CTX_set_session_cache_mode(server, SSL_SESS_CACHE_OFF);

@@ -32,6 +32,16 @@ enum {
     TC_REC_ADDRESS_MAX = 64,
 };
 
+/* Nothing is unpacked before it is verified: OpenSSL would otherwise, from 3.2 on, offer
+ * to take certificates compressed. */
+#ifndef SSL_OP_NO_RX_CERTIFICATE_COMPRESSION
+#define SSL_OP_NO_RX_CERTIFICATE_COMPRESSION 0
+#define SSL_OP_NO_TX_CERTIFICATE_COMPRESSION 0
+#endif
+#define TC_REC_TLS_OPTIONS                                                                         \
+    (SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_NO_TICKET |                          \
+     SSL_OP_NO_RX_CERTIFICATE_COMPRESSION | SSL_OP_NO_TX_CERTIFICATE_COMPRESSION)
+
 /* --- streams --- */
 
 /* What a build is kept waiting for. Shared by the streams of one exchange. */

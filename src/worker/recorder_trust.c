@@ -82,8 +82,7 @@ static tc_status make_client(struct tc_rec_trust *trust, struct tc_error *err)
         !add_all(SSL_CTX_get_cert_store(client), trust->bundle))
         return no_memory(err);
     SSL_CTX_set_security_level(client, SECURITY_LEVEL);
-    (void)SSL_CTX_set_options(client,
-                              SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_NO_TICKET);
+    (void)SSL_CTX_set_options(client, TC_REC_TLS_OPTIONS);
     (void)SSL_CTX_set_mode(client,
                            SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     (void)SSL_CTX_set_session_cache_mode(client, SSL_SESS_CACHE_OFF);

@@ -2,7 +2,7 @@
 """Where a build's packets go: real stages, namespace, sandbox and local back end, with a
 recorder that says on each connection what it was meant for.
 
-    test_hijack.py WORKER SANDBOX_RUN ANYIP_WORKER [unittest arguments]
+    test_hijack.py WORKER SANDBOX_RUN ANYIP_WORKER PRINT_RULES [unittest arguments]
 """
 import os
 import re
@@ -14,7 +14,18 @@ import tempfile
 import threading
 import unittest
 
-WORKER, RUN, ANYIP_WORKER = (os.path.abspath(path) for path in sys.argv[1:4])
+WORKER, RUN, ANYIP_WORKER, PRINT_RULES = (os.path.abspath(path) for path in sys.argv[1:5])
+# What src/worker/netns_nft.c says that its rules are.
+RULES = """table inet tee_compile {
+\tchain output {
+\t\ttype nat hook output priority -100; policy accept;
+\t\tip daddr 127.0.0.0/8 return
+\t\tip6 daddr ::1 return
+\t\tmeta l4proto tcp redirect to :1023
+\t\tudp dport 53 redirect to :53
+\t}
+}
+"""
 PORT = 4711  # that build.json would have named as opaque
 
 FOLDER = tempfile.mkdtemp(prefix="tee-compile-hijack.", dir="/var/tmp")
@@ -313,11 +324,24 @@ print(ask('2001:db8::7', 9418, socket.AF_INET6))
             self.assertRegex(text, rf"TARGET \[git.example.org\] 198\.18\.\d+\.\d+ {port}\n")
         self.assertIn("TARGET [] 2001:db8::7 9418", text)
 
+    # As people read them, and in each expression.
+    def test_rules_are_those_that_nft_makes(self):
+        show = "/usr/sbin/nft --debug=netlink -y list ruleset"
+
+        def printed(whose, command, rules=None):
+            done = subprocess.run([PRINT_RULES, whose, command], input=rules, capture_output=True, text=True, check=False)
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            return done.stdout
+        oracle = printed("none", f"/usr/sbin/nft -f - && {show}", RULES)
+        self.assertIn(RULES, oracle)
+        self.assertIn("[ redir proto_min reg 1 ", oracle)
+        self.assertEqual(printed("ours", show), oracle)
+
 
 if __name__ == "__main__":
     try:
         # Where the worker's uid may read them.
         RUN_COPY, WORKER_COPY, ANYIP_COPY = (shutil.copy(path, FOLDER) for path in (RUN, WORKER, ANYIP_WORKER))
-        unittest.main(argv=[sys.argv[0]] + sys.argv[4:], verbosity=2)
+        unittest.main(argv=[sys.argv[0]] + sys.argv[5:], verbosity=2)
     finally:
         shutil.rmtree(FOLDER, ignore_errors=True)

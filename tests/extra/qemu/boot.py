@@ -39,7 +39,8 @@ import eif  # noqa: E402
 
 # no_timer_check: an emulator on a busy machine is too slow for the kernel's test of
 # its timer, which ends in a panic; on the hardware the kernel leaves it out by itself.
-CMDLINE = b"console=ttyS0 loglevel=4 panic=-1 reboot=k random.trust_cpu=off no_timer_check"
+CMDLINE = (b"console=ttyS0 loglevel=4 panic=-1 reboot=k random.trust_cpu=off no_timer_check"
+           b" nbd.nbds_max=1 max_loop=0")
 RECIPE = "4e" * 32
 PACKAGES = [("g++", "4:14.2.0-1", "amd64", "60" * 32), ("make", "4.4.1-2", "amd64", "61" * 32)]
 DOCUMENT = "attestation/document.cbor"
