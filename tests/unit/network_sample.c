@@ -49,6 +49,7 @@ static void make_exchange(const struct sample_answer *answer, uint64_t sequence,
     if (tls && !archive) {
         exchange.tls = copy("TLSv1.3");
         exchange.has_certificate = true;
+        exchange.ca = copy(answer->ca);
     }
     if (!opaque) {
         char url[256];
