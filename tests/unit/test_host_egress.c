@@ -29,6 +29,7 @@
 static const char *resolved[4]; /* what every name but "proxy.test" leads to */
 static uint16_t server_port;    /* where 192.0.2.1 leads on loopback */
 static int dialled;             /* connections that were tried */
+static bool refuse_all;         /* nobody answers, wherever */
 static sem_t *resolver_gate;    /* not NULL: the resolver waits for it */
 static sem_t resolver_waits;
 
@@ -65,6 +66,10 @@ int __wrap_connect(int fd, const struct sockaddr *address, socklen_t size)
 {
     struct sockaddr_in v4;
     __atomic_add_fetch(&dialled, 1, __ATOMIC_SEQ_CST);
+    if (refuse_all) {
+        errno = ECONNREFUSED;
+        return -1;
+    }
     if (address->sa_family != AF_INET) return __real_connect(fd, address, size);
     memcpy(&v4, address, sizeof v4);
     if (ntohl(v4.sin_addr.s_addr) == 0xc0000209) { /* 192.0.2.9 */
@@ -334,6 +339,19 @@ static void test_no_way_to_the_host(void **state)
                                        "::ffff:127.0.0.1",
                                        "::ffff:169.254.169.254",
                                        "64:ff9b::7f00:1",
+                                       "::ffff:0:127.0.0.1",
+                                       "64:ff9b:1::c000:201",
+                                       "64:ff9b:1:ffff:ffff:ffff:ffff:ffff",
+                                       "2002:7f00:1::1",
+                                       "2002:a9fe:a9fe::1",
+                                       "2001:0:7f00:1::3fff:fdfe",
+                                       "2001:0:c000:201:0:0:5601:5601", /* 169.254.169.254 */
+                                       "2001:db8::5efe:169.254.169.254",
+                                       "2001:db8::200:5efe:127.0.0.1",
+                                       "2002:c000:201::5efe:127.0.0.1",
+                                       "100.100.100.200",
+                                       "::ffff:100.100.100.200",
+                                       "168.63.129.16",
                                        "::127.0.0.1"};
     (void)state;
     struct tc_egress *egress = new_egress(NULL, NULL);
@@ -358,7 +376,8 @@ static void test_no_way_to_the_host(void **state)
         expect_refusal(egress, "rebound.test", "leads to the host itself");
         if (at->ifa_addr->sa_family != AF_INET) continue;
         /* An address of IPv4 as IPv6 spells it leads to the same socket. */
-        static const char *const spellings[] = {"::ffff:", "64:ff9b::", "::"};
+        static const char *const spellings[] = {"::ffff:", "64:ff9b::", "::",
+                                                "2001:db8::5efe:"};
         for (size_t i = 0; i < sizeof spellings / sizeof *spellings; i++) {
             char other[160];
             (void)snprintf(other, sizeof other, "%s%s", spellings[i], text);
@@ -368,6 +387,18 @@ static void test_no_way_to_the_host(void **state)
     }
     freeifaddrs(list);
     assert_int_equal(dialled, 0);
+    /* What a tunnel of another machine leads to, and the owner's own network, may be dialled:
+     * here nobody answers, or there is no way to it. */
+    static const char *const far[] = {"192.0.2.9", "::ffff:0:c000:209", "2002:c000:209::1",
+                                      "2001:db8::1", "100.64.0.1", "10.255.255.1",
+                                      "192.168.255.1", "fd00:ec3::1", "100.100.100.201"};
+    refuse_all = true;
+    for (size_t i = 0; i < sizeof far / sizeof *far; i++) {
+        resolved[0] = far[i];
+        expect_refusal(egress, "far.test", "Connection refused");
+    }
+    refuse_all = false;
+    dialled = 0;
     /* Nor behind another one that does not answer. */
     resolved[0] = "192.0.2.9";
     resolved[1] = "127.0.0.1";
