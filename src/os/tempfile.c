@@ -141,8 +141,10 @@ static tc_status keep_old(const struct tc_tempfile *file, char **ret_old, struct
     if (linkat(file->folder_fd, name, file->folder_fd, old, 0) != 0) {
         if (errno == ENOENT) return TC_OK;
         int reason = errno;
-        if (fstatat(file->folder_fd, name, &info, AT_SYMLINK_NOFOLLOW) != 0 ||
-            S_ISDIR(info.st_mode) || renameat(file->folder_fd, name, file->folder_fd, old) != 0)
+        bool is_there = fstatat(file->folder_fd, name, &info, AT_SYMLINK_NOFOLLOW) == 0;
+        if (is_there && S_ISDIR(info.st_mode)) reason = EISDIR;
+        if (!is_there || S_ISDIR(info.st_mode) ||
+            renameat(file->folder_fd, name, file->folder_fd, old) != 0)
             return tc_fail_errno(err, TC_SYSTEM, reason, "cannot keep what stands at %s",
                                  show(file->path, shown));
     }

@@ -113,8 +113,10 @@ static struct tc_archive_writer *new_writer(void)
 static void commit(struct tc_archive_writer *writer)
 {
     struct tc_error err = {0};
-    if (tc_archive_writer_commit(writer, &err) != TC_OK) fail_msg("%s", err.message);
+    struct tc_tempfile file = TC_TEMPFILE_NONE;
+    if (tc_archive_writer_finish(writer, &file, &err) != TC_OK) fail_msg("%s", err.message);
     tc_archive_writer_free(writer);
+    if (tc_tempfile_commit(&file, &err) != TC_OK) fail_msg("%s", err.message);
 }
 
 static struct tc_archive *open_archive(const char *name)
