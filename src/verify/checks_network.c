@@ -87,7 +87,7 @@ void tc_check_network(struct tc_judge *judge)
     char seen[TC_ERROR_MAX], shown[512], path[512];
     const struct tc_dependency *other = first_difference(statement, traffic);
     const struct tc_extra_ca *stranger = first_stranger(statement, traffic);
-    bool good = !other && !stranger &&
+    bool good = !other && !stranger && traffic->failed.count == 0 &&
                 same_hosts(statement->network.plain_http, statement->network.plain_http_count,
                            traffic->network.plain_http, traffic->network.plain_http_count) &&
                 same_hosts(statement->network.opaque, statement->network.opaque_count,
@@ -102,6 +102,10 @@ void tc_check_network(struct tc_judge *judge)
                        "%s was verified by %s, which is not its trust anchor in the statement",
                        tc_printable(tc_span_of_text(stranger->host), shown, sizeof shown),
                        tc_printable(tc_span_of_text(stranger->path), path, sizeof path));
+    else if (traffic->failed.count > 0)
+        (void)snprintf(seen, sizeof seen,
+                       "an exchange with %s that failed: no build is signed after one",
+                       traffic->failed.first);
     else if (!origins)
         (void)snprintf(seen, sizeof seen, "%llu of %llu answers out of an archive in a %s build",
                        (unsigned long long)traffic->archived, (unsigned long long)traffic->answers,
@@ -265,11 +269,11 @@ static void policy_ca(struct tc_judge *judge)
                       "no trust anchor but those of the image", seen);
 }
 
-/* The host of scheme://host[:port]/... */
+/* The host of scheme://host[:port] and what follows: a path, or the "*" of OPTIONS. */
 static struct tc_span host_of(const char *url)
 {
     const char *host = strstr(url, "://") + 3;
-    return (struct tc_span){(const uint8_t *)host, strcspn(host, ":/")};
+    return (struct tc_span){(const uint8_t *)host, strcspn(host, ":/?*")};
 }
 
 static bool must_be_pinned(const struct tc_policy_network *wanted, const char *url)

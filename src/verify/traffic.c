@@ -180,6 +180,7 @@ tc_status tc_traffic_add(void *context, const struct tc_exchange *exchange, stru
     if (traffic->policy && traffic->policy->network.has_allow && (answered || opaque) &&
         !is_allowed(traffic->policy, exchange->host))
         count(&traffic->outside, exchange->host);
+    if (exchange->outcome == TC_EXCHANGE_FAILED) count(&traffic->failed, exchange->host);
     if (!answered) return TC_OK;
     traffic->answers++;
     if (exchange->from_archive) traffic->archived++;

@@ -35,6 +35,7 @@ struct tc_traffic {
     struct tc_traffic_count outside; /* answers of hosts that the policy does not name */
     struct tc_traffic_count unseen;  /* answers that the live bundle does not have */
     struct tc_traffic_count hidden;  /* that it has, for a URL with a hidden part, and no pin */
+    struct tc_traffic_count failed;  /* exchanges after which nothing may be signed */
     uint64_t answers, archived;      /* of them, by an archive */
 };
 

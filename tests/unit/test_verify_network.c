@@ -164,6 +164,12 @@ static void claim_pin(struct sample_parts *parts)
     make_good(parts);
     parts->statement.dependencies[0].pinned_by = strdup("Cargo.lock");
 }
+static const struct sample_answer failed_one[] = {
+    GOOD, {"https", "b.example.org", "/", 0, NULL, .failed = true}};
+static void make_failed(struct sample_parts *parts)
+{
+    sample_network(parts, failed_one, 3, false);
+}
 static void hide_plain_host(struct sample_parts *parts)
 {
     make_plain_pinned(parts);
@@ -263,6 +269,7 @@ static void test_same(void **state)
     judge(hide_plain_host, &options, "network", "other hosts without TLS");
     judge(hide_opaque, &options, "network", "other hosts without TLS");
     judge(too_many_hosts, &options, "network", "more than");
+    judge(make_failed, &options, "network", "an exchange with b.example.org that failed");
     judge(make_by_ca, &options, NULL, NULL);
     judge(hide_ca, &options, "network", "a.corp was verified by certs/one.pem");
     judge(other_ca_path, &options, "network", "x.a.corp was verified by certs/two.pem");
@@ -620,6 +627,12 @@ static void make_pinned(struct sample_parts *parts)
     sample_network(parts, all_pinned, 1, false);
 }
 
+static const struct sample_answer of_options[] = {{"https", "a.example.org", "*", 0x0c, NULL}};
+static void make_options(struct sample_parts *parts)
+{
+    sample_network(parts, of_options, 1, false);
+}
+
 static void witness(struct sample_parts *parts)
 {
     make_good(parts);
@@ -652,6 +665,8 @@ static void test_policy(void **state)
          "https://a.example.org/b is not"},
         {make_good, "\"network\":{\"pinned_only\":[\"b.example.org\"]}", NULL, NULL},
         {make_pinned, "\"network\":{\"pinned_only\":true}", NULL, NULL},
+        {make_options, "\"network\":{\"pinned_only\":[\"a.example.org\"]}", "policy-network-pinned",
+         "https://a.example.org* is not"},
         {make_opaque, "\"network\":{\"pinned_only\":[\"b.example.org\"]}", "policy-network-pinned",
          "relayed unread"},
         {witness, "\"repository\":\"https://git.example.org/app.git\",\"ref\":\"refs/heads/main\"",
