@@ -144,9 +144,10 @@ void tc_build_network_stop(struct tc_build_network *network)
     tc_egress_stop(TC_TAKE(network->egress));
 }
 
-tc_status tc_build_network_commit(struct tc_build_network *network, struct tc_error *err)
+tc_status tc_build_network_finish(struct tc_build_network *network, struct tc_tempfile *ret_archive,
+                                  struct tc_error *err)
 {
-    return network->writer ? tc_archive_writer_commit(network->writer, err) : TC_OK;
+    return network->writer ? tc_archive_writer_finish(network->writer, ret_archive, err) : TC_OK;
 }
 
 void tc_build_network_done(struct tc_build_network *network)

@@ -27,9 +27,9 @@ tc_status tc_build_network_open(const struct tc_build_options *options, bool off
 void tc_build_network_greet(const struct tc_build_network *network, struct tc_wire_hello *hello);
 /* When the worker has ended: ends every stream. */
 void tc_build_network_stop(struct tc_build_network *network);
-/* Names the archive, if one was wanted. */
-tc_status tc_build_network_commit(struct tc_build_network *network, struct tc_error *err)
-    TC_MUST_USE;
+/* The whole archive, still without its name, the caller's; nothing, if none was wanted. */
+tc_status tc_build_network_finish(struct tc_build_network *network, struct tc_tempfile *ret_archive,
+                                  struct tc_error *err) TC_MUST_USE;
 void tc_build_network_done(struct tc_build_network *network); /* accepts a zeroed one */
 
 #endif

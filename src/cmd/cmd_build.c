@@ -323,12 +323,25 @@ static tc_status verify_result(struct build *build, struct tc_error *err)
     return TC_OK;
 }
 
+/* All get their names, or none: half of a result would pass for one. */
 static tc_status commit_outputs(struct build *build, struct tc_error *err)
 {
-    if (build->extract) TC_TRY(tc_extract_commit(build->extract, err));
-    TC_TRY(tc_build_network_commit(&build->network, err));
-    if (build->detached.fd >= 0) TC_TRY(tc_tempfile_commit(&build->detached, err));
-    return build->keep_bundle ? tc_tempfile_commit(&build->bundle, err) : TC_OK;
+    enum { ARCHIVE, DETACHED, BUNDLE, FILES };
+    struct tc_tempfile files[FILES] = {TC_TEMPFILE_NONE, build->detached, TC_TEMPFILE_NONE};
+    build->detached = TC_TEMPFILE_NONE;
+    if (build->keep_bundle) {
+        files[BUNDLE] = build->bundle;
+        build->bundle = TC_TEMPFILE_NONE;
+    }
+    tc_status status = tc_build_network_finish(&build->network, &files[ARCHIVE], err);
+    if (status == TC_OK && build->extract) status = tc_extract_commit(build->extract, err);
+    if (status == TC_OK) {
+        status = tc_tempfile_commit_all(files, FILES, err);
+        if (status != TC_OK && build->extract) tc_extract_revoke(build->extract);
+    }
+    for (size_t i = 0; i < FILES; i++)
+        tc_tempfile_drop(&files[i]);
+    return status;
 }
 
 static tc_status run(struct build *build, struct tc_error *err)

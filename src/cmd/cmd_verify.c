@@ -19,7 +19,7 @@
 #include "source/source_digest.h"
 #include "verify/checks.h"
 
-enum { ARTIFACTS_MAX = 1024 };
+enum { ARTIFACTS_MAX = 1024, SHOWN_SIZE = 400 };
 
 static const char usage[] =
     "usage: tee-compile verify BUNDLE|- [option]...\n"
@@ -218,8 +218,10 @@ static tc_status digest_source(void *context, const struct tc_statement *stateme
                                              .build_file = statement->recipe.build_file,
                                              .kind = statement->source.kind,
                                              .ignore = ignore};
+    char shown[SHOWN_SIZE];
     if (tc_source_digest(&wanted, ret_digest, err) != TC_OK)
-        return tc_wrap(err, "--source %s", request->source_path);
+        return tc_wrap(err, "--source %s",
+                       tc_printable(tc_span_of_text(request->source_path), shown, sizeof shown));
     return TC_OK;
 }
 
@@ -249,7 +251,12 @@ static tc_status open_bundle(const char *path, int *ret_fd, struct tc_error *err
 {
     int fd = strcmp(path, "-") == 0 ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0)
                                     : open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot open %s", path);
+    if (fd < 0) {
+        int reason = errno;
+        char shown[SHOWN_SIZE];
+        return tc_fail_errno(err, TC_UNAVAILABLE, reason, "cannot open %s",
+                             tc_printable(tc_span_of_text(path), shown, sizeof shown));
+    }
     *ret_fd = fd;
     return TC_OK;
 }
@@ -260,10 +267,13 @@ static tc_status read_live(struct request *request, struct tc_error *err)
     if (!request->live_path) return TC_OK;
     TC_AUTO_CLOSE int fd = -1;
     struct tc_error failure = {0};
+    char shown[SHOWN_SIZE];
     TC_TRY(open_bundle(request->live_path, &fd, err));
     tc_status status = tc_live_read(fd, &request->options, &request->live, &failure);
     if (status != TC_OK && status != TC_REFUSED)
-        return tc_fail(err, status, "--live %s: %s", request->live_path, failure.message);
+        return tc_fail(err, status, "--live %s: %s",
+                       tc_printable(tc_span_of_text(request->live_path), shown, sizeof shown),
+                       failure.message);
     request->options.live = request->live;
     if (status == TC_OK) return TC_OK;
     (void)snprintf(request->live_problem, sizeof request->live_problem, "%s", failure.message);

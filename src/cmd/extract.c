@@ -14,12 +14,15 @@
 #include "core/entry.h"
 
 struct tc_extract {
-    char *target;      /* as the user gave it, without slashes at its end */
-    const char *name;  /* the last name in target */
-    int parent;        /* the folder that target is in */
-    char temporary[48]; /* in parent; "" once it has its name */
-    int root;          /* the temporary folder */
-    int file;          /* of the output at hand; -1 between outputs */
+    char *target;       /* as the user gave it, without slashes at its end */
+    const char *name;   /* the last name in target */
+    int parent;         /* the folder that target is in */
+    char temporary[48]; /* in parent; "" before there is one */
+    bool named;         /* it has its name */
+    bool replaced;      /* with it an empty folder, of this mode */
+    mode_t mode;
+    int root; /* the temporary folder */
+    int file; /* of the output at hand; -1 between outputs */
     size_t files;
 };
 
@@ -195,12 +198,25 @@ tc_status tc_extract_commit(struct tc_extract *extract, struct tc_error *err)
         return tc_fail(err, TC_UNAVAILABLE, "the bundle is detached: it has no outputs to extract");
     if (fchmod(extract->root, 0755) != 0)
         return tc_fail_errno(err, TC_SYSTEM, errno, "cannot open %s for reading", extract->target);
+    struct stat info;
+    extract->replaced = fstatat(extract->parent, extract->name, &info, AT_SYMLINK_NOFOLLOW) == 0;
+    extract->mode = extract->replaced ? info.st_mode & 07777 : 0;
     /* Replaces nothing but an empty folder: the kernel refuses all else. */
     if (renameat(extract->parent, extract->temporary, extract->parent, extract->name) != 0)
         return tc_fail_errno(err, TC_SYSTEM, errno, "cannot give the outputs the name %s",
                              extract->target);
-    extract->temporary[0] = '\0';
+    extract->named = true;
     return TC_OK;
+}
+
+void tc_extract_revoke(struct tc_extract *extract)
+{
+    if (!extract->named ||
+        renameat(extract->parent, extract->name, extract->parent, extract->temporary) != 0)
+        return;
+    extract->named = false;
+    if (extract->replaced && mkdirat(extract->parent, extract->name, 0700) == 0)
+        (void)!fchmodat(extract->parent, extract->name, extract->mode, 0);
 }
 
 void tc_extract_free(struct tc_extract *extract)
@@ -208,7 +224,7 @@ void tc_extract_free(struct tc_extract *extract)
     if (!extract) return;
     tc_close_ptr(&extract->file);
     tc_close_ptr(&extract->root);
-    if (extract->temporary[0]) remove_tree(extract->parent, extract->temporary);
+    if (extract->temporary[0] && !extract->named) remove_tree(extract->parent, extract->temporary);
     tc_close_ptr(&extract->parent);
     free(extract->target);
     free(extract);

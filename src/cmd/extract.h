@@ -21,6 +21,9 @@ tc_status tc_extract_data(void *context, struct tc_span bytes, struct tc_error *
 tc_status tc_extract_end(void *context, struct tc_error *err) TC_MUST_USE;
 /* Gives the outputs their name; TC_UNAVAILABLE when there are none. */
 tc_status tc_extract_commit(struct tc_extract *extract, struct tc_error *err) TC_MUST_USE;
+/* Takes the name back, as far as it can be: for a caller who has more to name than this. An
+ * empty folder that was there is there again. */
+void tc_extract_revoke(struct tc_extract *extract);
 /* Removes whatever was not committed. Accepts NULL. */
 void tc_extract_free(struct tc_extract *extract);
 

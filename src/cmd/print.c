@@ -165,7 +165,11 @@ void tc_print_headline(FILE *stream, const struct tc_verdict *verdict, const cha
         (void)fprintf(stream, "  %s\n", verdict->reason);
         return;
     }
-    if (!verdict->hardware)
+    if (verdict->weak_live)
+        (void)fputs("  THE LIVE BUNDLE IS NO AUTHENTIC ONE: what the network answered was not attested "
+                    "by hardware\n",
+                    stream);
+    else if (!verdict->hardware)
         (void)fputs("  NOTHING WAS ATTESTED BY HARDWARE: the signer is the root given with --root\n",
                     stream);
     if (result_of(verdict, "debug") == TC_CHECK_ALLOWED)

@@ -1,6 +1,7 @@
 /* One line of the transcript: writer, reader, and what must hold of both. The reader
  * takes the values out, checks them, writes them again and compares: a line that our
  * writer would not have written is refused, whatever it is that differs. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -124,11 +125,16 @@ static bool is_utf8_text(const char *text)
 /* Hosts are judged by one, downloads named by the other. */
 static bool is_url_of(const struct tc_exchange *exchange)
 {
+    char port[8] = "";
     size_t scheme = strlen(exchange->scheme), host = strlen(exchange->host);
     const char *url = exchange->url;
+    if (exchange->port != (strcmp(exchange->scheme, "https") == 0 ? 443 : 80))
+        (void)snprintf(port, sizeof port, ":%u", (unsigned)exchange->port);
+    size_t size = strlen(port);
     return strncmp(url, exchange->scheme, scheme) == 0 && strncmp(url + scheme, "://", 3) == 0 &&
            strncmp(url + scheme + 3, exchange->host, host) == 0 &&
-           strchr(":/?*", url[scheme + 3 + host]); /* or its end */
+           strncmp(url + scheme + 3 + host, port, size) == 0 &&
+           strchr("/?*", url[scheme + 3 + host + size]); /* or its end */
 }
 
 /* NULL: nothing. Else what is wrong, for behind "an exchange ". */
@@ -175,7 +181,7 @@ static const char *message_problem(const struct tc_exchange *exchange)
     if (exchange->status > 0 && !exchange->method) return "has an answer without a request";
     if (ok && exchange->status == 0) return "was delivered without a status";
     if (is_answered(exchange) && !opaque && !is_url_of(exchange))
-        return "has a URL of another scheme or host";
+        return "has a URL of another scheme, host or port";
     if (exchange->outcome == TC_EXCHANGE_CUT && !exchange->method)
         return "was cut without a request";
     if (exchange->outcome == TC_EXCHANGE_OPAQUE && !opaque)

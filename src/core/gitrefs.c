@@ -1,14 +1,12 @@
 /* A list is a row of packets:
  *
  *   packet  = size:4 hex digits, of all of it    payload     ("0000": a flush, ends a section)
- *   answer  = ["# service=git-upload-pack" LF, flush]  [version 1] refs  flush      0 and 1
- *   answer  = refs  flush                                                           2
- *   ref 0,1 = ID SP NAME [NUL capabilities, the first alone] LF
+ *   answer  = "# service=git-upload-pack" LF, flush  ["version 1" LF] refs  flush
+ *   ref     = ID SP NAME [NUL capabilities, the first alone] LF
  *             ID SP NAME"^{}" LF      behind an annotated tag: what it stands for
- *   ref 2   = ID SP NAME (SP attribute)* LF      "peeled:ID" says the same
  *
- * The service line tells the versions apart. Every packet to the end is read, though the
- * ref may have been the first: half a list, or two entries of one name, are no answer. */
+ * Every packet to the end is read, though the ref may have been the first: half a list, or
+ * two entries of one name, are no answer. */
 #include "core/gitrefs.h"
 
 #include <string.h>
@@ -27,7 +25,6 @@ static const char peeled_mark[] = "^{}";
 struct reader {
     struct tc_cursor cursor;
     const char *wanted;
-    bool old;            /* versions 0 and 1 */
     bool is_first;       /* no ref has been seen */
     struct tc_span last; /* name of the entry before, for its peeled line */
     bool last_is_wanted;
@@ -97,29 +94,12 @@ tc_status tc_git_refs_url(const char *repository, struct tc_buf *buf, struct tc_
     return tc_buf_check(buf, "the URL of a list of refs", err);
 }
 
-static void add_packet(struct tc_buf *buf, const char *text, const char *more)
-{
-    tc_buf_add_format(buf, "%04zx%s%s\n", LENGTH_SIZE + strlen(text) + strlen(more) + 1, text,
-                      more);
-}
-
 static tc_status check_wanted(const char *ref, struct tc_error *err)
 {
     char shown[128];
     if (tc_git_ref_name_is_good(tc_span_of_text(ref))) return TC_OK;
     return tc_fail(err, TC_REFUSED, "expected a ref such as refs/heads/main, seen '%s'",
                    tc_printable(tc_span_of_text(ref), shown, sizeof shown));
-}
-
-tc_status tc_git_refs_ask(const char *ref, struct tc_buf *buf, struct tc_error *err)
-{
-    TC_TRY(check_wanted(ref, err));
-    add_packet(buf, "command=ls-refs", "");
-    tc_buf_add_text(buf, "0001"); /* the arguments follow */
-    add_packet(buf, "peel", "");
-    add_packet(buf, "ref-prefix ", ref);
-    tc_buf_add_text(buf, "0000");
-    return tc_buf_check(buf, "the question for a ref", err);
 }
 
 /* --- packets */
@@ -241,7 +221,7 @@ static tc_status check_capabilities(struct tc_span left, struct tc_error *err)
     return TC_OK;
 }
 
-static tc_status read_old_ref(struct reader *reader, struct tc_span line, struct tc_error *err)
+static tc_status read_ref(struct reader *reader, struct tc_span line, struct tc_error *err)
 {
     struct tc_sha1 id;
     if (begins(line, "shallow ") && !reader->is_first) return TC_OK; /* a repository cut short */
@@ -261,36 +241,13 @@ static tc_status read_old_ref(struct reader *reader, struct tc_span line, struct
     return take_peeled(reader, &id, err);
 }
 
-static tc_status read_new_ref(struct reader *reader, struct tc_span line, struct tc_error *err)
-{
-    static const char peeled[] = "peeled:";
-    struct tc_sha1 id;
-    /* "unborn" comes only when asked for. */
-    if (!take_id(&line, &id)) return malformed(err, "expected ID NAME");
-    TC_TRY(take_ref(reader, take_until(&line, ' '), &id, err));
-    while (line.size > 0) {
-        struct tc_span word = take_until(&line, ' ');
-        if (!begins(word, peeled)) continue;
-        char with_space[TC_SHA1_HEX + 1];
-        word = from(word, sizeof peeled - 1);
-        if (word.size != TC_SHA1_HEX - 1 || reader->last.size == 0)
-            return malformed(err, "expected one peeled:ID");
-        memcpy(with_space, word.data, word.size);
-        with_space[word.size] = ' ';
-        struct tc_span text = {(const uint8_t *)with_space, word.size + 1};
-        if (!take_id(&text, &id)) return malformed(err, "expected one peeled:ID");
-        TC_TRY(take_peeled(reader, &id, err));
-    }
-    return TC_OK;
-}
-
-/* The first packet, and what follows it when it is the service line. */
+/* Up to the first ref, which is in *line; or a flush, when there is none. */
 static tc_status read_beginning(struct reader *reader, struct tc_span *line, bool *flush,
                                 struct tc_error *err)
 {
     TC_TRY(next_packet(reader, line, flush, err));
-    reader->old = !*flush && tc_span_equal(*line, tc_span_of_text(service_line));
-    if (!reader->old) return TC_OK;
+    if (*flush || !tc_span_equal(*line, tc_span_of_text(service_line)))
+        return malformed(err, "expected the service line of git-upload-pack first");
     TC_TRY(next_packet(reader, line, flush, err));
     if (!*flush) return malformed(err, "expected the end of the service line's section");
     TC_TRY(next_packet(reader, line, flush, err));
@@ -311,7 +268,7 @@ tc_status tc_git_refs_find(struct tc_span body, const char *ref, struct tc_git_r
     TC_TRY(check_wanted(ref, err));
     TC_TRY(read_beginning(&reader, &line, &flush, err));
     while (!flush) {
-        TC_TRY(reader.old ? read_old_ref(&reader, line, err) : read_new_ref(&reader, line, err));
+        TC_TRY(read_ref(&reader, line, err));
         TC_TRY(next_packet(&reader, &line, &flush, err));
     }
     if (tc_cursor_left(&reader.cursor) > 0) return malformed(err, "something follows its end");

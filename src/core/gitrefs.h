@@ -1,11 +1,7 @@
-/* The refs that a git server lists over smart HTTP (gitprotocol-http, gitprotocol-v2), to
- * witness that a repository has a commit under a name. Pure; strict: what git's own servers
- * say is read, anything else is malformed. SHA-1 repositories alone.
- *
- *   GET URL/info/refs?service=git-upload-pack      versions 0 and 1: the list
- *   POST URL/git-upload-pack                       version 2 (Git-Protocol: version=2):
- *        tc_git_refs_ask                                 the list of refs that begin alike
- */
+/* The refs that a git server lists over smart HTTP (gitprotocol-http), to witness that a
+ * repository has a commit under a name. Pure; strict: what git's own servers say is read,
+ * anything else is malformed. SHA-1 repositories and versions 0 and 1 of the protocol alone;
+ * version 2 lists nothing to whoever does not ask for it. */
 #ifndef TC_CORE_GITREFS_H
 #define TC_CORE_GITREFS_H
 
@@ -31,8 +27,6 @@ bool tc_git_ref_name_is_good(struct tc_span ref) TC_MUST_USE;
 /* Appends the URL to ask with GET. TC_REFUSED for a repository without an https URL of its
  * own, or one with a user, a query or a fragment. */
 tc_status tc_git_refs_url(const char *repository, struct tc_buf *buf, struct tc_error *err) TC_MUST_USE;
-/* Appends version 2's question for one ref. */
-tc_status tc_git_refs_ask(const char *ref, struct tc_buf *buf, struct tc_error *err) TC_MUST_USE;
 
 /* Reads the whole list, body, and finds ref. TC_REFUSED: the server has no such ref, or
  * answered with an error. */

@@ -76,6 +76,8 @@ tc_status tc_exchange_read(struct tc_span line, struct tc_exchange *ret_exchange
  * token, secret, signature and so on (the words of redact.h) and for path segments that
  * look like a well-known token. */
 tc_status tc_url_redact(struct tc_span url, struct tc_buf *buf, struct tc_error *err) TC_MUST_USE;
+/* Is something of a URL of a transcript hidden? Then it may stand for several. */
+bool tc_url_is_redacted(const char *url) TC_MUST_USE;
 
 struct tc_transcript_summary {
     struct tc_sha256 last;   /* last value of the chain */

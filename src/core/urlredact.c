@@ -108,3 +108,8 @@ tc_status tc_url_redact(struct tc_span url, struct tc_buf *buf, struct tc_error 
     write_rest(from(url, write_authority(url, buf)), buf);
     return tc_buf_check(buf, "a URL", err);
 }
+
+bool tc_url_is_redacted(const char *url)
+{
+    return strstr(url, TC_REDACT_HIDDEN) != NULL;
+}

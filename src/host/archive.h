@@ -10,18 +10,20 @@
 #define TC_HOST_ARCHIVE_H
 
 #include "core/digest.h"
+#include "os/tempfile.h"
 
 /* --- writing; the functions of stores may be called from several threads --- */
 
 struct tc_archive_writer;
 
-/* The file gets its name with tc_archive_writer_commit, or none. */
+/* Writes beside path; the file gets its name, or none, from whoever finishes it. */
 tc_status tc_archive_writer_new(const char *path, struct tc_archive_writer **ret_writer,
                                 struct tc_error *err) TC_MUST_USE;
 void tc_archive_writer_free(struct tc_archive_writer *writer); /* accepts NULL */
-/* When all stores have been freed. Fails when one of them did for a reason of the writer's. */
-tc_status tc_archive_writer_commit(struct tc_archive_writer *writer, struct tc_error *err)
-    TC_MUST_USE;
+/* When all stores have been freed, once: the whole archive, still without its name, the
+ * caller's. Fails when one of them did for a reason of the writer's. */
+tc_status tc_archive_writer_finish(struct tc_archive_writer *writer, struct tc_tempfile *ret_file,
+                                   struct tc_error *err) TC_MUST_USE;
 
 /* One response. line: as of core/archive.h, with the digest and size of no body. */
 struct tc_archive_store;

@@ -149,7 +149,8 @@ static tc_status add_response(struct tc_archive_writer *writer,
     return TC_OK;
 }
 
-tc_status tc_archive_writer_commit(struct tc_archive_writer *writer, struct tc_error *err)
+tc_status tc_archive_writer_finish(struct tc_archive_writer *writer, struct tc_tempfile *ret_file,
+                                   struct tc_error *err)
 {
     static const uint8_t zeros[TC_BUNDLE_END_SIZE];
     if (writer->failure.status != TC_OK) {
@@ -159,7 +160,9 @@ tc_status tc_archive_writer_commit(struct tc_archive_writer *writer, struct tc_e
     TC_TRY(add_member(writer, TC_ARCHIVE_INDEX_NAME, writer->lines_size, (struct tc_span){0},
                       writer->lines.fd, err));
     TC_TRY(tc_write_all(writer->tar.fd, (struct tc_span){zeros, sizeof zeros}, "the archive", err));
-    return tc_tempfile_commit(&writer->tar, err);
+    *ret_file = writer->tar;
+    writer->tar = TC_TEMPFILE_NONE;
+    return TC_OK;
 }
 
 /* --- one response --- */

@@ -1,8 +1,8 @@
 /* The network that the worker asks the host for: each stream is one question
  * (core/egress.h), answered in a thread of its own. The host dials names and copies
- * bytes; it reads none of them. A name that leads to this machine itself or to its
- * link (loopback, 169.254.0.0/16, the machine's own addresses) is refused: what the
- * build may reach is the network, not its host. */
+ * bytes; it reads none of them. A name that leads to this machine itself, to its link or
+ * to its cloud's services (loopback, 169.254.0.0/16, the machine's own addresses and more,
+ * docs/formats.md) is refused: what the build may reach is the network, not its host. */
 #ifndef TC_HOST_EGRESS_H
 #define TC_HOST_EGRESS_H
 

@@ -48,7 +48,7 @@ static void free_addresses(struct addrinfo **list)
 /* --- which addresses --- */
 
 static const char is_here[] =
-    "it leads to the host itself or to its link, which no build may reach";
+    "it leads to the host itself, to its link or to its cloud's services, which no build may reach";
 
 /* RFC 6761: these names are of whoever resolves them. */
 static bool is_localhost(const char *name)
@@ -60,56 +60,107 @@ static bool is_localhost(const char *name)
 
 static bool v4_is_near(const uint8_t b[4])
 {
+    /* Metadata and the agent's services of clouds that have them elsewhere than in
+     * 169.254.0.0/16. */
+    static const uint8_t services[][4] = {{100, 100, 100, 200}, {168, 63, 129, 16}};
+    for (size_t i = 0; i < sizeof services / sizeof *services; i++)
+        if (memcmp(b, services[i], sizeof services[i]) == 0) return true;
     /* "This network", loopback, link-local with the clouds' metadata servers,
      * multicast, reserved and broadcast. */
     return b[0] == 0 || b[0] == 127 || (b[0] == 169 && b[1] == 254) || b[0] >= 224;
 }
 
-/* The form in which addresses are compared. One of IPv4 has many spellings in IPv6 (mapped,
- * translated, and an old form of mapped ones), which may lead to the same machine: all
- * become the mapped one. False: of another family. */
-static bool plain_form(const struct sockaddr *address, uint8_t out[16])
+enum { FORMS = 3 };
+
+static void add_v4(uint8_t forms[FORMS][16], size_t *count, const uint8_t v4[4])
 {
-    static const uint8_t zeros[12], mapped[12] = {[10] = 0xff, [11] = 0xff},
-                                    translated[12] = {0x00, 0x64, 0xff, 0x9b};
+    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+    memcpy(forms[*count], mapped, sizeof mapped);
+    memcpy(forms[*count] + sizeof mapped, v4, 4);
+    (*count)++;
+}
+
+/* The forms in which addresses are compared; 0: of another family. The first one is the
+ * address itself. One of IPv4 has many spellings in IPv6 (mapped, translated, and an old
+ * form of mapped ones), which may lead to the same machine: all become the mapped one. The
+ * others are those that a tunnel would take it to. */
+static size_t forms_of(const struct sockaddr *address, uint8_t forms[FORMS][16])
+{
+    static const uint8_t spellings[][12] = {
+        {0}, /* :: and ::1 are then of 0.0.0.0/8 */
+        {[8] = 0xff, [9] = 0xff},
+        {0x00, 0x64, 0xff, 0x9b},
+    };
+    static const uint8_t six_to_four[] = {0x20, 0x02}, teredo[] = {0x20, 0x01, 0x00, 0x00},
+                         isatap[] = {0x00, 0x5e, 0xfe}; /* behind 00 or 02 */
+    size_t count = 0;
     if (address->sa_family == AF_INET) {
         struct sockaddr_in v4;
+        uint8_t bytes[4];
         memcpy(&v4, address, sizeof v4);
-        memcpy(out, mapped, sizeof mapped);
-        memcpy(out + sizeof mapped, &v4.sin_addr, sizeof v4.sin_addr);
-        return true;
+        memcpy(bytes, &v4.sin_addr, sizeof bytes);
+        add_v4(forms, &count, bytes);
+        return count;
     }
-    if (address->sa_family != AF_INET6) return false;
+    if (address->sa_family != AF_INET6) return 0;
     struct sockaddr_in6 v6;
+    uint8_t b[16];
     memcpy(&v6, address, sizeof v6);
-    memcpy(out, &v6.sin6_addr, sizeof v6.sin6_addr);
-    if (memcmp(out, translated, sizeof translated) == 0 || memcmp(out, zeros, sizeof zeros) == 0)
-        memcpy(out, mapped, sizeof mapped); /* :: and ::1 are then of 0.0.0.0/8 */
-    return true;
+    memcpy(b, &v6.sin6_addr, sizeof b);
+    for (size_t i = 0; i < sizeof spellings / sizeof *spellings; i++)
+        if (memcmp(b, spellings[i], sizeof spellings[i]) == 0) {
+            add_v4(forms, &count, b + 12);
+            return count;
+        }
+    memcpy(forms[count++], b, sizeof b);
+    if (memcmp(b, six_to_four, sizeof six_to_four) == 0) add_v4(forms, &count, b + 2);
+    if (memcmp(b, teredo, sizeof teredo) == 0) {
+        const uint8_t client[4] = {b[12] ^ 0xff, b[13] ^ 0xff, b[14] ^ 0xff, b[15] ^ 0xff};
+        add_v4(forms, &count, b + 4); /* the server */
+        add_v4(forms, &count, client);
+    } else if ((b[8] & 0xfd) == 0 && memcmp(b + 9, isatap, sizeof isatap) == 0) {
+        add_v4(forms, &count, b + 12);
+    }
+    return count;
 }
 
-/* Of the machine itself or of its link. */
+/* Of the machine itself, of its link or of its cloud. */
 static bool is_near(const uint8_t b[16])
 {
-    /* Of the latter: metadata, name, time and credential servers of a cloud. */
+    /* Of the last but one: metadata, name, time and credential servers of a cloud. The last:
+     * translated by a rule of this network's own, nobody knows to where (RFC 8215). */
     static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff},
-                         services[4] = {0xfd, 0x00, 0x0e, 0xc2};
+                         services[4] = {0xfd, 0x00, 0x0e, 0xc2},
+                         translated[6] = {0x00, 0x64, 0xff, 0x9b, 0x00, 0x01};
     if (memcmp(b, mapped, sizeof mapped) == 0) return v4_is_near(b + 12);
     return b[0] == 0xff || (b[0] == 0xfe && (b[1] & 0xc0) == 0x80) ||
-           memcmp(b, services, sizeof services) == 0;
+           memcmp(b, services, sizeof services) == 0 ||
+           memcmp(b, translated, sizeof translated) == 0;
 }
 
-/* TC_REFUSED when the address is none of the network's. */
+static bool is_own(uint8_t forms[FORMS][16], size_t count, const struct sockaddr *address)
+{
+    uint8_t own[FORMS][16];
+    if (!address || forms_of(address, own) == 0) return false;
+    for (size_t i = 0; i < count; i++)
+        if (memcmp(forms[i], own[0], sizeof own[0]) == 0) return true;
+    return false;
+}
+
+/* TC_REFUSED when the address is none of the network's. Private ones are: a registry of the
+ * owner's may be there. */
 static tc_status check_address(const struct sockaddr *address, struct tc_error *err)
 {
     struct ifaddrs *list = NULL;
-    uint8_t wanted[16], other[16];
-    bool own = !plain_form(address, wanted) || is_near(wanted);
+    uint8_t forms[FORMS][16];
+    size_t count = forms_of(address, forms);
+    bool own = count == 0;
+    for (size_t i = 0; i < count && !own; i++)
+        own = is_near(forms[i]);
     if (!own && getifaddrs(&list) != 0)
         return tc_fail_errno(err, TC_SYSTEM, errno, "cannot list the host's own addresses");
     for (struct ifaddrs *at = list; at && !own; at = at->ifa_next)
-        own = at->ifa_addr && plain_form(at->ifa_addr, other) &&
-              memcmp(wanted, other, sizeof wanted) == 0;
+        own = is_own(forms, count, at->ifa_addr);
     if (list) freeifaddrs(list);
     if (!own) return TC_OK;
     return tc_fail(err, TC_REFUSED, "%s", is_here);

@@ -128,45 +128,72 @@ tc_status tc_tempfile_commit(struct tc_tempfile *file, struct tc_error *err)
     return TC_OK;
 }
 
-/* A second name of what stands at the final one; NULL: nothing does, or this file system
- * has no second names. */
-static char *keep_old(const struct tc_tempfile *file)
-{
-    TC_AUTO_FREE char *old = temporary_name(last_name(file->path));
-    if (!old || linkat(file->folder_fd, last_name(file->path), file->folder_fd, old, 0) != 0)
-        return NULL;
-    return TC_TAKE(old);
-}
-
-/* Takes back the name that was given, which the old file gets again. */
-static void restore(const struct tc_tempfile *file, const char *old)
+/* A second name of what stands at the final one, owned; NULL: nothing does. Where the file
+ * system has no second names, it is moved there, and the final one is free for a moment:
+ * what would be lost with it is worth more. */
+static tc_status keep_old(const struct tc_tempfile *file, char **ret_old, struct tc_error *err)
 {
     const char *name = last_name(file->path);
-    if (old)
-        (void)renameat(file->folder_fd, old, file->folder_fd, name);
-    else
-        (void)unlinkat(file->folder_fd, name, 0);
+    struct stat info;
+    char shown[SHOWN_SIZE];
+    TC_AUTO_FREE char *old = temporary_name(name);
+    if (!old) return tc_fail(err, TC_SYSTEM, "out of memory");
+    if (linkat(file->folder_fd, name, file->folder_fd, old, 0) != 0) {
+        if (errno == ENOENT) return TC_OK;
+        int reason = errno;
+        bool is_there = fstatat(file->folder_fd, name, &info, AT_SYMLINK_NOFOLLOW) == 0;
+        if (is_there && S_ISDIR(info.st_mode)) reason = EISDIR;
+        if (!is_there || S_ISDIR(info.st_mode) ||
+            renameat(file->folder_fd, name, file->folder_fd, old) != 0)
+            return tc_fail_errno(err, TC_SYSTEM, reason, "cannot keep what stands at %s",
+                                 show(file->path, shown));
+    }
+    *ret_old = TC_TAKE(old);
+    return TC_OK;
+}
+
+/* Takes back the name, if it was given, which the old file gets again. What cannot get it
+ * stays under its other one, and is told. */
+static void restore(const struct tc_tempfile *file, const char *old, bool named,
+                    struct tc_error *err)
+{
+    const char *name = last_name(file->path);
+    char shown[SHOWN_SIZE], beside[SHOWN_SIZE];
+    if (!old) {
+        if (named) (void)unlinkat(file->folder_fd, name, 0);
+    } else if (renameat(file->folder_fd, old, file->folder_fd, name) != 0) {
+        (void)tc_wrap(err, "what stood at %s is now beside it, as %s", show(file->path, shown),
+                      show(old, beside));
+    } else {
+        (void)unlinkat(file->folder_fd, old, 0); /* of two names of one file rename leaves both */
+    }
+}
+
+static tc_status replace_all(struct tc_tempfile *files, size_t count, char **old,
+                             struct tc_error *err)
+{
+    tc_status status = TC_OK;
+    size_t named = 0;
+    for (size_t i = 0; status == TC_OK && i < count; i++)
+        if (files[i].fd >= 0) status = finish(&files[i], err);
+    if (status != TC_OK) return status;
+    while (status == TC_OK && named < count) {
+        if (files[named].fd >= 0) status = keep_old(&files[named], &old[named], err);
+        if (status == TC_OK && files[named].fd >= 0) status = give_name(&files[named], err);
+        if (status == TC_OK) named++;
+    }
+    for (size_t i = 0; status != TC_OK && i < count; i++)
+        if (files[i].fd >= 0) restore(&files[i], old[i], i < named, err);
+    return status;
 }
 
 tc_status tc_tempfile_commit_all(struct tc_tempfile *files, size_t count, struct tc_error *err)
 {
-    tc_status status = TC_OK;
-    size_t named = 0;
     char **old = calloc(count > 0 ? count : 1, sizeof *old);
     if (!old) return tc_fail(err, TC_SYSTEM, "out of memory");
-    for (size_t i = 0; status == TC_OK && i < count; i++)
-        if (files[i].fd >= 0) status = finish(&files[i], err);
-    while (status == TC_OK && named < count) {
-        if (files[named].fd >= 0) {
-            old[named] = keep_old(&files[named]);
-            status = give_name(&files[named], err);
-        }
-        if (status == TC_OK) named++;
-    }
-    for (size_t i = 0; status != TC_OK && i < named; i++)
-        if (files[i].fd >= 0) restore(&files[i], old[i]);
+    tc_status status = replace_all(files, count, old, err);
     for (size_t i = 0; i < count; i++) {
-        if (old[i]) (void)unlinkat(files[i].folder_fd, old[i], 0);
+        if (status == TC_OK && old[i]) (void)unlinkat(files[i].folder_fd, old[i], 0);
         free(old[i]);
         if (status == TC_OK) tc_tempfile_drop(&files[i]);
     }

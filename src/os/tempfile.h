@@ -30,8 +30,10 @@ tc_status tc_tempfile_open(const char *path, struct tc_tempfile *ret_file, struc
 /* Gives the file its final name, replacing what was there, in one step; closes. */
 tc_status tc_tempfile_commit(struct tc_tempfile *file, struct tc_error *err) TC_MUST_USE;
 
-/* The same for several, in their order: on failure each name is what it was, as far as the
- * file system lets it. Files that were never opened are left out; all are closed on success. */
+/* The same for several, in their order: on failure each name is what it was. What stood at
+ * one and cannot get it back stays beside it, and the error says where: nothing is lost.
+ * Files that were never opened are left out; all are closed on success, and can only be
+ * dropped on failure. */
 tc_status tc_tempfile_commit_all(struct tc_tempfile *files, size_t count, struct tc_error *err)
     TC_MUST_USE;
 

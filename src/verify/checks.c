@@ -65,7 +65,8 @@ enum tc_verdict_kind tc_checks_conclude(const struct tc_verdict *verdict)
             debug = verdict->checks[i].result != TC_CHECK_PASS;
     }
     if (open) return TC_VERDICT_UNDECIDED;
-    return verdict->hardware && !debug ? TC_VERDICT_AUTHENTIC : TC_VERDICT_DEVELOPMENT;
+    return verdict->hardware && !debug && !verdict->weak_live ? TC_VERDICT_AUTHENTIC
+                                                              : TC_VERDICT_DEVELOPMENT;
 }
 
 #define ROW(suffix, ten)                                                                           \

@@ -45,10 +45,35 @@ static const struct tc_dependency *first_difference(const struct tc_statement *s
     return said > seen ? &statement->dependencies[seen] : &traffic->dependencies[said];
 }
 
+/* Which file's anchors count for host beside the image's: an exact name goes before "*.",
+ * a longer name before a shorter one, as in the recorder. */
+static const struct tc_extra_ca *ca_of(const struct tc_part_network *network, const char *host)
+{
+    const struct tc_extra_ca *best = NULL;
+    for (size_t i = 0; i < network->ca_count; i++) {
+        const struct tc_extra_ca *ca = &network->ca[i];
+        if (!tc_host_matches(ca->host, tc_span_of_text(host))) continue;
+        if (ca->host[0] != '*') return ca;
+        if (!best || strlen(ca->host) > strlen(best->host)) best = ca;
+    }
+    return best;
+}
+
+/* The first anchor of the source by which a host was verified, and which is not that host's. */
+static const struct tc_extra_ca *first_stranger(const struct tc_statement *statement,
+                                                const struct tc_traffic *traffic)
+{
+    for (size_t i = 0; i < traffic->anchors_count; i++) {
+        const struct tc_extra_ca *ca = ca_of(&statement->network, traffic->anchors[i].host);
+        if (!ca || strcmp(ca->path, traffic->anchors[i].path) != 0) return &traffic->anchors[i];
+    }
+    return NULL;
+}
+
 void tc_check_network(struct tc_judge *judge)
 {
     static const char expected[] =
-        "the downloads and hosts that the transcript names, and no others";
+        "the downloads, hosts and trust anchors that the transcript names, and no others";
     const struct tc_statement *statement = judge->statement;
     const struct tc_traffic *traffic = &judge->intake->traffic;
     if (!statement || !judge->intake->transcript_read) {
@@ -59,9 +84,10 @@ void tc_check_network(struct tc_judge *judge)
         tc_judge_add(judge, "network", TC_CHECK_FAIL, expected, traffic->error.message);
         return;
     }
-    char seen[TC_ERROR_MAX], shown[512];
+    char seen[TC_ERROR_MAX], shown[512], path[512];
     const struct tc_dependency *other = first_difference(statement, traffic);
-    bool good = !other &&
+    const struct tc_extra_ca *stranger = first_stranger(statement, traffic);
+    bool good = !other && !stranger && traffic->failed.count == 0 &&
                 same_hosts(statement->network.plain_http, statement->network.plain_http_count,
                            traffic->network.plain_http, traffic->network.plain_http_count) &&
                 same_hosts(statement->network.opaque, statement->network.opaque_count,
@@ -71,6 +97,15 @@ void tc_check_network(struct tc_judge *judge)
     if (other)
         (void)snprintf(seen, sizeof seen, "statement and transcript differ at %s",
                        tc_printable(tc_span_of_text(other->url), shown, sizeof shown));
+    else if (stranger)
+        (void)snprintf(seen, sizeof seen,
+                       "%s was verified by %s, which is not its trust anchor in the statement",
+                       tc_printable(tc_span_of_text(stranger->host), shown, sizeof shown),
+                       tc_printable(tc_span_of_text(stranger->path), path, sizeof path));
+    else if (traffic->failed.count > 0)
+        (void)snprintf(seen, sizeof seen,
+                       "an exchange with %s that failed: no build is signed after one",
+                       traffic->failed.first);
     else if (!origins)
         (void)snprintf(seen, sizeof seen, "%llu of %llu answers out of an archive in a %s build",
                        (unsigned long long)traffic->archived, (unsigned long long)traffic->answers,
@@ -119,6 +154,29 @@ void tc_check_unauthenticated(struct tc_judge *judge)
                  expected, seen);
 }
 
+/* A digest of what is hidden would give it away to whoever tries all secrets of its kind, so
+ * neither transcript has one: the two may have asked for different things. */
+static void warn_of_hidden(struct tc_judge *judge)
+{
+    const struct tc_traffic_count *hidden = &judge->intake->traffic.hidden;
+    char text[TC_ERROR_MAX];
+    if (hidden->count == 0) return;
+    (void)snprintf(text, sizeof text,
+                   "replayed: whether the live build asked with the same secrets is not known of "
+                   "%llu answers that no file of the source pins, the first for %s",
+                   (unsigned long long)hidden->count, hidden->first);
+    tc_judge_warn(judge, text);
+}
+
+/* No yes is better than what it stands on. */
+static void count_live(struct tc_judge *judge, const struct tc_live *live)
+{
+    warn_of_hidden(judge);
+    if (!judge->verdict->hardware || tc_live_kind(live) == TC_VERDICT_AUTHENTIC) return;
+    judge->verdict->weak_live = true;
+    judge->verdict->hardware = false;
+}
+
 void tc_check_replayed(struct tc_judge *judge)
 {
     static const char expected[] = "answers of the network itself, or those of a live bundle";
@@ -158,13 +216,18 @@ void tc_check_replayed(struct tc_judge *judge)
                        (unsigned long long)traffic->unseen.count,
                        (unsigned long long)traffic->answers, traffic->unseen.first);
     else
-        (void)snprintf(seen, sizeof seen, "replayed; each of %llu answers is in the live bundle",
-                       (unsigned long long)traffic->answers);
+        (void)snprintf(
+            seen, sizeof seen, "replayed; each of %llu answers is in the live bundle%s%s",
+            (unsigned long long)traffic->answers,
+            tc_live_kind(traffic->live) == TC_VERDICT_AUTHENTIC ? "" : ", a development one",
+            tc_live_is_measured(traffic->live) ? "" : ", of an image that was not measured");
     bool good = traffic->live && !ca && traffic->unseen.count == 0;
+    if (good) count_live(judge, traffic->live);
+    bool allowed = good ? !tc_live_is_measured(traffic->live) : judge->options->allow_replayed;
     tc_judge_add(judge, "replayed",
-                 good                             ? TC_CHECK_PASS
-                 : judge->options->allow_replayed ? TC_CHECK_ALLOWED
-                                                  : TC_CHECK_FAIL,
+                 allowed ? TC_CHECK_ALLOWED
+                 : good  ? TC_CHECK_PASS
+                         : TC_CHECK_FAIL,
                  expected, seen);
 }
 
@@ -206,11 +269,11 @@ static void policy_ca(struct tc_judge *judge)
                       "no trust anchor but those of the image", seen);
 }
 
-/* The host of scheme://host[:port]/... */
+/* The host of scheme://host[:port] and what follows: a path, or the "*" of OPTIONS. */
 static struct tc_span host_of(const char *url)
 {
     const char *host = strstr(url, "://") + 3;
-    return (struct tc_span){(const uint8_t *)host, strcspn(host, ":/")};
+    return (struct tc_span){(const uint8_t *)host, strcspn(host, ":/?*")};
 }
 
 static bool must_be_pinned(const struct tc_policy_network *wanted, const char *url)

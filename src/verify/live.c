@@ -13,6 +13,8 @@ struct tc_live {
     struct tc_sha256 *keys; /* sorted */
     size_t count, room;
     struct tc_part_network network; /* of its statement */
+    enum tc_verdict_kind kind;
+    bool measured;
 };
 
 void tc_live_free(struct tc_live *live)
@@ -23,7 +25,12 @@ void tc_live_free(struct tc_live *live)
     free(live);
 }
 
-static tc_status keep(void *context, const struct tc_exchange *exchange, struct tc_error *err)
+struct tc_live *tc_live_new(void)
+{
+    return calloc(1, sizeof(struct tc_live));
+}
+
+tc_status tc_live_add(void *context, const struct tc_exchange *exchange, struct tc_error *err)
 {
     struct tc_live *live = context;
     if (exchange->outcome != TC_EXCHANGE_OK) return TC_OK;
@@ -51,6 +58,16 @@ bool tc_live_has(const struct tc_live *live, const struct tc_sha256 *key)
     return live->count > 0 && bsearch(key, live->keys, live->count, sizeof *key, compare);
 }
 
+enum tc_verdict_kind tc_live_kind(const struct tc_live *live)
+{
+    return live->kind;
+}
+
+bool tc_live_is_measured(const struct tc_live *live)
+{
+    return live->measured;
+}
+
 static bool has_ca(const struct tc_part_network *network, const struct tc_extra_ca *ca)
 {
     for (size_t i = 0; i < network->ca_count; i++)
@@ -70,7 +87,7 @@ const char *tc_live_other_ca(const struct tc_live *live, const struct tc_part_ne
 tc_status tc_live_read(int fd, const struct tc_verify_options *options, struct tc_live **ret_live,
                        struct tc_error *err)
 {
-    struct tc_live *live = calloc(1, sizeof *live);
+    struct tc_live *live = tc_live_new();
     if (!live) return tc_fail(err, TC_SYSTEM, "out of memory for the live bundle");
     struct tc_verify_options asked = {.root = options->root,
                                       .allow_unmeasured = options->allow_unmeasured,
@@ -83,7 +100,7 @@ tc_status tc_live_read(int fd, const struct tc_verify_options *options, struct t
                                       .now = options->now,
                                       .trust = options->trust,
                                       .tell_context = live,
-                                      .tell = keep};
+                                      .tell = tc_live_add};
     struct tc_verdict verdict;
     tc_status status = tc_verify_bundle(fd, &asked, &verdict, err);
     if (status == TC_OK) {
@@ -92,6 +109,8 @@ tc_status tc_live_read(int fd, const struct tc_verify_options *options, struct t
         else if (verdict.kind == TC_VERDICT_UNDECIDED)
             status = tc_fail(err, TC_UNAVAILABLE, "the live bundle could not be judged: %s",
                              verdict.reason);
+        live->kind = verdict.kind;
+        live->measured = verdict.have_statement && verdict.statement.platform.measured;
         live->network = verdict.statement.network;
         verdict.statement.network = (struct tc_part_network){0};
         tc_verdict_free(&verdict);

@@ -7,6 +7,8 @@
 #include "base/text.h"
 #include "verify/live.h"
 
+enum { ANCHORS_MAX = 4096 };
+
 tc_status tc_traffic_begin(struct tc_traffic *traffic, const struct tc_verify_options *options,
                            struct tc_error *err)
 {
@@ -31,6 +33,11 @@ void tc_traffic_free(struct tc_traffic *traffic)
     tc_part_network_free(&traffic->network);
     tc_dependencies_free(traffic->dependencies, traffic->dependencies_count);
     tc_host_traffic_free(traffic->hosts, traffic->hosts_count);
+    for (size_t i = 0; i < traffic->anchors_count; i++) {
+        free(traffic->anchors[i].host);
+        free(traffic->anchors[i].path);
+    }
+    free(traffic->anchors);
     *traffic = (struct tc_traffic){0};
 }
 
@@ -103,6 +110,62 @@ static bool is_allowed(const struct tc_policy *policy, const char *host)
     return false;
 }
 
+static int compare_anchor(const struct tc_extra_ca *anchor, const struct tc_exchange *exchange)
+{
+    int order = strcmp(anchor->host, exchange->host);
+    return order != 0 ? order : strcmp(anchor->path, exchange->ca);
+}
+
+static bool make_room_for_anchor(struct tc_traffic *traffic)
+{
+    if (traffic->anchors_count < traffic->anchors_room) return true;
+    size_t room = traffic->anchors_room > 0 ? 2 * traffic->anchors_room : 16;
+    struct tc_extra_ca *grown = reallocarray(traffic->anchors, room, sizeof *grown);
+    if (!grown) return false;
+    traffic->anchors = grown;
+    traffic->anchors_room = room;
+    return true;
+}
+
+static tc_status add_anchor(struct tc_traffic *traffic, const struct tc_exchange *exchange,
+                            struct tc_error *err)
+{
+    size_t low = 0, high = traffic->anchors_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        int order = compare_anchor(&traffic->anchors[middle], exchange);
+        if (order == 0) return TC_OK;
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (traffic->anchors_count == ANCHORS_MAX)
+        return tc_fail(err, TC_LIMIT,
+                       "trust anchors of the source verified more than %d hosts, which is what is "
+                       "compared with the statement",
+                       ANCHORS_MAX);
+    struct tc_extra_ca anchor = {.host = strdup(exchange->host), .path = strdup(exchange->ca)};
+    if (!anchor.host || !anchor.path || !make_room_for_anchor(traffic)) {
+        free(anchor.host);
+        free(anchor.path);
+        return tc_fail(err, TC_SYSTEM, "out of memory for the transcript");
+    }
+    memmove(&traffic->anchors[low + 1], &traffic->anchors[low],
+            (traffic->anchors_count - low) * sizeof anchor);
+    traffic->anchors[low] = anchor;
+    traffic->anchors_count++;
+    return TC_OK;
+}
+
+/* What the statement has in short. */
+static tc_status resolve(struct tc_traffic *traffic, const struct tc_exchange *exchange,
+                         struct tc_error *err)
+{
+    if (exchange->ca) TC_TRY(add_anchor(traffic, exchange, err));
+    return tc_resolved_add(traffic->resolved, exchange, err);
+}
+
 tc_status tc_traffic_add(void *context, const struct tc_exchange *exchange, struct tc_error *err)
 {
     struct tc_traffic *traffic = context;
@@ -110,14 +173,14 @@ tc_status tc_traffic_add(void *context, const struct tc_exchange *exchange, stru
     bool answered = exchange->status > 0 &&
                     (exchange->outcome == TC_EXCHANGE_OK || exchange->outcome == TC_EXCHANGE_CUT);
     TC_TRY(add_to_host(traffic, exchange, answered, err));
-    if (traffic->resolved &&
-        tc_resolved_add(traffic->resolved, exchange, &traffic->error) != TC_OK) {
+    if (traffic->resolved && resolve(traffic, exchange, &traffic->error) != TC_OK) {
         tc_resolved_free(traffic->resolved);
         traffic->resolved = NULL;
     }
     if (traffic->policy && traffic->policy->network.has_allow && (answered || opaque) &&
         !is_allowed(traffic->policy, exchange->host))
         count(&traffic->outside, exchange->host);
+    if (exchange->outcome == TC_EXCHANGE_FAILED) count(&traffic->failed, exchange->host);
     if (!answered) return TC_OK;
     traffic->answers++;
     if (exchange->from_archive) traffic->archived++;
@@ -129,6 +192,8 @@ tc_status tc_traffic_add(void *context, const struct tc_exchange *exchange, stru
     TC_TRY(tc_answer_key(exchange, &key, err));
     if (exchange->outcome != TC_EXCHANGE_OK || !tc_live_has(traffic->live, &key))
         count(&traffic->unseen, exchange->url);
+    else if (tc_url_is_redacted(exchange->url) && !exchange->pinned_by)
+        count(&traffic->hidden, exchange->url);
     return TC_OK;
 }
 

@@ -23,12 +23,19 @@ struct tc_traffic {
     struct tc_dependency *dependencies;
     size_t dependencies_count;
 
+    /* Whose trust anchor of the source verified a host: host and path of each exchange that
+     * names one; sorted, no two alike, no digests. All of them once is_resolved. */
+    struct tc_extra_ca *anchors;
+    size_t anchors_count, anchors_room;
+
     struct tc_host_traffic *hosts; /* at most TC_TRAFFIC_HOSTS_MAX */
     size_t hosts_count;
 
-    struct tc_traffic_count plain;   /* answers without TLS whose digest no file of the source has */
+    struct tc_traffic_count plain; /* answers without TLS whose digest no file of the source has */
     struct tc_traffic_count outside; /* answers of hosts that the policy does not name */
     struct tc_traffic_count unseen;  /* answers that the live bundle does not have */
+    struct tc_traffic_count hidden;  /* that it has, for a URL with a hidden part, and no pin */
+    struct tc_traffic_count failed;  /* exchanges after which nothing may be signed */
     uint64_t answers, archived;      /* of them, by an archive */
 };
 

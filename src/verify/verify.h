@@ -29,7 +29,8 @@ struct tc_check {
 enum tc_verdict_kind {
     TC_VERDICT_AUTHENTIC,   /* exit 0: every check passed; hardware */
     TC_VERDICT_DEVELOPMENT, /* exit 0: every check passed, but the root is one named by --root, or
-                               the enclave ran in debug mode, which its host can read */
+                               the enclave ran in debug mode, which its host can read; or the live
+                               bundle that a replayed one stands on came to no more than that */
     TC_VERDICT_REFUSED,     /* exit 1 */
     TC_VERDICT_UNDECIDED,   /* exit 2: it could not be read, or something was not judged */
 };
@@ -111,7 +112,8 @@ enum { TC_WARNINGS_MAX = 16 };
 
 struct tc_verdict {
     enum tc_verdict_kind kind;
-    bool hardware; /* only for the pinned AWS root */
+    bool hardware; /* only for the pinned AWS root, of the live bundle too where one counts */
+    bool weak_live; /* why it is not, though its own signer is AWS: the live bundle is none */
     struct tc_check *checks;
     size_t checks_count;
     struct tc_statement statement; /* zeroed when it could not be read */

@@ -679,6 +679,23 @@ def gone(pids):
             os.close(fd)
 
 
+def test_all_names_or_none(p):
+    """Somebody takes the last name while the build runs."""
+    p.spec("echo started; sleep 3; echo > out")
+    detached, folder = p.base / "detached.tar", p.base / "extracted"
+    detached.write_text("the one before")
+    process = start(p, "--detached", str(detached), "--extract", str(folder))
+    wait_for(process, "started")
+    p.out.mkdir()
+    err = process.communicate(timeout=60)[1]
+    assert process.returncode == 2 and "cannot " in err, (process.returncode, err)
+    assert detached.read_text() == "the one before"
+    assert p.left() == ["detached.tar", "release.tar", "release.tar.log"], p.left()
+    p.out.rmdir()
+    p.build("--detached", detached, "--extract", folder)
+    p.verify("--artifact", folder / "out", bundle=detached)
+
+
 def test_interrupt_leaves_nothing(p):
     p.spec("echo started; sleep 100; echo > out")
     process = start(p)

@@ -93,6 +93,15 @@ def check_verify(base, pcr0):
         code, _, err = run(base, "verify", "--root", "replayed.pem", "replayed.tar", *words)
         expect(f"{words}", code, 2)
         contains(f"{words}", err, "--live" if "nowhere.tar" not in words else "nowhere.tar")
+    # A path is quoted as it was given: a backslash of it is no escape of the message's.
+    code, _, err = run(base, "verify", "--root", "replayed.pem", "replayed.tar", "--live", "no\\x1b\x1b.tar")
+    expect("a path with an escape", code, 2)
+    contains("a path with an escape", err, "cannot open no\\x5cx1b\\x1b.tar: ")
+    folder = os.path.join(base, "a\\b")
+    os.mkdir(folder)
+    code, _, err = run(base, "verify", "--root", "replayed.pem", "replayed.tar", "--live", folder)
+    expect("a folder", code, 2)
+    contains("a folder", err, "--live " + folder.replace("\\", "\\x5c") + ": ")
     expect("PCR0", pcr0, "10" * 48)
 
 

@@ -32,11 +32,13 @@ static void make_exchange(const struct sample_answer *answer, uint64_t sequence,
                           struct tc_exchange *ret_exchange)
 {
     bool opaque = strcmp(answer->scheme, "opaque") == 0, tls = strcmp(answer->scheme, "https") == 0;
+    enum tc_exchange_outcome outcome = opaque           ? TC_EXCHANGE_OPAQUE
+                                       : answer->cut    ? TC_EXCHANGE_CUT
+                                       : answer->failed ? TC_EXCHANGE_FAILED
+                                                        : TC_EXCHANGE_OK;
     struct tc_exchange exchange = {.sequence = sequence,
                                    .time = 1767323045,
-                                   .outcome = opaque        ? TC_EXCHANGE_OPAQUE
-                                              : answer->cut ? TC_EXCHANGE_CUT
-                                                            : TC_EXCHANGE_OK,
+                                   .outcome = outcome,
                                    .scheme = copy(answer->scheme),
                                    .host = copy(answer->host),
                                    .port = opaque ? 22
@@ -49,8 +51,10 @@ static void make_exchange(const struct sample_answer *answer, uint64_t sequence,
     if (tls && !archive) {
         exchange.tls = copy("TLSv1.3");
         exchange.has_certificate = true;
+        exchange.ca = copy(answer->ca);
     }
-    if (!opaque) {
+    if (answer->failed) exchange.reason = copy("it hung up");
+    if (!opaque && !answer->failed) {
         char url[256];
         (void)snprintf(url, sizeof url, "%s://%s%s", answer->scheme, answer->host, answer->path);
         exchange.method = copy("GET");

@@ -16,6 +16,8 @@ struct sample_answer {
     const char *date;     /* the same */
     uint8_t question;     /* fills the request's digest */
     bool cut;             /* by the build */
+    bool failed;          /* no answer came */
+    const char *ca;       /* path in the source; NULL: an anchor of the image */
 };
 
 /* Makes the statement and the transcript those of a build that got these answers, in mode

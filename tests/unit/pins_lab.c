@@ -5,7 +5,6 @@
  *   pins_lab zip PIECE       prints the h1 digest of a zip that comes in pieces of this size
  *   pins_lab gomod -         prints the h1 digest of a go.mod
  *   pins_lab refs REF        prints the commit, and the tag's id when it is an annotated one
- *   pins_lab ask REF         prints version 2's question
  *
  * Exit status 1 and the message on standard error when the answer is no. */
 #include <stdio.h>
@@ -89,14 +88,6 @@ static tc_status print_ref(const char *name, struct tc_span input, struct tc_err
     return TC_OK;
 }
 
-static tc_status print_question(const char *ref, struct tc_error *err)
-{
-    TC_AUTO_BUF struct tc_buf buf = tc_buf_new(INPUT_MAX);
-    TC_TRY(tc_git_refs_ask(ref, &buf, err));
-    (void)fwrite(buf.data, 1, buf.size, stdout);
-    return TC_OK;
-}
-
 int main(int argc, char **argv)
 {
     TC_AUTO_BUF struct tc_buf input = tc_buf_new(INPUT_MAX);
@@ -115,8 +106,6 @@ int main(int argc, char **argv)
         status = print_mod(tc_buf_span(&input), &err);
     else if (strcmp(argv[1], "refs") == 0)
         status = print_ref(argv[2], tc_buf_span(&input), &err);
-    else if (strcmp(argv[1], "ask") == 0)
-        status = print_question(argv[2], &err);
     if (status == TC_OK) return 0;
     fprintf(stderr, "%s\n", err.message);
     return status == TC_USAGE || status == TC_SYSTEM ? 2 : 1;

@@ -89,6 +89,32 @@ static void test_committed(void **state)
     assert_int_equal(entries("."), 0);
 }
 
+/* The name is taken back, and what was there is there again. */
+static void test_revoked(void **state)
+{
+    (void)state;
+    struct tc_error err = {0};
+    struct tc_extract *extract;
+    struct stat info;
+    for (int i = 0; i < 3; i++) {
+        bool was_there = i == 1;
+        if (was_there) assert_int_equal(mkdir("out", 0750), 0);
+        assert_ok(tc_extract_open("out", &extract, &err));
+        put(extract, "a/file", false);
+        /* Before it is named, there is nothing to take back. */
+        if (i == 2) tc_extract_revoke(extract);
+        assert_ok(tc_extract_commit(extract, &err));
+        assert_int_equal(access("out/a/file", F_OK), 0);
+        tc_extract_revoke(extract);
+        tc_extract_free(extract);
+        assert_int_equal(entries("."), was_there ? 1 : 0);
+        if (!was_there) continue;
+        assert_int_equal(stat("out", &info), 0);
+        assert_int_equal(info.st_mode & 07777, 0750);
+        assert_int_equal(rmdir("out"), 0);
+    }
+}
+
 static void test_dropped(void **state)
 {
     (void)state;
@@ -133,8 +159,8 @@ static void test_taken_targets(void **state)
     assert_int_equal(close(creat("full/file", 0600)), 0);
     assert_int_equal(symlink("full", "link"), 0);
     assert_int_equal(symlink("nowhere", "dangling"), 0);
-    static const char *const targets[] = {"full", "full/file", "link", "dangling", "",  ".",
-                                          "..",   "/",         "none/out"};
+    static const char *const targets[] = {"full", "full/file", "link", "dangling", "",
+                                          ".",    "..",        "/",    "none/out"};
     for (size_t i = 0; i < sizeof targets / sizeof *targets; i++) {
         if (tc_extract_open(targets[i], &extract, &err) != TC_USAGE) fail_msg("%s", targets[i]);
         assert_null(extract);
@@ -156,9 +182,8 @@ static void test_taken_targets(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_committed),
-        cmocka_unit_test(test_dropped),
-        cmocka_unit_test(test_hostile_paths),
+        cmocka_unit_test(test_committed),     cmocka_unit_test(test_dropped),
+        cmocka_unit_test(test_revoked),       cmocka_unit_test(test_hostile_paths),
         cmocka_unit_test(test_taken_targets),
     };
     return cmocka_run_group_tests(tests, enter, leave);

@@ -1,13 +1,16 @@
 /* The archive: written by several threads, read back, changed in every byte; and both ways
  * through the egress. */
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -113,8 +116,10 @@ static struct tc_archive_writer *new_writer(void)
 static void commit(struct tc_archive_writer *writer)
 {
     struct tc_error err = {0};
-    if (tc_archive_writer_commit(writer, &err) != TC_OK) fail_msg("%s", err.message);
+    struct tc_tempfile file = TC_TEMPFILE_NONE;
+    if (tc_archive_writer_finish(writer, &file, &err) != TC_OK) fail_msg("%s", err.message);
     tc_archive_writer_free(writer);
+    if (tc_tempfile_commit(&file, &err) != TC_OK) fail_msg("%s", err.message);
 }
 
 static struct tc_archive *open_archive(const char *name)
@@ -196,6 +201,38 @@ static void test_empty(void **state)
     assert_int_equal(tc_archive_responses(archive), 0);
     assert_false(tc_archive_find(archive, tc_archive_digest(archive), &part, &part));
     tc_archive_close(archive);
+}
+
+/* Half a member is in the tar: nothing follows it, and no archive comes of it, though the
+ * disk has room again. */
+static void test_full_disk(void **state)
+{
+    (void)state;
+    struct tc_error err = {0};
+    struct tc_tempfile file = TC_TEMPFILE_NONE;
+    struct tc_archive_writer *writer = new_writer();
+    struct tc_archive_store *one;
+    struct tc_buf line;
+    struct rlimit before, small;
+    static const struct tc_span body = {large, 5000};
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    (void)signal(SIGXFSZ, SIG_IGN);
+    for (int i = 0; i < 2; i++) {
+        make_line("https://a.example/", body, false, &line);
+        assert_int_equal(tc_archive_store_begin(writer, tc_buf_span(&line), &one, &err), TC_OK);
+        assert_int_equal(tc_archive_store_add(one, body, &err), TC_OK);
+        small = (struct rlimit){2 * TC_BUNDLE_BLOCK, before.rlim_max};
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, i == 0 ? &small : &before), 0);
+        assert_int_equal(tc_archive_store_finish(one, &err), TC_SYSTEM);
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+        tc_archive_store_free(one);
+        tc_buf_free(&line);
+    }
+    assert_int_equal(tc_archive_writer_finish(writer, &file, &err), TC_SYSTEM);
+    if (!strstr(err.message, strerror(EFBIG))) fail_msg("%s", err.message);
+    assert_int_equal(file.fd, -1);
+    tc_archive_writer_free(writer);
+    (void)signal(SIGXFSZ, SIG_DFL);
 }
 
 /* --- hostile files --- */
@@ -280,7 +317,7 @@ static void body_name(struct tc_span body, char out[80])
     tc_hex((struct tc_span){digest.bytes, sizeof digest.bytes}, out + 7);
 }
 
-enum member { BODY, OTHER_BODY, UPPER, FOREIGN, INDEX, EMPTY_INDEX, LONG, SHORT };
+enum member { BODY, OTHER_BODY, UPPER, FOREIGN, INDEX, EMPTY_INDEX, OPEN_INDEX, LONG, SHORT };
 
 /* Tars that are well-formed and no archives. */
 static void test_other_members(void **state)
@@ -300,6 +337,7 @@ static void test_other_members(void **state)
         {{BODY, EMPTY_INDEX}, 2, TC_MALFORMED},
         {{BODY, BODY, INDEX}, 3, TC_MALFORMED},
         {{BODY, INDEX, INDEX}, 3, TC_MALFORMED},
+        {{OPEN_INDEX}, 1, TC_MALFORMED}, /* ends within a line */
         {{INDEX, BODY}, 2, TC_MALFORMED},
         {{BODY, FOREIGN, INDEX}, 3, TC_MALFORMED},
         {{UPPER, INDEX}, 2, TC_MALFORMED},
@@ -326,6 +364,9 @@ static void test_other_members(void **state)
             case UPPER: add_member(&tar, upper, body); break;
             case FOREIGN: add_member(&tar, "notes", body); break;
             case INDEX: add_member(&tar, "archive.jsonl", tc_buf_span(&line)); break;
+            case OPEN_INDEX:
+                add_member(&tar, "archive.jsonl", (struct tc_span){line.data, line.size - 1});
+                break;
             case EMPTY_INDEX: add_member(&tar, "archive.jsonl", (struct tc_span){0}); break;
             case LONG: add_member(&tar, name, tc_span_of_text("the body!")); break;
             case SHORT: add_member(&tar, name, tc_span_of_text("the bod")); break;
@@ -376,6 +417,28 @@ static void test_large_body(void **state)
     tc_buf_free(&head);
     tc_buf_free(&tail);
     tc_buf_free(&line);
+}
+
+/* An index of nothing, as large as one may be, and a byte larger: that is not looked into. */
+static void test_large_index(void **state)
+{
+    (void)state;
+    for (uint64_t size = TC_ARCHIVE_INDEX_MAX; size <= TC_ARCHIVE_INDEX_MAX + 1; size++) {
+        struct tc_error err = {0};
+        struct tc_archive *archive;
+        struct tc_buf head = tc_buf_new(8192);
+        const struct tc_bundle_member member = {tc_span_of_text("archive.jsonl"), false, size};
+        assert_int_equal(tc_bundle_write_header(&member, &head, &err), TC_OK);
+        uint64_t end = head.size + size + tc_bundle_padding(size) + TC_BUNDLE_END_SIZE;
+        assert_int_equal(ftruncate(other_fd, 0), 0);
+        assert_int_equal(ftruncate(other_fd, (off_t)end), 0);
+        assert_int_equal(pwrite(other_fd, head.data, head.size, 0), head.size);
+        assert_int_equal(tc_archive_open(other, &archive, &err), TC_LIMIT);
+        bool looked_into = strstr(err.message, "a line of archive.jsonl") != NULL;
+        if (looked_into != (size == TC_ARCHIVE_INDEX_MAX)) fail_msg("%s", err.message);
+        tc_buf_free(&head);
+    }
+    assert_int_equal(ftruncate(other_fd, 0), 0);
 }
 
 /* --- through the egress --- */
@@ -627,6 +690,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip), cmocka_unit_test(test_empty),
         cmocka_unit_test(test_every_byte), cmocka_unit_test(test_other_members),
+        cmocka_unit_test(test_full_disk),  cmocka_unit_test(test_large_index),
         cmocka_unit_test(test_large_body), cmocka_unit_test(test_store),
         cmocka_unit_test(test_replay),
     };

@@ -15,22 +15,45 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "core/egress.h"
-#include "host/egress.h"
+#include "host/egress_internal.h"
 #include "os/message.h"
 
 /* --- a network of the test's own --- */
 
-static const char *resolved[4]; /* what every name but "proxy.test" leads to */
-static uint16_t server_port;    /* where 192.0.2.1 leads on loopback */
-static int dialled;             /* connections that were tried */
-static sem_t *resolver_gate;    /* not NULL: the resolver waits for it */
+static const char *resolved[24]; /* what every name but "proxy.test" leads to */
+static uint16_t server_port;     /* where 192.0.2.1 leads on loopback */
+static int dialled;              /* connections that were tried */
+static bool refuse_all;          /* nobody answers, wherever */
+static sem_t *resolver_gate;     /* not NULL: the resolver waits for it */
 static sem_t resolver_waits;
+
+static sem_t *message_gate; /* not NULL: what the dialler sent waits for it */
+static sem_t message_waits;
+
+tc_status __wrap_tc_message_receive(int socket, void *data, size_t size, int *ret_fds,
+                                    size_t fds_count, size_t *ret_count, struct tc_error *err);
+tc_status __real_tc_message_receive(int socket, void *data, size_t size, int *ret_fds,
+                                    size_t fds_count, size_t *ret_count, struct tc_error *err);
+
+tc_status __wrap_tc_message_receive(int socket, void *data, size_t size, int *ret_fds,
+                                    size_t fds_count, size_t *ret_count, struct tc_error *err)
+{
+    tc_status status =
+        __real_tc_message_receive(socket, data, size, ret_fds, fds_count, ret_count, err);
+    if (!message_gate) return status;
+    (void)sem_post(&message_waits);
+    while (sem_wait(message_gate) != 0) {
+    }
+    return status;
+}
 
 int __wrap_getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
                        struct addrinfo **ret);
@@ -53,7 +76,7 @@ int __wrap_getaddrinfo(const char *node, const char *service, const struct addri
     if (strcmp(node, "proxy.test") == 0)
         return __real_getaddrinfo("127.0.0.1", service, &numeric, ret);
     if (strcmp(node, "nowhere.test") == 0) return EAI_NONAME;
-    for (size_t i = 0; i < 4 && resolved[i]; i++) {
+    for (size_t i = 0; i < 24 && resolved[i]; i++) {
         int code = __real_getaddrinfo(resolved[i], service, &numeric, end);
         if (code != 0) return code;
         end = &(*end)->ai_next;
@@ -65,6 +88,10 @@ int __wrap_connect(int fd, const struct sockaddr *address, socklen_t size)
 {
     struct sockaddr_in v4;
     __atomic_add_fetch(&dialled, 1, __ATOMIC_SEQ_CST);
+    if (refuse_all) {
+        errno = ECONNREFUSED;
+        return -1;
+    }
     if (address->sa_family != AF_INET) return __real_connect(fd, address, size);
     memcpy(&v4, address, sizeof v4);
     if (ntohl(v4.sin_addr.s_addr) == 0xc0000209) { /* 192.0.2.9 */
@@ -316,6 +343,27 @@ static void test_next_address(void **state)
     (void)close(listener);
 }
 
+/* However many addresses a name has, sixteen are tried. */
+static void test_many_addresses(void **state)
+{
+    (void)state;
+    int listener = listen_here(&server_port), server;
+    struct tc_egress *egress = new_egress(NULL, NULL);
+    for (size_t i = 0; i < 16; i++)
+        resolved[i] = i < 15 ? "192.0.2.9" : "192.0.2.1";
+    int fd = expect_connection(egress, listener, "192.0.2.1", &server);
+    (void)close(fd);
+    (void)close(server);
+    for (size_t i = 0; i < 17; i++)
+        resolved[i] = i < 16 ? "192.0.2.9" : "192.0.2.1";
+    dialled = 0;
+    expect_refusal(egress, "example.test", "192.0.2.9: Connection refused");
+    assert_int_equal(dialled, 16);
+    memset(resolved, 0, sizeof resolved);
+    tc_egress_stop(egress);
+    (void)close(listener);
+}
+
 /* A name that leads to the host, to what stands beside it, or first elsewhere. */
 static void test_no_way_to_the_host(void **state)
 {
@@ -334,6 +382,19 @@ static void test_no_way_to_the_host(void **state)
                                        "::ffff:127.0.0.1",
                                        "::ffff:169.254.169.254",
                                        "64:ff9b::7f00:1",
+                                       "::ffff:0:127.0.0.1",
+                                       "64:ff9b:1::c000:201",
+                                       "64:ff9b:1:ffff:ffff:ffff:ffff:ffff",
+                                       "2002:7f00:1::1",
+                                       "2002:a9fe:a9fe::1",
+                                       "2001:0:7f00:1::3fff:fdfe",
+                                       "2001:0:c000:201:0:0:5601:5601", /* 169.254.169.254 */
+                                       "2001:db8::5efe:169.254.169.254",
+                                       "2001:db8::200:5efe:127.0.0.1",
+                                       "2002:c000:201::5efe:127.0.0.1",
+                                       "100.100.100.200",
+                                       "::ffff:100.100.100.200",
+                                       "168.63.129.16",
                                        "::127.0.0.1"};
     (void)state;
     struct tc_egress *egress = new_egress(NULL, NULL);
@@ -358,7 +419,7 @@ static void test_no_way_to_the_host(void **state)
         expect_refusal(egress, "rebound.test", "leads to the host itself");
         if (at->ifa_addr->sa_family != AF_INET) continue;
         /* An address of IPv4 as IPv6 spells it leads to the same socket. */
-        static const char *const spellings[] = {"::ffff:", "64:ff9b::", "::"};
+        static const char *const spellings[] = {"::ffff:", "64:ff9b::", "::", "2001:db8::5efe:"};
         for (size_t i = 0; i < sizeof spellings / sizeof *spellings; i++) {
             char other[160];
             (void)snprintf(other, sizeof other, "%s%s", spellings[i], text);
@@ -368,6 +429,18 @@ static void test_no_way_to_the_host(void **state)
     }
     freeifaddrs(list);
     assert_int_equal(dialled, 0);
+    /* What a tunnel of another machine leads to, and the owner's own network, may be dialled:
+     * here nobody answers, or there is no way to it. */
+    static const char *const far[] = {"192.0.2.9",     "::ffff:0:c000:209", "2002:c000:209::1",
+                                      "2001:db8::1",   "100.64.0.1",        "10.255.255.1",
+                                      "192.168.255.1", "fd00:ec3::1",       "100.100.100.201"};
+    refuse_all = true;
+    for (size_t i = 0; i < sizeof far / sizeof *far; i++) {
+        resolved[0] = far[i];
+        expect_refusal(egress, "far.test", "Connection refused");
+    }
+    refuse_all = false;
+    dialled = 0;
     /* Nor behind another one that does not answer. */
     resolved[0] = "192.0.2.9";
     resolved[1] = "127.0.0.1";
@@ -375,6 +448,45 @@ static void test_no_way_to_the_host(void **state)
     assert_int_equal(dialled, 1);
     resolved[1] = NULL;
     tc_egress_stop(egress);
+}
+
+/* --- relaying --- */
+
+struct relay {
+    int one, other, stop_fd;
+};
+
+static void *run_relay(void *argument)
+{
+    const struct relay *relay = argument;
+    tc_egress_relay(relay->one, relay->other, relay->stop_fd);
+    return NULL;
+}
+
+/* Whoever has said its last word and then goes away ends the relay, though the other side
+ * is silent: nobody is left to hear it, or to be asked. */
+static void test_hang_up(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        int one[2], other[2];
+        pthread_t thread;
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, one), 0);
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, other), 0);
+        struct relay relay = {one[1], other[1], eventfd(0, EFD_CLOEXEC)};
+        int gone = i == 0 ? one[0] : other[0], silent = i == 0 ? other[0] : one[0];
+        assert_int_equal(pthread_create(&thread, NULL, run_relay, &relay), 0);
+        assert_int_equal(shutdown(gone, SHUT_WR), 0);
+        struct pollfd ended = {.fd = silent, .events = POLLIN};
+        assert_int_equal(poll(&ended, 1, -1), 1);
+        expect_end(silent);
+        (void)close(gone);
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        (void)close(silent);
+        (void)close(one[1]);
+        (void)close(other[1]);
+        (void)close(relay.stop_fd);
+    }
 }
 
 /* --- a proxy --- */
@@ -588,6 +700,27 @@ static void test_bad_questions(void **state)
     tc_egress_stop(egress);
 }
 
+/* A socket that waits for connections has nothing to ask, and is let go at once. */
+static void test_listener(void **state)
+{
+    (void)state;
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    socklen_t size = sizeof(sa_family_t);
+    struct tc_egress *egress = new_egress(NULL, NULL);
+    int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    /* The kernel chooses an abstract name. */
+    assert_int_equal(bind(listener, (struct sockaddr *)&address, size), 0);
+    size = sizeof address;
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &size), 0);
+    assert_int_equal(listen(listener, 1), 0);
+    tc_egress_take(egress, listener);
+    assert_int_equal(__real_connect(client, (struct sockaddr *)&address, size), -1);
+    assert_int_equal(errno, ECONNREFUSED);
+    tc_egress_stop(egress);
+    (void)close(client);
+}
+
 static void send_fd(int dialler, int fd)
 {
     struct tc_error err = {0};
@@ -699,6 +832,46 @@ static void test_stop(void **state)
         (void)close(all[i]);
 }
 
+static void *stop_it(void *argument)
+{
+    tc_egress_stop(argument);
+    return NULL;
+}
+
+/* A stream that comes while the egress stops is told so. */
+static void test_late_stream(void **state)
+{
+    (void)state;
+    char text[TC_EGRESS_TEXT_MAX + 1];
+    struct tc_error err = {0};
+    sem_t gate;
+    int dialler[2], pair[2];
+    pthread_t thread;
+    assert_int_equal(sem_init(&gate, 0, 0), 0);
+    assert_int_equal(sem_init(&message_waits, 0, 0), 0);
+    struct tc_egress *egress = new_egress(NULL, NULL);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, dialler), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    message_gate = &gate;
+    assert_int_equal(tc_egress_follow(egress, dialler[0], &err), TC_OK);
+    send_fd(dialler[1], pair[0]);
+    (void)close(pair[0]);
+    while (sem_wait(&message_waits) != 0) {
+    }
+    int silent = open_stream(egress);
+    assert_int_equal(pthread_create(&thread, NULL, stop_it, egress), 0);
+    /* It stops: the stream that was there is told. */
+    assert_int_equal(read_answer(silent, text), TC_INTERRUPTED);
+    assert_int_equal(sem_post(&gate), 0);
+    assert_int_equal(read_answer(pair[1], text), TC_INTERRUPTED);
+    assert_string_equal(text, "the host has stopped to answer");
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    message_gate = NULL;
+    (void)close(silent);
+    (void)close(pair[1]);
+    (void)close(dialler[1]);
+}
+
 /* An asker that hangs up does not leave a connection being made behind. */
 static void test_asker_gone(void **state)
 {
@@ -752,6 +925,8 @@ int main(void)
         cmocka_unit_test(test_bad_questions),   cmocka_unit_test(test_dialler),
         cmocka_unit_test(test_too_many),        cmocka_unit_test(test_stop),
         cmocka_unit_test(test_asker_gone),      cmocka_unit_test(test_stop_while_resolving),
+        cmocka_unit_test(test_many_addresses),  cmocka_unit_test(test_listener),
+        cmocka_unit_test(test_hang_up),         cmocka_unit_test(test_late_stream),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

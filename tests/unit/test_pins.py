@@ -345,15 +345,13 @@ def run(*args, cwd=None, **env):
     return result.stdout
 
 
-def git_answer(root, method, protocol=None, body=b''):
-    path, query = ('info/refs', 'service=git-upload-pack') if method == 'GET' else ('git-upload-pack', '')
-    env = {'GIT_PROJECT_ROOT': str(root), 'GIT_HTTP_EXPORT_ALL': '1', 'PATH_INFO': f'/repo/.git/{path}',
-           'QUERY_STRING': query, 'REQUEST_METHOD': method, 'CONTENT_LENGTH': str(len(body)),
-           'CONTENT_TYPE': 'application/x-git-upload-pack-request', 'PATH': os.environ['PATH'],
+def git_answer(root, protocol=None):
+    env = {'GIT_PROJECT_ROOT': str(root), 'GIT_HTTP_EXPORT_ALL': '1', 'PATH_INFO': '/repo/.git/info/refs',
+           'QUERY_STRING': 'service=git-upload-pack', 'REQUEST_METHOD': 'GET', 'PATH': os.environ['PATH'],
            'HOME': str(root), 'GIT_CONFIG_NOSYSTEM': '1'}
     if protocol:
         env['GIT_PROTOCOL'] = protocol
-    result = subprocess.run(['git', 'http-backend'], input=body, env=env, capture_output=True)
+    result = subprocess.run(['git', 'http-backend'], env=env, capture_output=True)
     return result.stdout.partition(b'\r\n\r\n')[2]
 
 
@@ -374,19 +372,14 @@ def test_git(folder):
     git('branch', 'side/branch', 'HEAD~1')
     refs = git('for-each-ref', '--format=%(refname)').splitlines()
     for protocol in (None, 'version=1'):
-        body = git_answer(folder, 'GET', protocol)
+        body = git_answer(folder, protocol)
         for ref in refs:
             commit, own = git('rev-parse', f'{ref}^{{commit}}'), git('rev-parse', ref)
             expected = commit if commit == own else f'{commit} {own}'
             answer = lab('refs', ref, data=body)
             check(answer and answer.decode().strip() == expected, f'{protocol}: {ref}: {answer}')
         check(lab('refs', 'refs/heads/none', data=body) is None, 'a ref that is not there')
-    check(lab('refs', refs[0], data=git_answer(folder, 'GET', 'version=2')) is None, 'version 2')
-    for ref in refs:
-        commit, own = git('rev-parse', f'{ref}^{{commit}}'), git('rev-parse', ref)
-        answer = lab('refs', ref, data=git_answer(folder, 'POST', 'version=2', lab('ask', ref)))
-        expected = commit if commit == own else f'{commit} {own}'
-        check(answer and answer.decode().strip() == expected, f'version 2: {ref}: {answer}')
+    check(lab('refs', refs[0], data=git_answer(folder, 'version=2')) is None, 'version 2')
     check(len(refs) == 9, f'{len(refs)} refs')
 
 

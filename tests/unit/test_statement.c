@@ -182,7 +182,7 @@ static void test_network(void **state)
 static void test_network_refusals(void **state)
 {
     (void)state;
-    for (int change = 0; change < 17; change++) {
+    for (int change = 0; change < 18; change++) {
         struct tc_error err = {0};
         TC_AUTO_STATEMENT struct tc_statement s;
         sample_statement(&s);
@@ -206,10 +206,54 @@ static void test_network_refusals(void **state)
         case 14: s.dependencies[1].pinned_by[0] = '/'; break;
         case 15: s.dependencies[1].from_archive = true; break;
         case 16: s.dependencies[0].url[0] = 'f'; break;
+        case 17: /* an archive witnesses nothing */
+            s.network.replayed = true;
+            for (size_t i = 0; i < 3; i++)
+                s.dependencies[i].from_archive = true;
+            break;
         default: break;
         }
         if (tc_statement_check(&s, &err) != TC_MALFORMED) fail_msg("change %d", change);
     }
+}
+
+/* As many downloads as a statement may have, and one more: in memory and as text. */
+static void test_many_dependencies(void **state)
+{
+    (void)state;
+    enum { MANY = TC_DEPENDENCIES_MAX + 1 };
+    struct tc_error err = {0};
+    TC_AUTO_STATEMENT struct tc_statement s, again = {0};
+    sample_statement(&s);
+    add_network(&s);
+    tc_dependencies_free(s.dependencies, s.dependencies_count);
+    s.dependencies = calloc(MANY, sizeof *s.dependencies);
+    s.dependencies_count = MANY;
+    for (size_t i = 0; i < MANY; i++) {
+        char url[64];
+        (void)snprintf(url, sizeof url, "https://a.example.org/%05zu", i);
+        s.dependencies[i] = (struct tc_dependency){strdup(url), {{1}}, 5};
+    }
+    assert_int_equal(tc_statement_check(&s, &err), TC_MALFORMED);
+    assert_non_null(strstr(err.message, "too many dependencies"));
+    struct tc_dependency last = s.dependencies[--s.dependencies_count];
+    TC_AUTO_BUF struct tc_buf buf = tc_buf_new(TC_STATEMENT_MAX);
+    assert_ok(tc_statement_write(&s, &buf, &err));
+    assert_ok(tc_statement_read(tc_buf_span(&buf), &again, &err));
+    assert_int_equal(again.dependencies_count, TC_DEPENDENCIES_MAX);
+    TC_AUTO_FREE char *text = tc_buf_take_text(&buf);
+    static const char start[] = "{\"uri\":\"https://a.example.org/00000\"";
+    char *at = strstr(text, start);
+    assert_non_null(at);
+    TC_AUTO_BUF struct tc_buf more = tc_buf_new(TC_STATEMENT_MAX);
+    size_t entry = (size_t)(strstr(at + 1, "{\"uri\"") - at);
+    tc_buf_add(&more, text, (size_t)(at - text));
+    tc_buf_add(&more, at, entry);
+    tc_buf_add_text(&more, at);
+    tc_statement_free(&again);
+    assert_int_equal(tc_statement_read(tc_buf_span(&more), &again, &err), TC_MALFORMED);
+    if (!strstr(err.message, "more than 16384 downloads")) fail_msg("%s", err.message);
+    free(last.url);
 }
 
 /* Replaces the first `from` in a good statement. */
@@ -426,7 +470,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),     cmocka_unit_test(test_image), cmocka_unit_test(test_tags),
-        cmocka_unit_test(test_network),        cmocka_unit_test(test_network_refusals),
+        cmocka_unit_test(test_network),        cmocka_unit_test(test_many_dependencies),
+        cmocka_unit_test(test_network_refusals),
         cmocka_unit_test(test_refusals),       cmocka_unit_test(test_cut),
         cmocka_unit_test(test_writer_refuses), cmocka_unit_test(test_digests),
         cmocka_unit_test(test_userdata),

@@ -1,4 +1,5 @@
 /* Several files get their names together or not at all. */
+#include <errno.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -22,6 +23,32 @@
     } while (0)
 
 enum { FILES = 3 };
+
+/* A file system without second names, and one that does not give a name back. */
+static bool no_links, no_way_back, no_way_to_c;
+int __wrap_linkat(int from_fd, const char *from, int to_fd, const char *to, int flags);
+int __real_linkat(int from_fd, const char *from, int to_fd, const char *to, int flags);
+int __wrap_renameat(int from_fd, const char *from, int to_fd, const char *to);
+int __real_renameat(int from_fd, const char *from, int to_fd, const char *to);
+
+int __wrap_linkat(int from_fd, const char *from, int to_fd, const char *to, int flags)
+{
+    if (!no_links || flags != 0 || faccessat(from_fd, from, F_OK, 0) != 0)
+        return __real_linkat(from_fd, from, to_fd, to, flags);
+    errno = EPERM;
+    return -1;
+}
+
+int __wrap_renameat(int from_fd, const char *from, int to_fd, const char *to)
+{
+    struct stat info;
+    /* The new files are as long as "new", the old ones are not. */
+    bool is_old = fstatat(from_fd, from, &info, 0) == 0 && info.st_size == 6;
+    bool fails = is_old ? no_way_back && from[0] == '.' : no_way_to_c && strcmp(to, "c") == 0;
+    if (!fails) return __real_renameat(from_fd, from, to_fd, to);
+    errno = EIO;
+    return -1;
+}
 
 static char folder[64];
 
@@ -123,6 +150,86 @@ static void none_gets_its_name(void **state)
     }
 }
 
+/* However the file system lets the old ones be kept: nothing of them is lost. */
+static void no_second_names(void **state)
+{
+    struct tc_tempfile files[FILES];
+    struct tc_error err = {0};
+    (void)state;
+    write_file("a", "before");
+    write_file("b", "before");
+    open_all(files);
+    assert_int_equal(mkdir(in("c"), 0755), 0);
+    no_links = true;
+    assert_int_equal(tc_tempfile_commit_all(files, FILES, &err), TC_SYSTEM);
+    check_file("a", "before");
+    check_file("b", "before");
+    assert_int_equal(rmdir(in("c")), 0);
+    for (size_t i = 0; i < FILES; i++)
+        tc_tempfile_drop(&files[i]);
+    assert_int_equal(count_names(), 2);
+    write_file("c", "before");
+    open_all(files);
+    no_way_to_c = true;
+    assert_int_equal(tc_tempfile_commit_all(files, FILES, &err), TC_SYSTEM);
+    no_way_to_c = false;
+    for (size_t i = 0; i < FILES; i++)
+        tc_tempfile_drop(&files[i]);
+    check_file("a", "before");
+    check_file("c", "before");
+    assert_int_equal(count_names(), 3);
+    open_all(files);
+    assert_ok(tc_tempfile_commit_all(files, FILES, &err));
+    no_links = false;
+    check_file("a", "new");
+    check_file("c", "new");
+    assert_int_equal(count_names(), 3);
+}
+
+static void no_name_again(void **state)
+{
+    struct tc_tempfile files[FILES];
+    struct tc_error err = {0};
+    char name[64];
+    (void)state;
+    write_file("a", "before");
+    open_all(files);
+    assert_int_equal(mkdir(in("c"), 0755), 0);
+    no_way_back = true;
+    assert_int_equal(tc_tempfile_commit_all(files, FILES, &err), TC_SYSTEM);
+    no_way_back = false;
+    for (size_t i = 0; i < FILES; i++)
+        tc_tempfile_drop(&files[i]);
+    /* It is where the message says. */
+    const char *at = strstr(err.message, "is now beside it, as ");
+    if (!at) fail_msg("%s", err.message);
+    assert_int_equal(sscanf(at, "is now beside it, as %63[^:]", name), 1);
+    check_file(name, "before");
+    assert_int_equal(unlink(in(name)), 0);
+}
+
+/* A symlink is neither followed nor replaced. */
+static void symlink_at_the_name(void **state)
+{
+    struct tc_tempfile file = TC_TEMPFILE_NONE;
+    struct tc_error err = {0};
+    (void)state;
+    write_file("b", "before");
+    assert_int_equal(symlink("b", in("a")), 0);
+    assert_int_equal(tc_tempfile_open(in("a"), &file, &err), TC_USAGE);
+    if (!strstr(err.message, "a symlink")) fail_msg("%s", err.message);
+    assert_int_equal(unlink(in("a")), 0);
+    assert_int_equal(symlink("nowhere", in("a")), 0);
+    assert_int_equal(tc_tempfile_open(in("a"), &file, &err), TC_USAGE);
+    /* One that comes later gives way, and where it leads nothing changes. */
+    assert_int_equal(unlink(in("a")), 0);
+    assert_ok(tc_tempfile_open(in("a"), &file, &err));
+    assert_int_equal(symlink("b", in("a")), 0);
+    assert_ok(tc_tempfile_commit(&file, &err));
+    check_file("a", "");
+    check_file("b", "before");
+}
+
 static void one_that_was_never_opened(void **state)
 {
     struct tc_tempfile files[FILES];
@@ -141,6 +248,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(all_get_their_names, setup, teardown),
         cmocka_unit_test_setup_teardown(none_gets_its_name, setup, teardown),
         cmocka_unit_test_setup_teardown(one_that_was_never_opened, setup, teardown),
+        cmocka_unit_test_setup_teardown(no_second_names, setup, teardown),
+        cmocka_unit_test_setup_teardown(no_name_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(symlink_at_the_name, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -95,8 +95,7 @@ static void test_numbers(void **state)
         tc_status status = TC_OK;
         struct tc_transcript_reader *reader = tc_transcript_reader_new();
         assert_non_null(reader);
-        assert_ok(
-            tc_transcript_reader_add(reader, tc_span_of_text(TC_TRANSCRIPT_HEADER), &err));
+        assert_ok(tc_transcript_reader_add(reader, tc_span_of_text(TC_TRANSCRIPT_HEADER), &err));
         for (const char *number = cases[i].numbers; *number && status == TC_OK; number++) {
             char text[sizeof line];
             memcpy(text, line, sizeof line);
@@ -145,11 +144,16 @@ static void test_other_lines(void **state)
         {"\"port\":443", "\"port\":65536", "must be from"},
         {"\"port\":443", "\"port\":0", "has no port"},
         {TLS, "", "without a certificate"},
-        {"https://a.example.org/b", "https://b.example.org/b", "of another scheme or host"},
-        {"https://a.example.org/b", "https://a.example.org.b/", "of another scheme or host"},
-        {"https://a.example.org/b", "https://a.example.or/b", "of another scheme or host"},
-        {"https://a.example.org/b", "http://a.example.org/b", "of another scheme or host"},
-        {"https://a.example.org/b", "https:/", "of another scheme or host"},
+        {"https://a.example.org/b", "https://b.example.org/b", "of another scheme, host or port"},
+        {"https://a.example.org/b", "https://a.example.org.b/", "of another scheme, host or port"},
+        {"https://a.example.org/b", "https://a.example.or/b", "of another scheme, host or port"},
+        {"https://a.example.org/b", "http://a.example.org/b", "of another scheme, host or port"},
+        {"https://a.example.org/b", "https://a.example.org:443/b",
+         "of another scheme, host or port"},
+        {"https://a.example.org/b", "https://a.example.org:x@b.org/",
+         "of another scheme, host or port"},
+        {"\"port\":443", "\"port\":8443", "of another scheme, host or port"},
+        {"https://a.example.org/b", "https:/", "of another scheme, host or port"},
         {"\"anchor\":\"aa", "\"anchor\":\"AA", "lower-case"},
         {"\"anchor\":\"" HEX32("aa") "\"", "\"ca\":\"../x\"", "outside the source"},
         {"\"method\":\"GET\",", "", "method without URL"},
@@ -327,10 +331,10 @@ static void test_too_many(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lines), cmocka_unit_test(test_numbers),     cmocka_unit_test(test_other_lines),
-        cmocka_unit_test(test_long_line), cmocka_unit_test(test_fields),
-        cmocka_unit_test(test_redaction), cmocka_unit_test(test_resolved),
-        cmocka_unit_test(test_too_many),
+        cmocka_unit_test(test_lines),       cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_other_lines), cmocka_unit_test(test_long_line),
+        cmocka_unit_test(test_fields),      cmocka_unit_test(test_redaction),
+        cmocka_unit_test(test_resolved),    cmocka_unit_test(test_too_many),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "base/cleanup.h"
+#include "core/bundle.h"
 #include "core/pcr.h"
 #include "core/transcript.h"
 #include "bundle_sample.h"
@@ -248,6 +249,49 @@ static void no_log(struct sample_parts *parts)
     parts->omit_log = true;
 }
 static void uncovered_log(struct sample_parts *parts) { parts->statement.log = (struct tc_part_log){0}; }
+
+/* A member that nothing accounts for, of that size; its bytes are zeros, and not stored. */
+static int bundle_with(const char *name, uint64_t size)
+{
+    struct tc_error err = {0};
+    struct sample_parts parts;
+    sample_parts_make(&parts, &root, NULL, NULL);
+    int fd = sample_bundle_fd(&parts);
+    sample_parts_free(&parts);
+    off_t end = lseek(fd, -(off_t)TC_BUNDLE_END_SIZE, SEEK_END);
+    assert_true(end > 0);
+    TC_AUTO_BUF struct tc_buf header = tc_buf_new(TC_BUNDLE_HEADER_MAX);
+    const struct tc_bundle_member member = {tc_span_of_text(name), false, size};
+    assert_ok(tc_bundle_write_header(&member, &header, &err));
+    assert_int_equal(write(fd, header.data, header.size), (ssize_t)header.size);
+    assert_int_equal(ftruncate(fd, end + (off_t)(header.size + size + tc_bundle_padding(size) +
+                                                 TC_BUNDLE_END_SIZE)),
+                     0);
+    assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+    return fd;
+}
+
+/* Read to its end, so that all else is judged; but not at any size. */
+static void test_unaccounted(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"source.tar", "outputs/zz"};
+    enum { MOST = 64 << 20 };
+    for (size_t i = 0; i < 4; i++) {
+        struct tc_error err = {0};
+        struct tc_verdict verdict;
+        struct tc_verify_options options = {.root = tc_buf_span(&root.der), .trust = &trust};
+        bool more = i >= 2;
+        int fd = bundle_with(names[i % 2], more ? MOST + 1 : MOST);
+        assert_ok(tc_verify_bundle(fd, &options, &verdict, &err));
+        (void)close(fd);
+        assert_int_equal(verdict.kind, TC_VERDICT_REFUSED);
+        const char *seen = check_named(&verdict, i % 2 && !more ? "outputs" : "container")->seen;
+        if ((strstr(seen, "not read further") != NULL) != more) fail_msg("%s: %s", names[i % 2], seen);
+        assert_int_equal(check_named(&verdict, "user-data")->result, TC_CHECK_PASS);
+        tc_verdict_free(&verdict);
+    }
+}
 
 static void test_changes(void **state)
 {
@@ -596,6 +640,7 @@ int main(void)
         cmocka_unit_test(test_good),      cmocka_unit_test(test_aws_root),
         cmocka_unit_test(test_pcrs_asked), cmocka_unit_test(test_artifact_names),
         cmocka_unit_test(test_not_judged),
+        cmocka_unit_test(test_unaccounted),
         cmocka_unit_test(test_changes),   cmocka_unit_test(test_missing_evidence),
         cmocka_unit_test(test_allowed),   cmocka_unit_test(test_compared),
         cmocka_unit_test(test_detached),  cmocka_unit_test(test_extracted),

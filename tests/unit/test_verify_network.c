@@ -10,7 +10,9 @@
 #include <cmocka.h>
 
 #include "base/cleanup.h"
+#include "core/pcr.h"
 #include "network_sample.h"
+#include "verify/live.h"
 #include "verify/verify.h"
 
 #define assert_ok(expression)                                                                      \
@@ -22,6 +24,14 @@
 static struct sample_root root;
 static struct tc_own_image own_image = {.name = "c"};
 static struct tc_trust trust = {.own = &own_image, .own_count = 1};
+
+/* The sample's root passes for AWS's while this is set. */
+static bool is_hardware;
+bool __wrap_tc_is_aws_root(struct tc_span root_der);
+bool __wrap_tc_is_aws_root(struct tc_span root_der)
+{
+    return is_hardware && tc_span_equal(root_der, tc_buf_span(&root.der));
+}
 
 static int make_root(void **state)
 {
@@ -154,6 +164,12 @@ static void claim_pin(struct sample_parts *parts)
     make_good(parts);
     parts->statement.dependencies[0].pinned_by = strdup("Cargo.lock");
 }
+static const struct sample_answer failed_one[] = {
+    GOOD, {"https", "b.example.org", "/", 0, NULL, .failed = true}};
+static void make_failed(struct sample_parts *parts)
+{
+    sample_network(parts, failed_one, 3, false);
+}
 static void hide_plain_host(struct sample_parts *parts)
 {
     make_plain_pinned(parts);
@@ -185,6 +201,63 @@ static void too_many_hosts(struct sample_parts *parts)
     sample_transcript(parts, answers, TC_UNAUTHENTICATED_MAX + 1, false);
 }
 
+/* Hosts that were verified by a file of the source. */
+static const struct sample_answer by_ca[] = {
+    {"https", "a.corp", "/b", 0x0b, NULL, .ca = "certs/one.pem"},
+    {"https", "x.a.corp", "/c", 0x0c, NULL, .ca = "certs/two.pem"},
+    {"https", "y.x.corp", "/d", 0x0d, NULL, .ca = "certs/all.pem"},
+    {"https", "a.corp", "/e", 0x0e, NULL, .ca = "certs/one.pem"},
+    {"https", "a.corp", "/f", 0x0f, NULL}};
+static void make_by_ca(struct sample_parts *parts)
+{
+    static const char *const hosts[] = {"*.a.corp", "*.corp", "a.corp"};
+    static const char *const files[] = {"certs/two.pem", "certs/all.pem", "certs/one.pem"};
+    sample_network(parts, by_ca, 5, false);
+    struct tc_part_network *network = &parts->statement.network;
+    network->ca = calloc(3, sizeof *network->ca);
+    if (!network->ca) abort();
+    network->ca_count = 3;
+    for (size_t i = 0; i < 3; i++)
+        network->ca[i] = (struct tc_extra_ca){strdup(hosts[i]), strdup(files[i]), {{1}}};
+}
+static void hide_ca(struct sample_parts *parts)
+{
+    sample_network(parts, by_ca, 1, false);
+}
+static void set_text(char **text, const char *value)
+{
+    free(*text);
+    *text = strdup(value);
+}
+static void other_ca_path(struct sample_parts *parts)
+{
+    make_by_ca(parts);
+    set_text(&parts->statement.network.ca[0].path, "certs/all.pem");
+}
+static void other_ca_host(struct sample_parts *parts)
+{
+    make_by_ca(parts);
+    set_text(&parts->statement.network.ca[2].host, "b.corp");
+}
+static void only_wide_ca(struct sample_parts *parts)
+{
+    make_by_ca(parts);
+    set_text(&parts->statement.network.ca[1].host, "*.b.corp");
+}
+static void too_many_anchors(struct sample_parts *parts)
+{
+    enum { HOSTS = 4097 };
+    static struct sample_answer answers[HOSTS];
+    static char hosts[HOSTS][32];
+    sample_network(parts, NULL, 0, false);
+    for (size_t i = 0; i < HOSTS; i++) {
+        (void)snprintf(hosts[i], sizeof hosts[i], "h%zu.corp", i);
+        answers[i] = (struct sample_answer){
+            .scheme = "https", .host = hosts[i], .path = "/", .ca = "certs/all.pem"};
+    }
+    sample_transcript(parts, answers, HOSTS, false);
+}
+
 static void test_same(void **state)
 {
     (void)state;
@@ -196,6 +269,13 @@ static void test_same(void **state)
     judge(hide_plain_host, &options, "network", "other hosts without TLS");
     judge(hide_opaque, &options, "network", "other hosts without TLS");
     judge(too_many_hosts, &options, "network", "more than");
+    judge(make_failed, &options, "network", "an exchange with b.example.org that failed");
+    judge(make_by_ca, &options, NULL, NULL);
+    judge(hide_ca, &options, "network", "a.corp was verified by certs/one.pem");
+    judge(other_ca_path, &options, "network", "x.a.corp was verified by certs/two.pem");
+    judge(other_ca_host, &options, "network", "a.corp was verified by certs/one.pem");
+    judge(only_wide_ca, &options, "network", "y.x.corp was verified by certs/all.pem");
+    judge(too_many_anchors, &options, "network", "more than 4096 hosts");
 }
 
 /* --- replays --- */
@@ -380,6 +460,155 @@ static void test_no_live(void **state)
     judge(make_good, &options, "replayed", "because");
 }
 
+static void debug_mode(struct sample_parts *parts)
+{
+    make_good(parts);
+    memset(parts->pcrs, 0, sizeof parts->pcrs);
+    memset(parts->statement.platform.pcr, 0, sizeof parts->statement.platform.pcr);
+}
+static void unmeasured(struct sample_parts *parts)
+{
+    struct tc_error err = {0};
+    make_good(parts);
+    for (size_t i = 0; i < 3; i++)
+        assert_ok(tc_pcr_unmeasured(&parts->pcrs[i], &err));
+    memcpy(parts->statement.platform.pcr, parts->pcrs, sizeof parts->pcrs);
+    parts->statement.platform.measured = false;
+    tc_part_image_free(&parts->statement.image);
+}
+
+/* A yes is no better than the live bundle that it stands on. */
+static void test_weak_live(void **state)
+{
+    (void)state;
+    static const struct {
+        sample_change *before;
+        bool is_hardware;
+        enum tc_verdict_kind kind;
+        enum tc_check_result replayed;
+        const char *seen;
+    } cases[] = {
+        {make_good, true, TC_VERDICT_AUTHENTIC, TC_CHECK_PASS, "in the live bundle"},
+        {make_good, false, TC_VERDICT_DEVELOPMENT, TC_CHECK_PASS, "a development one"},
+        {debug_mode, true, TC_VERDICT_DEVELOPMENT, TC_CHECK_PASS, "a development one"},
+        {unmeasured, true, TC_VERDICT_AUTHENTIC, TC_CHECK_ALLOWED, "not measured"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct tc_error err = {0};
+        struct tc_verify_options options = usual();
+        struct tc_verdict verdict;
+        struct tc_live *live = NULL;
+        options.allow_debug = options.allow_unmeasured = true;
+        is_hardware = cases[i].is_hardware;
+        int fd = make_bundle(cases[i].before);
+        assert_ok(tc_live_read(fd, &options, &live, &err));
+        (void)close(fd);
+        is_hardware = true;
+        options.live = live;
+        fd = make_bundle(make_replayed);
+        assert_ok(tc_verify_bundle(fd, &options, &verdict, &err));
+        (void)close(fd);
+        is_hardware = false;
+        bool authentic = cases[i].kind == TC_VERDICT_AUTHENTIC;
+        if (verdict.kind != cases[i].kind) fail_msg("case %zu: kind %d", i, (int)verdict.kind);
+        assert_int_equal(verdict.hardware, authentic);
+        assert_int_equal(verdict.weak_live, !authentic);
+        const struct tc_check *check = find(&verdict, "replayed");
+        assert_int_equal(check->result, cases[i].replayed);
+        if (!strstr(check->seen, cases[i].seen)) fail_msg("%s", check->seen);
+        tc_verdict_free(&verdict);
+        /* Of a bundle that is live itself, none of this is asked. */
+        is_hardware = true;
+        fd = make_bundle(make_good);
+        assert_ok(tc_verify_bundle(fd, &options, &verdict, &err));
+        (void)close(fd);
+        is_hardware = false;
+        assert_int_equal(verdict.kind, TC_VERDICT_AUTHENTIC);
+        tc_verdict_free(&verdict);
+        tc_live_free(live);
+    }
+}
+
+/* What stands for more than one URL is told, unless the source says which body it is. */
+static const struct sample_answer hidden[] = {
+    {"https", "a.example.org", "/b?token=[redacted]", 0x0b, NULL},
+    {"https", "a.example.org", "/c?token=[redacted]", 0x0c, "Cargo.lock"},
+    {"https", "a.example.org", "/d", 0x0d, NULL}};
+static void make_hidden(struct sample_parts *parts)
+{
+    sample_network(parts, hidden, 3, false);
+}
+static void replay_hidden(struct sample_parts *parts)
+{
+    sample_network(parts, hidden, 3, true);
+}
+static void replay_pinned(struct sample_parts *parts)
+{
+    sample_network(parts, hidden + 1, 2, true);
+}
+
+static void test_hidden(void **state)
+{
+    (void)state;
+    sample_change *const replays[] = {replay_hidden, replay_pinned};
+    struct tc_error err = {0};
+    struct tc_verify_options options = usual();
+    struct tc_live *live = NULL;
+    struct tc_verdict verdict;
+    int fd = make_bundle(make_hidden);
+    assert_ok(tc_live_read(fd, &options, &live, &err));
+    (void)close(fd);
+    options.live = live;
+    for (size_t i = 0; i < 2; i++) {
+        fd = make_bundle(replays[i]);
+        assert_ok(tc_verify_bundle(fd, &options, &verdict, &err));
+        (void)close(fd);
+        assert_int_equal(verdict.kind, TC_VERDICT_DEVELOPMENT);
+        assert_int_equal(verdict.warnings_count, i == 0 ? 1 : 0);
+        if (i == 0 && !strstr(verdict.warnings[0], "1 answers that no file of the source pins, the "
+                                                   "first for https://a.example.org/b?token="))
+            fail_msg("%s", verdict.warnings[0]);
+        tc_verdict_free(&verdict);
+    }
+    tc_live_free(live);
+}
+
+static tc_status stop(void *context, struct tc_error *err)
+{
+    (void)context;
+    return tc_fail(err, TC_INTERRUPTED, "stopped");
+}
+
+/* What could not be judged is no live bundle, and no refused one either. */
+static void test_live_undecided(void **state)
+{
+    (void)state;
+    struct tc_error err = {0};
+    struct tc_verify_options options = usual();
+    struct tc_live *live = NULL;
+    options.go_on = stop;
+    int fd = make_bundle(make_good);
+    assert_int_equal(tc_live_read(fd, &options, &live, &err), TC_UNAVAILABLE);
+    (void)close(fd);
+    assert_null(live);
+    if (!strstr(err.message, "could not be judged")) fail_msg("%s", err.message);
+}
+
+static void test_live_limit(void **state)
+{
+    (void)state;
+    struct tc_error err = {0};
+    char method[] = "GET", url[] = "https://a.example.org/";
+    struct tc_exchange exchange = {
+        .outcome = TC_EXCHANGE_OK, .method = method, .url = url, .status = 404};
+    struct tc_live *live = tc_live_new();
+    assert_non_null(live);
+    for (size_t i = 0; i < TC_LIVE_MAX; i++)
+        assert_ok(tc_live_add(live, &exchange, &err));
+    assert_int_equal(tc_live_add(live, &exchange, &err), TC_LIMIT);
+    tc_live_free(live);
+}
+
 /* --- the policy's network --- */
 
 static void add_ca(struct sample_parts *parts)
@@ -396,6 +625,12 @@ static const struct sample_answer all_pinned[] = {
 static void make_pinned(struct sample_parts *parts)
 {
     sample_network(parts, all_pinned, 1, false);
+}
+
+static const struct sample_answer of_options[] = {{"https", "a.example.org", "*", 0x0c, NULL}};
+static void make_options(struct sample_parts *parts)
+{
+    sample_network(parts, of_options, 1, false);
 }
 
 static void witness(struct sample_parts *parts)
@@ -430,6 +665,8 @@ static void test_policy(void **state)
          "https://a.example.org/b is not"},
         {make_good, "\"network\":{\"pinned_only\":[\"b.example.org\"]}", NULL, NULL},
         {make_pinned, "\"network\":{\"pinned_only\":true}", NULL, NULL},
+        {make_options, "\"network\":{\"pinned_only\":[\"a.example.org\"]}", "policy-network-pinned",
+         "https://a.example.org* is not"},
         {make_opaque, "\"network\":{\"pinned_only\":[\"b.example.org\"]}", "policy-network-pinned",
          "relayed unread"},
         {witness, "\"repository\":\"https://git.example.org/app.git\",\"ref\":\"refs/heads/main\"",
@@ -477,7 +714,9 @@ int main(void)
         cmocka_unit_test(test_unauthenticated), cmocka_unit_test(test_same),
         cmocka_unit_test(test_replayed),        cmocka_unit_test(test_no_live),
         cmocka_unit_test(test_policy),          cmocka_unit_test(test_view),
-        cmocka_unit_test(test_forged_replays),
+        cmocka_unit_test(test_forged_replays),  cmocka_unit_test(test_weak_live),
+        cmocka_unit_test(test_live_undecided),  cmocka_unit_test(test_live_limit),
+        cmocka_unit_test(test_hidden),
     };
     return cmocka_run_group_tests(tests, make_root, remove_root);
 }
