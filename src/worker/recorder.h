@@ -27,6 +27,7 @@
 #define TC_WORKER_RECORDER_H
 
 #include "core/credential.h"
+#include "core/denied.h"
 #include "core/netpolicy.h"
 #include "core/pins.h"
 #include "core/transcript.h"
@@ -55,6 +56,7 @@ struct tc_recorder_ca { /* an extra trust anchor, from the source */
 struct tc_recorder_config { /* everything borrowed; lives as long as the recorder */
     const struct tc_network *network;
     struct tc_span bundle; /* PEM: the image's trust anchors; may be empty */
+    const struct tc_denied *denied; /* what upstream may not show; NULL: no list */
     const struct tc_recorder_ca *ca;
     size_t ca_count;
     const struct tc_pins *pins;

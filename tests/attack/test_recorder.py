@@ -677,6 +677,55 @@ class Failures(Case):
         self.broken(recorder, 'first.test')
 
 
+class Denied(Case):
+    """The image's deny list against a server's chain of three: server, intermediate, root."""
+
+    def chain(self):
+        below = self.root.below(self.folder, 'below')
+        context = below.server('good.test')
+        both = pathlib.Path(self.folder) / 'chain.pem'
+        both.write_text(context.pem.read_text() + below.pem.read_text())
+        context.load_cert_chain(both, context.pem.with_suffix('.key'))
+        self.server = self.serve(world.always(), context=context)
+        return {'CN=good.test': context.pem, 'CN=below below': below.pem,
+                'CN=test root one': self.root.pem}
+
+    def denying(self, *lines):
+        path = pathlib.Path(self.folder) / 'denied'
+        path.write_text(''.join(f'{line}\n' for line in lines))
+        return path
+
+    def test_each_certificate_and_key(self):
+        for subject, pem in self.chain().items():
+            for kind, digest in zip(('certificate', 'key'), world.digests(pem)):
+                with self.subTest(subject=subject, kind=kind):
+                    denied = self.denying('# a comment', f'{kind} {digest}')
+                    recorder = self.recorder('--stall', IMPATIENT, '--denied', denied)
+                    self.assertEqual(recorder.get('good.test').status, 502)
+                    self.broken(recorder, 'good.test', 'its certificate was not accepted', subject,
+                                f'{kind} {digest}', 'denied-certificates')
+        self.assertEqual(self.server.requests, [])
+
+    def test_others(self):
+        """What is listed as the other thing, or is another's, denies nothing."""
+        certificates = [world.digests(pem) for pem in self.chain().values()]
+        other = world.digests(self.other.pem)
+        denied = self.denying(*(f'key {one}' for one, _ in certificates),
+                              *(f'certificate {key}' for _, key in certificates),
+                              f'certificate {other[0]}', f'key {other[1]}')
+        recorder = self.recorder('--denied', denied)
+        self.assertEqual(recorder.get('good.test').body, b'hello')
+        self.one_line(recorder, outcome='ok')
+
+    def test_extra_anchor(self):
+        digest, key = world.digests(self.other.pem)
+        for line in (f'certificate {digest}', f'key {key}'):
+            recorder = self.recorder('--denied', self.denying(line), '--ca',
+                                     f'good.test={self.other.pem}')
+            self.assertIn('no refused', recorder.first)
+            self.assertIn(line, recorder.first)
+
+
 class Retries(Case):
     """Ordinary flaky networks do not end builds."""
 

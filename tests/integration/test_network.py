@@ -7,10 +7,12 @@ import hashlib
 import json
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 import tarfile
 
+import image_lab
 from network_lab import Authority, Proxy, Server, Site, Tls, run_cases, serve
 
 TOOL = os.path.abspath(sys.argv[1])
@@ -355,6 +357,7 @@ def test_pinned(p):
 
 # --- what ends a build unsigned, whatever its command makes of it ---
 
+PLACE = "etc/tee-compile/denied-certificates"
 GO_ON = "curl -sS --max-time 60 https://{}/hello > out || true; echo > out"
 
 
@@ -384,6 +387,31 @@ def test_no_such_host(p):
 
 def test_body_that_is_cut(p):
     p.fails("good.test", cmd="curl -sS https://good.test/cut > out || true; echo > out")
+
+
+def test_denied_certificates(p):
+    """The deny list of an image: what it names is no server, and it is named itself."""
+    if not (os.geteuid() == 0 or (shutil.which("erofsfuse") and os.access("/dev/fuse", os.R_OK | os.W_OK))):
+        print("no image can be mounted here: test_denied_certificates is passed over")
+        return
+    chain, _ = p.lab.root.issue("good.test", "*.good.test")
+    der = ssl.PEM_cert_to_DER_cert(chain.read_text())
+    lists = {"none": "# nobody\n", "leaf": f"certificate {sha256(der)}\n", "broken": f"certificate {sha256(der)}"}
+    for name, text in lists.items():
+        (p.base / name).mkdir()
+        image = image_lab.Image(p.base / name, name, files={PLACE: text, "etc/resolv.conf": ""},
+                                programs=(*image_lab.PROGRAMS, "curl"))
+        p.spec("curl -fsS https://good.test/hello > out" if name == "none" else GO_ON.format("good.test"))
+        done = p.build("--image", image.eif, expect=0 if name == "none" else 2)
+        if name == "none":
+            network = p.statement()["predicate"]["buildDefinition"]["externalParameters"]["network"]
+            assert network["deniedCertificates"] == {"count": 0, "digest": {"sha256": sha256(text.encode())}}, network
+            assert sha256(text.encode()) in p.run("report", p.out).stdout
+            p.out.unlink()
+            continue
+        assert not p.out.exists()
+        for word in {"leaf": ("CN=good.test", f"certificate {sha256(der)}", PLACE), "broken": (PLACE, "line 1")}[name]:
+            assert word in done.stderr, f"no {word!r} in\n{done.stderr}"
 
 
 def test_missing_authority_file(p):
