@@ -431,6 +431,29 @@ def test_other_protocols(p):
     assert all(e["outcome"] == "denied" for e in p.transcript()) and p.transcript()
 
 
+def test_slow_queries_over_tcp(p):
+    """Whoever sends a query byte by byte, or none, keeps nobody else waiting."""
+    (p.dir / "slow.py").write_text("""
+import socket, subprocess, sys, time
+server = open('/etc/resolv.conf').read().split()[1]
+slow = socket.create_connection((server, 53))
+silent = [socket.create_connection((server, 53)) for _ in range(100)]
+curl = subprocess.Popen(['curl', '-fsS', '--max-time', '40', 'https://good.test/hello', '-o', 'out'])
+while curl.poll() is None:
+    try:
+        slow.send(b'\\0')
+    except OSError:
+        pass
+    time.sleep(0.3)
+sys.exit(curl.returncode)
+""")
+    p.spec("/usr/bin/python3 slow.py")
+    p.build()
+    assert p.output() == HELLO
+    p.verify()
+    assert any("queries over TCP" in e["reason"] for e in p.transcript() if e["outcome"] == "denied")
+
+
 def test_metadata_and_addresses(p):
     p.spec("for to in http://169.254.169.254/latest/meta-data http://127.0.0.1:1/ https://192.0.2.1/ "
            "'http://[fd00:ec2::254]/'; do curl -gsS --max-time 20 $to >> out 2>&1 || true; done")
