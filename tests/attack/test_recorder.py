@@ -856,6 +856,33 @@ class Retries(Case):
                     recorder.get('good.test')
                 self.broken(recorder, 'otherwise')
 
+    def test_body_of_another_head(self):
+        """A later attempt goes on with the head that the build has, or not at all."""
+        strong, weak = 'ETag: "v1"\r\n', 'ETag: W/"v1"\r\n'
+        for first, later, good in (
+                ('Content-Type: a/b\r\n', 'Content-Type: a/c\r\n', False),
+                ('', 'Content-Encoding: gzip\r\n', False),
+                ('X-Version: 1\r\n', 'X-Version: 2\r\n', False),
+                ('X-Version: 1\r\n', '', False),
+                (weak, 'ETag: W/"v2"\r\n', False),
+                ('Date: a\r\nAge: 1\r\nX: 1\r\n', 'Date: b\r\nX: 1\r\nConnection: close\r\n', True),
+                (strong + 'X: 1\r\n', strong + 'X: 2\r\n', True),
+                (strong + 'Content-Encoding: gzip\r\n', strong, False),
+                (strong + 'Content-Type: a/b\r\n', strong + 'Content-Type: a/c\r\n', False)):
+            for cut in (0, 3):
+                with self.subTest(first=first, later=later, cut=cut):
+                    # Whoever is asked for a range may answer with the whole.
+                    self.flaky(cut, lambda request, sock, later=later: sock.sendall(
+                        world.response(b'hello', fields=later)), b'hello', fields=first)
+                    recorder = self.recorder()
+                    if good:
+                        self.assertEqual(recorder.get('good.test').body, b'hello')
+                        self.one_line(recorder, outcome='ok', attempts=2)
+                        continue
+                    with self.assertRaises((EOFError, OSError)):
+                        recorder.get('good.test')
+                    self.broken(recorder, 'otherwise')
+
     def test_no_tls_request_by_a_plain_connection(self):
         """Of the same name and port, and kept."""
         plain = world.Server(None, world.always(b'plain'))
