@@ -1,6 +1,7 @@
 /* The recorder: every connection of the build ends here, and another one begins.
  *
- *   build == TLS (per-build CA) or plain ==> exchange <== TLS, verified ==> egress ==> host ==> server
+ *   build == TLS (per-build CA) or plain ==> exchange <== TLS, verified ==> egress ==> host ==>
+ * server
  *                                               |
  *                                          transcript, archive
  *
@@ -18,8 +19,9 @@
  *            why (403 with a text, or a closed connection), the transcript a line; the
  *            session goes on, for the host had no part in it;
  *   failed   upstream refused, was not who it says, stalled, or broke off: tried again
- *            where that is safe; else the transcript gets a line and the recorder is
- *            broken for good: its `broken_fd` becomes readable and nothing is signed;
+ *            where that is safe; else, and when the archive of a replay lacks the answer,
+ *            the transcript gets a line and the recorder is broken for good: its
+ *            `broken_fd` becomes readable and nothing is signed;
  *   cut      by the build itself, once it had an answer's head and had not waited for
  *            upstream for more than a twelfth of stall_ms in sum: a line, no more. Whoever
  *            gives up before the head, or after such waiting, could be made to: `failed`. */

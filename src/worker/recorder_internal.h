@@ -329,7 +329,7 @@ tc_status tc_rec_store_data(struct tc_rec_ask *ask, struct tc_span data, struct 
 tc_status tc_rec_store_end(struct tc_rec_ask *ask, struct tc_error *err) TC_MUST_USE;
 /* Asks for the index of the archive to replay. */
 tc_status tc_rec_index_load(struct tc_recorder *recorder, struct tc_error *err) TC_MUST_USE;
-/* The exchange from the archive; TC_REFUSED when it is not in there. */
+/* The exchange from the archive. */
 tc_status tc_rec_replay(struct tc_rec_ask *ask, struct tc_error *err) TC_MUST_USE;
 
 #endif

@@ -389,10 +389,5 @@ bool tc_rec_run(struct tc_rec_ask *ask)
     }
     if (status == TC_INTERRUPTED) return false;
     if (build_left(ask)) return leave(ask, &err);
-    if (status == TC_REFUSED && ask->recorder->config->replay && !ask->head_passed) {
-        tc_rec_ask_note(ask, TC_EXCHANGE_DENIED, &err);
-        if (ask->build) tc_rec_answer(ask->build, ask->head.method, 403, err.message);
-        return false;
-    }
     return fail_for_good(ask, &err);
 }

@@ -1035,13 +1035,20 @@ class Archive(Case):
 
     def test_what_is_not_in_it(self):
         self.store()
-        recorder = self.recorder('--replay')
-        answer = recorder.get('good.test', '/other')
-        self.assertEqual(answer.status, 403)
-        self.assertIn(b'archive', answer.body)
-        self.assertEqual(recorder.get('good.test', '/a', method='POST', body=b'x',
-                                      fields='Content-Length: 1\r\n').status, 403)
-        self.assertEqual([line['outcome'] for line in recorder.finish()], ['denied', 'denied'])
+        for path, more in ('/other', {}), ('/a', {'method': 'POST', 'body': b'x',
+                                                  'fields': 'Content-Length: 1\r\n'}):
+            recorder = self.recorder('--replay')
+            answer = recorder.get('good.test', path, **more)
+            self.assertEqual(answer.status, 502)
+            self.assertIn(b'archive', answer.body)
+            self.broken(recorder, path, 'not in the archive')
+
+    def test_what_the_rules_refuse(self):
+        """As it was live: the host has no part in it, and the build is signed."""
+        self.store()
+        recorder = self.recorder('--replay', '--allow', 'good.test')
+        self.assertEqual(recorder.get('other.test').status, 403)
+        self.assertEqual([line['outcome'] for line in recorder.finish()], ['denied'])
 
     def test_forged(self):
         self.store()

@@ -215,11 +215,12 @@ def test_archive_and_replay(p):
     p.verify(expect=1)
     p.verify("--allow-replayed")
     p.verify("--live", live)
-    # What is not in it is refused, and written down.
+    # What is not in it ends the build unsigned: the host wrote the archive.
+    p.out.unlink()
     p.spec("curl -fsS https://good.test/empty > out || echo refused > out")
-    p.build("--replay", net)
-    assert p.output() == b"refused\n" and p.lab.proxy.asked == []
-    assert [e["outcome"] for e in p.transcript()] == ["denied"]
+    said = p.build("--replay", net, expect=2).stderr
+    assert "https://good.test/empty" in said and "not in the archive" in said, said
+    assert not p.out.exists() and p.lab.proxy.asked == []
 
 
 def test_forged_archive(p):
