@@ -75,6 +75,21 @@ locked() {
     python3 -B /source/images/builder/locked.py "$@"
 }
 
+# The worker's name for its deny list (src/core/denied.h), in a toolchain.
+denied=etc/tee-compile/denied-certificates
+
+# check_denied TREE: a deny list that the worker could not read would end every build.
+check_denied() {
+    local tree=$1 odd
+    [[ ! -L $tree/${denied%/*} && ! -L $tree/$denied ]] ||
+        stop 2 "/$denied of the root file system is a link, or lies behind one"
+    [[ -e $tree/$denied ]] || return 0
+    [[ -f $tree/$denied ]] || stop 2 "/$denied of the root file system is no file"
+    odd=$(grep -nvxE '(#.{0,511}|(certificate|key) [0-9a-f]{64})?' "$tree/$denied" | head -c 200 || true)
+    [[ -z $odd && -z $(tail -c 1 "$tree/$denied" | tr -d '\n') ]] ||
+        stop 2 "/$denied of the root file system has a line that is neither \"certificate HEX\" nor \"key HEX\" nor a comment: ${odd:-the last one does not end}"
+}
+
 # make_folders TREE: those on which the worker mounts (src/worker/spawner.h).
 make_folders() {
     local tree=$1 folder

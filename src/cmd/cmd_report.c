@@ -237,6 +237,12 @@ static void network_lines(const struct report *report, const struct tc_statement
                        hex);
         line(report, "replayed", text);
     }
+    if (network->has_denied) {
+        tc_hex((struct tc_span){network->denied.bytes, TC_SHA256_SIZE}, hex);
+        (void)snprintf(text, sizeof text, "%llu certificates or keys, by the image's list %s",
+                       (unsigned long long)network->denied_count, hex);
+        line(report, "refused", text);
+    }
     for (size_t i = 0; i < network->plain_http_count; i++)
         line(report, "plain HTTP", network->plain_http[i]);
     for (size_t i = 0; i < network->opaque_count; i++)

@@ -104,6 +104,9 @@ struct tc_part_network {         /* of the recorder, never of the session; zeroe
     enum tc_hijack hijack;
     bool replayed;            /* answers came from an archive of the host and from nowhere else */
     struct tc_sha256 archive; /* of its archive.jsonl, when replayed */
+    bool has_denied;          /* the toolchain has a deny list (core/denied.h) */
+    uint64_t denied_count;    /* its entries, and the digest of its text; else zero */
+    struct tc_sha256 denied;
     struct tc_extra_ca *ca;   /* all of build.json, sorted by host, no two alike */
     size_t ca_count;
     char **plain_http; /* hosts that answered without TLS; sorted, no two alike */

@@ -5,6 +5,7 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "core/denied.h"
 #include "core/statement_internal.h"
 
 static const char *const modes[] = {NULL, "offline", "record", "pinned"};
@@ -111,7 +112,7 @@ static const char *network_problem(const struct tc_statement *statement)
     if (mode == TC_NETWORK_OFFLINE) {
         bool any = network->hijack != TC_HIJACK_NONE || network->replayed ||
                    network->ca_count > 0 || network->plain_http_count > 0 ||
-                   network->opaque_count > 0 || witness->repository ||
+                   network->opaque_count > 0 || network->has_denied || witness->repository ||
                    statement->dependencies_count > 0 || statement->transcript.count > 0;
         return any ? "was offline, and has something of a network" : NULL;
     }
@@ -127,6 +128,9 @@ static const char *network_problem(const struct tc_statement *statement)
         return "witnesses what is no https URL and ref";
     if (witness->repository && (!statement->source.has_commit || network->replayed))
         return "witnesses a ref without a commit, or out of an archive";
+    if (network->denied_count > TC_DENIED_ENTRIES_MAX ||
+        (!network->has_denied && network->denied_count > 0))
+        return "has more denied certificates than a deny list can have";
     const char *problem = ca_problem(network);
     return problem ? problem : dependency_problem(statement);
 }
@@ -170,6 +174,12 @@ void tc_statement_write_network(struct tc_jsonw *w, const struct tc_statement *s
             tc_jsonw_end_object(w);
         }
         tc_jsonw_end_array(w);
+    }
+    if (network->has_denied) {
+        tc_jsonw_object(w, "deniedCertificates");
+        tc_jsonw_u64(w, "count", network->denied_count);
+        write_digest(w, &network->denied);
+        tc_jsonw_end_object(w);
     }
     if (network->hijack != TC_HIJACK_NONE) tc_jsonw_text(w, "hijack", hijacks[network->hijack]);
     tc_jsonw_text(w, "mode", modes[statement->recipe.network]);
@@ -293,14 +303,27 @@ static tc_status get_ca(const struct tc_json *parent, struct tc_part_network *ne
     return TC_OK;
 }
 
+static tc_status get_denied(const struct tc_json *parent, struct tc_part_network *network,
+                            struct tc_error *err)
+{
+    struct tc_json value, count;
+    network->has_denied = tc_json_find(parent, "deniedCertificates", &value);
+    if (!network->has_denied) return TC_OK;
+    TC_TRY(tc_json_check_keys(&value, KEYS("count", "digest"), err));
+    TC_TRY(tc_json_get(&value, "count", &count, err));
+    TC_TRY(tc_json_u64(&count, TC_DENIED_ENTRIES_MAX, &network->denied_count, err));
+    return get_digest(&value, &network->denied, err);
+}
+
 tc_status tc_statement_read_network(const struct tc_json *at, struct tc_statement *statement,
                                     struct tc_error *err)
 {
     struct tc_part_network *network = &statement->network;
     struct tc_json replayed;
     unsigned word = 0;
-    TC_TRY(tc_json_check_keys(at, KEYS("ca", "hijack", "mode", "opaque", "plainHttp", "replayed"),
-                              err));
+    TC_TRY(tc_json_check_keys(
+        at, KEYS("ca", "deniedCertificates", "hijack", "mode", "opaque", "plainHttp", "replayed"),
+        err));
     TC_TRY(get_word(at, "mode", modes, sizeof modes / sizeof *modes, &word, err));
     statement->recipe.network = (enum tc_network_mode)word;
     if (statement->recipe.network == TC_NETWORK_OFFLINE)
@@ -308,6 +331,7 @@ tc_status tc_statement_read_network(const struct tc_json *at, struct tc_statemen
     TC_TRY(get_word(at, "hijack", hijacks, sizeof hijacks / sizeof *hijacks, &word, err));
     network->hijack = (enum tc_hijack)word;
     TC_TRY(get_ca(at, network, err));
+    TC_TRY(get_denied(at, network, err));
     TC_TRY(get_hosts(at, "opaque", &network->opaque, &network->opaque_count, err));
     TC_TRY(get_hosts(at, "plainHttp", &network->plain_http, &network->plain_http_count, err));
     network->replayed = tc_json_find(at, "replayed", &replayed);

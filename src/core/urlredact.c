@@ -64,12 +64,14 @@ static size_t authority_size(struct tc_span text)
     return size;
 }
 
-/* Writes scheme and authority; returns how much of url that was. */
+/* Writes scheme and authority; returns how much of url that was. A Location may leave the
+ * scheme to the request's. */
 static size_t write_authority(struct tc_span url, struct tc_buf *buf)
 {
     size_t scheme = run_of(url, is_name);
-    if (!starts_with(from(url, scheme), "://")) return 0;
-    size_t start = scheme + 3, size = authority_size(from(url, start)), host = start;
+    bool whole = starts_with(from(url, scheme), "://");
+    if (!whole && !starts_with(url, "//")) return 0;
+    size_t start = whole ? scheme + 3 : 2, size = authority_size(from(url, start)), host = start;
     for (size_t i = start; i < start + size; i++)
         if (url.data[i] == '@') host = i + 1;
     tc_buf_add(buf, url.data, start);

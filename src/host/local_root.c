@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "core/denied.h"
 #include "os/files.h"
 
 /* Where the new root is put together: a folder that every machine has. Whatever
@@ -105,17 +106,20 @@ static tc_status clone_at(struct trees *trees, const char *prefix, const char *s
  * readable to others there, and nothing that names users or hosts. */
 static tc_status clone_etc(struct trees *trees, glob_t *found, struct tc_error *err)
 {
+    static const char denied[] = "/" TC_DENIED_PATH;
     static const char *const patterns[] = {
         "/etc/alternatives", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d",
         "/etc/ssl/certs", "/etc/ssl/openssl.cnf", "/etc/pki/tls/certs", "/etc/ca-certificates",
         "/etc/ca-certificates.conf", "/etc/debian_version", "/etc/dpkg", "/etc/perl",
         "/etc/python3*", "/etc/java-*", "/etc/maven", "/etc/gss", "/etc/magic", "/etc/mime.types",
-        "/etc/protocols", "/etc/services", "/etc/gitattributes", "/etc/texmf", "/etc/emacs", NULL};
+        "/etc/protocols", "/etc/services", "/etc/gitattributes", "/etc/texmf", "/etc/emacs", denied,
+        NULL};
     for (size_t i = 0; patterns[i]; i++)
         if (glob(patterns[i], i > 0 ? GLOB_APPEND : 0, NULL, found) == GLOB_NOSPACE)
             return tc_fail(err, TC_SYSTEM, "out of memory");
     for (size_t i = 0; i < found->gl_pathc; i++)
-        if (access(found->gl_pathv[i], R_OK) == 0)
+        /* A list that cannot be read is the worker's to refuse, and not to be left out. */
+        if (access(found->gl_pathv[i], R_OK) == 0 || strcmp(found->gl_pathv[i], denied) == 0)
             TC_TRY(clone_at(trees, TOOLCHAIN, found->gl_pathv[i], err));
     return TC_OK;
 }

@@ -11,6 +11,8 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "core/denied.h"
+#include "os/beneath.h"
 #include "os/process.h"
 #include "worker/privilege.h"
 #include "worker/sandbox.h"
@@ -68,7 +70,7 @@ static tc_status start_monitor(const struct tc_monitor_config *config, pid_t *re
 }
 
 /* A descriptor that is not there keeps no place. */
-static int place(int fds[5], size_t *count, int fd)
+static int place(int fds[6], size_t *count, int fd)
 {
     if (fd < 0) return -1;
     fds[*count] = fd;
@@ -96,7 +98,7 @@ static tc_status start_recorder(const struct tc_recorder_process_config *config,
         *ret_pid = pid;
         return TC_OK;
     }
-    int fds[5];
+    int fds[6];
     size_t count = 0;
     struct tc_recorder_process_config kept = *config;
     kept.session_fd = place(fds, &count, config->session_fd);
@@ -104,6 +106,7 @@ static tc_status start_recorder(const struct tc_recorder_process_config *config,
     kept.monitor_fd = place(fds, &count, config->monitor_fd);
     kept.dialler_fd = place(fds, &count, config->dialler_fd);
     kept.bundle_fd = place(fds, &count, config->bundle_fd);
+    kept.denied_fd = place(fds, &count, config->denied_fd);
     if (widen_files(err) != TC_OK ||
         confine(fds, count, TC_UID_RECORDER, TC_FILTER_RECORDER, err) != TC_OK)
         give_up("the recorder", err);
@@ -162,14 +165,32 @@ static tc_status open_if_there(const char *path, int flags, int *ret_fd, struct 
     return TC_OK;
 }
 
+/* No link is followed on the way: it would lead out of the toolchain, or to nothing, and
+ * a list that is not read denies nobody. */
+static tc_status open_denied(int *ret_fd, struct tc_error *err)
+{
+    struct tc_error why = {0};
+    uint64_t size;
+    tc_status status = tc_open_beneath(TC_TOOLCHAIN, TC_DENIED_PATH, ret_fd, &size, &why);
+    bool absent =
+        status == TC_UNAVAILABLE &&
+        faccessat(AT_FDCWD, TC_TOOLCHAIN "/" TC_DENIED_PATH, F_OK, AT_SYMLINK_NOFOLLOW) != 0 &&
+        (errno == ENOENT || errno == ENOTDIR);
+    if (status == TC_OK || absent) return TC_OK;
+    *err = why;
+    return tc_wrap(err, "the toolchain's list of denied certificates");
+}
+
 tc_status tc_children_start(const struct tc_stages_config *config, struct tc_children *ret_children,
                             struct tc_error *err)
 {
     struct sockets sockets = {0};
     TC_AUTO_CLOSE int image = -1;
     TC_AUTO_CLOSE int anchors = -1;
+    TC_AUTO_CLOSE int denied = -1;
     TC_TRY(open_if_there(TC_WORKER_IMAGE, O_NOFOLLOW, &image, err));
     TC_TRY(open_if_there(TC_TOOLCHAIN_ANCHORS, 0, &anchors, err));
+    TC_TRY(open_denied(&denied, err));
     TC_TRY(make_sockets(&sockets, err));
     ret_children->session_fd = sockets.spawner[0];
     ret_children->verdict_fd = sockets.verdicts[0];
@@ -184,6 +205,7 @@ tc_status tc_children_start(const struct tc_stages_config *config, struct tc_chi
                                                             .monitor_fd = sockets.books[0],
                                                             .dialler_fd = config->dialler_fd,
                                                             .bundle_fd = anchors,
+                                                            .denied_fd = denied,
                                                             .parent = config->parent,
                                                             .piece = config->host_piece};
     const struct tc_session_config for_session = {.host_fd = config->host_fd,

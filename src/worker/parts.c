@@ -341,6 +341,9 @@ void tc_part_network_encode(const struct tc_part_network *part, struct tc_buf *b
     }
     put_list(buf, part->plain_http, part->plain_http_count);
     put_list(buf, part->opaque, part->opaque_count);
+    tc_buf_add_u8(buf, part->has_denied);
+    tc_buf_add_u64(buf, part->denied_count);
+    tc_buf_add(buf, part->denied.bytes, sizeof part->denied.bytes);
 }
 
 static void get_ca(struct decoder *decoder, struct tc_part_network *part)
@@ -376,6 +379,9 @@ tc_status tc_part_network_decode(struct tc_span bytes, struct tc_part_network *r
     get_ca(&decoder, &part);
     part.plain_http = get_list(&decoder, TC_UNAUTHENTICATED_MAX, &part.plain_http_count);
     part.opaque = get_list(&decoder, TC_UNAUTHENTICATED_MAX, &part.opaque_count);
+    part.has_denied = get_flag(&decoder);
+    part.denied_count = get_u64(&decoder);
+    get_bytes(&decoder, part.denied.bytes, sizeof part.denied.bytes);
     tc_status status = decoded(&decoder, "network part", err);
     if (status != TC_OK) {
         tc_part_network_free(&part);

@@ -1,6 +1,7 @@
 /* The recorder: every connection of the build ends here, and another one begins.
  *
- *   build == TLS (per-build CA) or plain ==> exchange <== TLS, verified ==> egress ==> host ==> server
+ *   build == TLS (per-build CA) or plain ==> exchange <== TLS, verified ==> egress ==> host ==>
+ * server
  *                                               |
  *                                          transcript, archive
  *
@@ -18,8 +19,9 @@
  *            why (403 with a text, or a closed connection), the transcript a line; the
  *            session goes on, for the host had no part in it;
  *   failed   upstream refused, was not who it says, stalled, or broke off: tried again
- *            where that is safe; else the transcript gets a line and the recorder is
- *            broken for good: its `broken_fd` becomes readable and nothing is signed;
+ *            where that is safe; else, and when the archive of a replay lacks the answer,
+ *            the transcript gets a line and the recorder is broken for good: its
+ *            `broken_fd` becomes readable and nothing is signed;
  *   cut      by the build itself, once it had an answer's head and had not waited for
  *            upstream for more than a twelfth of stall_ms in sum: a line, no more. Whoever
  *            gives up before the head, or after such waiting, could be made to: `failed`. */
@@ -27,6 +29,7 @@
 #define TC_WORKER_RECORDER_H
 
 #include "core/credential.h"
+#include "core/denied.h"
 #include "core/netpolicy.h"
 #include "core/pins.h"
 #include "core/transcript.h"
@@ -55,6 +58,7 @@ struct tc_recorder_ca { /* an extra trust anchor, from the source */
 struct tc_recorder_config { /* everything borrowed; lives as long as the recorder */
     const struct tc_network *network;
     struct tc_span bundle; /* PEM: the image's trust anchors; may be empty */
+    const struct tc_denied *denied; /* what upstream may not show; NULL: no list */
     const struct tc_recorder_ca *ca;
     size_t ca_count;
     const struct tc_pins *pins;

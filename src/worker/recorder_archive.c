@@ -1,6 +1,8 @@
 /* STORE and REPLAY: the archive is the host's, and so is every byte that comes back from
  * it. A replay begins by asking for the index, whose digest goes into the statement; from
- * then on each line and each body must be one that the index knows. */
+ * then on each line and each body must be one that the index knows. What the archive does
+ * not have is the host's choice as well: a build that asks for it is not signed, since no
+ * live build would have met a refusal there. */
 #include "worker/recorder_internal.h"
 
 #include <inttypes.h>
@@ -155,9 +157,9 @@ static tc_status choose_line(struct tc_rec_ask *ask, struct tc_sha256 *ret_line,
                            &request, &key, err));
     size_t count = tc_archive_index_find(recorder->index, &key, &first);
     if (count == 0)
-        return tc_fail(err, TC_REFUSED,
-                       "%s %s: not in the archive that is replayed; a live build would record it",
-                       ask->record.method, ask->record.url);
+        return tc_fail(err, TC_PEER,
+                       "not in the archive that is replayed, which has what a live build read to "
+                       "its end: build live with --archive to record it");
     (void)pthread_mutex_lock(&recorder->lock);
     size_t nth = recorder->served[first];
     if (nth + 1 < count) recorder->served[first]++;
@@ -263,7 +265,5 @@ tc_status tc_rec_replay(struct tc_rec_ask *ask, struct tc_error *err)
     TC_TRY(choose_line(ask, &line, err));
     tc_status status = replay(ask, &stream, &line, err);
     tc_rec_stream_close(&stream);
-    /* Only what is missing is a refusal. */
-    if (status == TC_REFUSED) err->status = status = TC_PEER;
     return status;
 }

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/cleanup.h"
 
@@ -11,6 +12,46 @@
 static bool is_strong(struct tc_span etag)
 {
     return etag.size >= 2 && etag.data[0] == '"' && etag.data[etag.size - 1] == '"';
+}
+
+static bool is_in(struct tc_span name, const char *const *words)
+{
+    for (; *words; words++)
+        if (name.size == strlen(*words) &&
+            strncasecmp((const char *)name.data, *words, name.size) == 0)
+            return true;
+    return false;
+}
+
+static bool is_about_content(struct tc_span name)
+{
+    static const char *const names[] = {"last-modified", "location", "repr-digest", NULL};
+    static const char prefix[] = "content-";
+    size_t size = sizeof prefix - 1;
+    return is_in(name, names) ||
+           (name.size > size && strncasecmp((const char *)name.data, prefix, size) == 0);
+}
+
+tc_status tc_rec_seal_head(const struct tc_http_head *head, struct tc_rec_seal *ret_seal,
+                           struct tc_error *err)
+{
+    static const char *const passing[] = {"age",        "connection", "content-length",    "date",
+                                          "keep-alive", "trailer",    "transfer-encoding", NULL};
+    struct tc_buf all TC_AUTO_BUF = tc_buf_new((size_t)2 * TC_HTTP_HEAD_MAX);
+    struct tc_buf content TC_AUTO_BUF = tc_buf_new((size_t)2 * TC_HTTP_HEAD_MAX);
+    for (size_t i = 0; i < head->fields_count; i++) {
+        const struct tc_http_field *field = &head->fields[i];
+        if (is_in(field->name, passing)) continue;
+        tc_buf_add_block(&all, field->name);
+        tc_buf_add_block(&all, field->value);
+        if (!is_about_content(field->name)) continue;
+        tc_buf_add_block(&content, field->name);
+        tc_buf_add_block(&content, field->value);
+    }
+    TC_TRY(tc_buf_check(&all, "a response's head", err));
+    TC_TRY(tc_buf_check(&content, "a response's head", err));
+    TC_TRY(tc_sha256_of(tc_buf_span(&all), &ret_seal->all, err));
+    return tc_sha256_of(tc_buf_span(&content), &ret_seal->content, err);
 }
 
 /* What the build gets, which may know no chunks; and never a body whose end is an end of
@@ -31,6 +72,7 @@ static tc_status keep_model(struct tc_rec_ask *ask, const struct tc_http_head *h
     ask->bodiless = head->framing == TC_HTTP_NO_BODY;
     ask->has_length = head->framing == TC_HTTP_LENGTH;
     ask->length = head->length;
+    TC_TRY(tc_rec_seal_head(head, &ask->seal, err));
     if (tc_http_field_find(head, "etag", &etag) && is_strong(etag)) {
         ask->etag = tc_span_to_text(etag);
         if (!ask->etag) return tc_fail(err, TC_SYSTEM, "out of memory for a response");

@@ -25,6 +25,7 @@
 enum {
     IPV6_ORIGINAL_DST = 80, /* IP6T_SO_ORIGINAL_DST */
     DNS_PORT = 53,
+    STREAM_STACK = 256 << 10,
 };
 
 struct tc_catcher {
@@ -36,6 +37,9 @@ struct tc_catcher {
     bool takes_runs, answers_runs;
     struct tc_dns_service dns;
     struct tc_error takes_end, answers_end; /* how each thread ended */
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    unsigned streams; /* queries over TCP, each a thread; the lock guards it */
 };
 
 tc_status tc_listeners_receive(int stages_fd, struct tc_listeners *ret_listeners,
@@ -112,6 +116,81 @@ static bool describe(struct tc_catcher *catcher, const union address *from, stru
     return true;
 }
 
+/* --- queries over TCP --- */
+
+/* Whoever writes slowly keeps its own thread waiting and nobody else. */
+struct stream {
+    struct tc_catcher *catcher;
+    int fd;
+};
+
+static void *stream_main(void *context)
+{
+    struct stream *stream = context;
+    struct tc_catcher *catcher = stream->catcher;
+    tc_dns_serve_stream(&catcher->dns, stream->fd);
+    (void)close(stream->fd);
+    free(stream);
+    (void)pthread_mutex_lock(&catcher->lock);
+    catcher->streams--;
+    (void)pthread_cond_signal(&catcher->changed);
+    (void)pthread_mutex_unlock(&catcher->lock);
+    return NULL;
+}
+
+static bool count_stream(struct tc_catcher *catcher)
+{
+    (void)pthread_mutex_lock(&catcher->lock);
+    bool room = catcher->streams < TC_DNS_STREAMS;
+    if (room) catcher->streams++;
+    (void)pthread_mutex_unlock(&catcher->lock);
+    return room;
+}
+
+static tc_status start_thread(struct stream *stream, struct tc_error *err)
+{
+    pthread_attr_t attributes;
+    pthread_t thread;
+    int reason = pthread_attr_init(&attributes);
+    if (reason == 0) {
+        (void)pthread_attr_setstacksize(&attributes, STREAM_STACK);
+        (void)pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+        reason = pthread_create(&thread, &attributes, stream_main, stream);
+        (void)pthread_attr_destroy(&attributes);
+    }
+    if (reason == 0) return TC_OK;
+    return tc_fail_errno(err, TC_SYSTEM, reason, "cannot start a thread for a query");
+}
+
+/* Takes fd. */
+static tc_status take_query(struct tc_catcher *catcher, int connection, const struct target *target,
+                            struct tc_error *err)
+{
+    TC_AUTO_CLOSE int fd = connection;
+    if (!count_stream(catcher)) {
+        char what[64], why[64];
+        (void)snprintf(what, sizeof what, "%s:%u", target->address, target->port);
+        (void)snprintf(why, sizeof why, "more than %d queries over TCP at a time", TC_DNS_STREAMS);
+        tc_recorder_deny(catcher->recorder, what, why);
+        return TC_OK;
+    }
+    struct stream *stream = malloc(sizeof *stream);
+    if (stream) *stream = (struct stream){catcher, fd};
+    tc_status status =
+        stream ? start_thread(stream, err) : tc_fail(err, TC_SYSTEM, "out of memory");
+    if (status == TC_OK) {
+        fd = -1;
+        return TC_OK;
+    }
+    free(stream);
+    (void)pthread_mutex_lock(&catcher->lock);
+    catcher->streams--;
+    (void)pthread_mutex_unlock(&catcher->lock);
+    return status;
+}
+
+/* --- connections --- */
+
 /* Takes fd. */
 static tc_status take(struct tc_catcher *catcher, int connection, struct tc_error *err)
 {
@@ -129,10 +208,7 @@ static tc_status take(struct tc_catcher *catcher, int connection, struct tc_erro
                          "sends elsewhere");
         return TC_OK;
     }
-    if (target.port == DNS_PORT) {
-        tc_dns_serve_stream(&catcher->dns, fd);
-        return TC_OK;
-    }
+    if (target.port == DNS_PORT) return take_query(catcher, TC_TAKE_FD(fd), &target, err);
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     return tc_recorder_take(catcher->recorder, TC_TAKE_FD(fd), target.name, target.address,
                             target.port, err);
@@ -194,6 +270,11 @@ static tc_status end(struct tc_catcher *catcher, struct tc_error *err)
         abort(); /* an eventfd that is not full takes a number */
     if (catcher->takes_runs) (void)pthread_join(catcher->takes, NULL);
     if (catcher->answers_runs) (void)pthread_join(catcher->answers, NULL);
+    /* None begins any more, and each of them ends by itself. */
+    (void)pthread_mutex_lock(&catcher->lock);
+    while (catcher->streams > 0)
+        (void)pthread_cond_wait(&catcher->changed, &catcher->lock);
+    (void)pthread_mutex_unlock(&catcher->lock);
     const struct tc_error *failed = catcher->takes_end.status != TC_OK     ? &catcher->takes_end
                                     : catcher->answers_end.status != TC_OK ? &catcher->answers_end
                                                                            : NULL;
@@ -203,6 +284,8 @@ static tc_status end(struct tc_catcher *catcher, struct tc_error *err)
     }
     tc_close_ptr(&catcher->stop_fd);
     tc_names_free(catcher->names);
+    (void)pthread_cond_destroy(&catcher->changed);
+    (void)pthread_mutex_destroy(&catcher->lock);
     free(catcher);
     return status;
 }
@@ -213,6 +296,8 @@ tc_status tc_catcher_start(const struct tc_listeners *listeners, struct tc_recor
     struct tc_error ignored = {0};
     struct tc_catcher *catcher = calloc(1, sizeof *catcher);
     if (!catcher) return tc_fail(err, TC_SYSTEM, "out of memory");
+    (void)pthread_mutex_init(&catcher->lock, NULL);
+    (void)pthread_cond_init(&catcher->changed, NULL);
     catcher->listeners = listeners;
     catcher->recorder = recorder;
     catcher->names = tc_names_new();

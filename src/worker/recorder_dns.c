@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -14,7 +15,7 @@
 
 enum {
     MESSAGE_MAX = TC_DNS_QUERY_MAX + 1, /* one that fills it was longer: no query */
-    STREAM_PATIENCE_MS = 2000,
+    STREAM_PATIENCE_MS = 2000, /* for a query and its answer, from the first byte to the last */
     SOCKETS_MAX = 2,
 };
 
@@ -93,11 +94,19 @@ tc_status tc_dns_serve(const struct tc_dns_service *service, struct tc_error *er
 
 /* --- over TCP --- */
 
-static bool move(int fd, uint8_t *bytes, size_t size, bool out)
+static int64_t now_ms(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static bool move(int fd, int64_t deadline, uint8_t *bytes, size_t size, bool out)
 {
     while (size > 0) {
         struct pollfd ready = {.fd = fd, .events = out ? POLLOUT : POLLIN};
-        int count = poll(&ready, 1, STREAM_PATIENCE_MS);
+        int64_t left = deadline - now_ms();
+        int count = left > 0 ? poll(&ready, 1, (int)left) : 0;
         if (count < 0 && errno == EINTR) continue;
         if (count <= 0) return false;
         ssize_t moved = out ? send(fd, bytes, size, MSG_NOSIGNAL) : recv(fd, bytes, size, 0);
@@ -112,12 +121,14 @@ static bool move(int fd, uint8_t *bytes, size_t size, bool out)
 void tc_dns_serve_stream(const struct tc_dns_service *service, int fd)
 {
     uint8_t size[2], room[MESSAGE_MAX];
+    const int64_t deadline = now_ms() + STREAM_PATIENCE_MS;
     TC_AUTO_BUF struct tc_buf reply = tc_buf_new(TC_DNS_ANSWER_MAX);
-    if (!move(fd, size, sizeof size, false)) return;
+    if (!move(fd, deadline, size, sizeof size, false)) return;
     size_t length = (size_t)size[0] << 8 | size[1];
-    if (length > sizeof room || !move(fd, room, length, false)) return;
+    if (length > sizeof room || !move(fd, deadline, room, length, false)) return;
     if (!answer(service, (struct tc_span){room, length}, &reply)) return;
     size[0] = (uint8_t)(reply.size >> 8);
     size[1] = (uint8_t)reply.size;
-    if (move(fd, size, sizeof size, true)) (void)move(fd, reply.data, reply.size, true);
+    if (move(fd, deadline, size, sizeof size, true))
+        (void)move(fd, deadline, reply.data, reply.size, true);
 }

@@ -241,6 +241,14 @@ void tc_rec_opaque(struct tc_rec_conn *conn, struct tc_rec_stream *build);
 
 /* --- one exchange --- */
 
+/* What a response's head says, as two digests: of everything but when it was sent and how
+ * it was framed, and of what it says about the body. */
+struct tc_rec_seal {
+    struct tc_sha256 all, content;
+};
+tc_status tc_rec_seal_head(const struct tc_http_head *head, struct tc_rec_seal *ret_seal,
+                           struct tc_error *err) TC_MUST_USE;
+
 struct tc_rec_ask {
     struct tc_recorder *recorder;
     struct tc_rec_target target;
@@ -266,6 +274,7 @@ struct tc_rec_ask {
     uint64_t delivered; /* bytes of the body */
     struct tc_hash *hash;
     char *etag;         /* strong; NULL: none */
+    struct tc_rec_seal seal; /* of the head that was passed */
     bool has_length;
     uint64_t length;
 
@@ -330,7 +339,7 @@ tc_status tc_rec_store_data(struct tc_rec_ask *ask, struct tc_span data, struct 
 tc_status tc_rec_store_end(struct tc_rec_ask *ask, struct tc_error *err) TC_MUST_USE;
 /* Asks for the index of the archive to replay. */
 tc_status tc_rec_index_load(struct tc_recorder *recorder, struct tc_error *err) TC_MUST_USE;
-/* The exchange from the archive; TC_REFUSED when it is not in there. */
+/* The exchange from the archive. */
 tc_status tc_rec_replay(struct tc_rec_ask *ask, struct tc_error *err) TC_MUST_USE;
 
 #endif

@@ -37,25 +37,35 @@ struct process {
     struct tc_dialler dialler;
     struct tc_listeners listeners;
     struct tc_buf bundle;
+    struct tc_denied denied;
     int transcript_fd;
     struct tc_recorder_config recorder_config;
     struct tc_recorder *recorder; /* NULL: not started */
     struct tc_catcher *catcher;
 };
 
-/* The image's trust anchors, out of a file that stages opened. */
-static tc_status read_bundle(int fd, struct tc_buf *buf, struct tc_error *err)
+/* A file of the image that stages opened. */
+static tc_status read_file(int fd, const char *what, struct tc_buf *buf, struct tc_error *err)
 {
-    *buf = tc_buf_new(BUNDLE_MAX);
     while (fd >= 0) {
         uint8_t piece[16384];
         ssize_t got = read(fd, piece, sizeof piece);
         if (got < 0 && errno == EINTR) continue;
-        if (got < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot read the trust anchors");
+        if (got < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot read %s", what);
         if (got == 0) break;
         tc_buf_add(buf, piece, (size_t)got);
-        TC_TRY(tc_buf_check(buf, "the image's trust anchors", err));
+        TC_TRY(tc_buf_check(buf, what, err));
     }
+    return TC_OK;
+}
+
+static tc_status read_denied(struct process *process, struct tc_error *err)
+{
+    TC_AUTO_BUF struct tc_buf text = tc_buf_new(TC_DENIED_MAX);
+    if (process->config->denied_fd < 0) return TC_OK;
+    TC_TRY(read_file(process->config->denied_fd, "/" TC_DENIED_PATH " of the image", &text, err));
+    if (tc_denied_read(tc_buf_span(&text), &process->denied, err) != TC_OK)
+        return tc_wrap(err, "/" TC_DENIED_PATH " of the image");
     return TC_OK;
 }
 
@@ -107,13 +117,16 @@ static tc_status start(struct process *process, struct tc_error *err)
 {
     const struct tc_recording_orders *orders = &process->orders;
     TC_TRY(tc_listeners_receive(process->config->stages_fd, &process->listeners, err));
-    TC_TRY(read_bundle(process->config->bundle_fd, &process->bundle, err));
+    TC_TRY(
+        read_file(process->config->bundle_fd, "the image's trust anchors", &process->bundle, err));
+    TC_TRY(read_denied(process, err));
     process->transcript_fd = memfd_create("network.jsonl", MFD_CLOEXEC);
     if (process->transcript_fd < 0)
         return tc_fail_errno(err, TC_SYSTEM, errno, "cannot make the transcript");
     process->recorder_config = (struct tc_recorder_config){
         .network = &orders->spec.network,
         .bundle = tc_buf_span(&process->bundle),
+        .denied = &process->denied,
         .ca = orders->ca,
         .ca_count = orders->ca_count,
         .pins = orders->pins,
@@ -265,6 +278,9 @@ static tc_status finish(struct process *process, struct tc_error *err)
         status = tc_recording_orders_describe(&process->orders, &network, err);
         const struct tc_sha256 *archive = tc_recorder_archive(process->recorder);
         if (archive) network.archive = *archive;
+        network.has_denied = process->config->denied_fd >= 0;
+        network.denied_count = process->denied.count;
+        network.denied = process->denied.digest;
     }
     if (status == TC_OK) status = resolve(process, &summary, &network, &list, &count, &size, err);
     TC_AUTO_BUF struct tc_buf frame = tc_buf_new(sizeof size);
@@ -290,6 +306,7 @@ static void process_done(struct process *process)
     tc_recorder_free(process->recorder);
     tc_recording_orders_done(&process->orders);
     tc_buf_free(&process->bundle);
+    tc_denied_free(&process->denied);
     tc_close_ptr(&process->transcript_fd);
     tc_channel_done(&process->session);
     tc_channel_done(&process->monitor);
@@ -299,7 +316,11 @@ int tc_recorder_main(const struct tc_recorder_process_config *config)
 {
     struct tc_error err = {0};
     struct process process = {
-        .config = config, .dialler = {config->dialler_fd, config->parent}, .transcript_fd = -1};
+        .config = config,
+        .dialler = {config->dialler_fd, config->parent},
+        .bundle = tc_buf_new(BUNDLE_MAX),
+        .transcript_fd = -1,
+    };
     tc_status status =
         tc_channel_init(&process.session, config->session_fd, -1, "the session", &err);
     if (status == TC_OK)

@@ -8,6 +8,7 @@
 #include "worker/netns.h"
 #include "worker/recorder.h"
 
+enum { TC_DNS_STREAMS = 64 };
 enum { TC_LISTENERS_MAX = 2 * (8 + TC_NETNS_PORTS_MAX) };
 
 struct tc_listeners { /* as stages sent them */
@@ -23,7 +24,8 @@ tc_status tc_listeners_receive(int stages_fd, struct tc_listeners *ret_listeners
                                struct tc_error *err) TC_MUST_USE;
 
 /* Two threads: one takes every connection and hands it to the recorder under the
- * name that its address stands for, one answers queries. Both end when they are
+ * name that its address stands for, one answers queries; and for a moment one more for each
+ * query over TCP, at most TC_DNS_STREAMS. All end when they are
  * told to, or with the process. Everything is borrowed. */
 struct tc_catcher;
 tc_status tc_catcher_start(const struct tc_listeners *listeners, struct tc_recorder *recorder,
@@ -41,7 +43,7 @@ struct tc_dns_service {
 };
 tc_status tc_dns_serve(const struct tc_dns_service *service, struct tc_error *err) TC_MUST_USE;
 /* One query that came over TCP, with its length before it; closes nothing. Gives up
- * after a moment: there is nothing to wait for. */
+ * a moment after it was called, whatever came until then. */
 void tc_dns_serve_stream(const struct tc_dns_service *service, int fd);
 
 /* How streams to the host open: by vsock, or, with dialler_fd (SOCK_SEQPACKET), one end

@@ -3,8 +3,9 @@
  * What upstream breaks off is tried again where that changes nothing for the server: GET,
  * HEAD and OPTIONS whose body is kept, and anything of which no byte was sent. A body that
  * had begun goes on where it ended: by a range with a strong ETag, or by asking for the
- * whole anew, whose first bytes must have the digest of those that were delivered. Either
- * way the build gets one response, and it is one that upstream gave. */
+ * whole anew, whose first bytes must have the digest of those that were delivered, and whose
+ * head must be the one that the build has. Either way the build gets one response, and it
+ * is one that upstream gave. */
 #include "worker/recorder_internal.h"
 
 #include <inttypes.h>
@@ -143,6 +144,25 @@ static bool same_etag(const struct tc_rec_ask *ask, const struct tc_http_head *h
            tc_span_equal(etag, tc_span_of_text(ask->etag));
 }
 
+/* Is this the head that the build has? With the same strong validator it is the same
+ * thing, and what is said of the body must be the same; without one, all of it must. */
+static tc_status check_head(const struct tc_rec_ask *ask, const struct tc_http_head *head,
+                            struct tc_error *err)
+{
+    struct tc_rec_seal seal;
+    bool length =
+        !ask->has_length || head->framing != TC_HTTP_LENGTH || head->length == ask->length;
+    TC_TRY(tc_rec_seal_head(head, &seal, err));
+    const struct tc_sha256 *now = ask->etag ? &seal.content : &seal.all;
+    const struct tc_sha256 *then = ask->etag ? &ask->seal.content : &ask->seal.all;
+    if (head->status == ask->status && length && same_etag(ask, head) &&
+        memcmp(now->bytes, then->bytes, sizeof now->bytes) == 0)
+        return TC_OK;
+    return tc_fail(err, TC_PEER,
+                   "upstream broke off, and answered the next attempt otherwise (status %u)",
+                   head->status);
+}
+
 /* May this response go on with the one whose head the build has? */
 static tc_status check_again(struct tc_rec_ask *ask, const struct try *attempt,
                              const struct tc_http_head *head, struct tc_error *err)
@@ -159,11 +179,7 @@ static tc_status check_again(struct tc_rec_ask *ask, const struct try *attempt,
         ask->skip = 0;
         return TC_OK;
     }
-    if (head->status != ask->status || !same_etag(ask, head) ||
-        (ask->has_length && head->framing == TC_HTTP_LENGTH && head->length != ask->length))
-        return tc_fail(err, TC_PEER,
-                       "upstream broke off, and answered the next attempt otherwise (status %u)",
-                       head->status);
+    TC_TRY(check_head(ask, head, err));
     ask->skip = ask->delivered;
     tc_hash_free(ask->skip_hash);
     ask->skip_hash = tc_hash_new(TC_HASH_SHA256);
@@ -373,10 +389,5 @@ bool tc_rec_run(struct tc_rec_ask *ask)
     }
     if (status == TC_INTERRUPTED) return false;
     if (build_left(ask)) return leave(ask, &err);
-    if (status == TC_REFUSED && ask->recorder->config->replay && !ask->head_passed) {
-        tc_rec_ask_note(ask, TC_EXCHANGE_DENIED, &err);
-        if (ask->build) tc_rec_answer(ask->build, ask->head.method, 403, err.message);
-        return false;
-    }
     return fail_for_good(ask, &err);
 }

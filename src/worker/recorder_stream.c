@@ -209,7 +209,7 @@ void tc_rec_stream_close(struct tc_rec_stream *stream)
  * would be taken for that call's. */
 static tc_status tls_failed(struct tc_rec_stream *stream, const char *what, struct tc_error *err)
 {
-    char reason[256];
+    char reason[512];
     stream->failed = true;
     (void)tc_rec_tls_reason(stream->ssl, reason, sizeof reason);
     struct tc_error ignored = {0};

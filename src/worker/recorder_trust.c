@@ -1,6 +1,7 @@
 /* Whom upstream has to be: the chain ends in the image's bundle, or for a host that
  * build.json names in the CA of the source; the certificate is for the host; it is valid
- * now by the enclave's clock. TLS 1.2 and newer. Revocation is not asked for online: the
+ * now by the enclave's clock; and no certificate of the chain, the anchor included, is
+ * on the image's deny list. TLS 1.2 and newer. Revocation is not asked for online: the
  * host would answer. No session is resumed, since a resumed one shows no certificate. */
 #include "worker/recorder_internal.h"
 
@@ -20,6 +21,7 @@ enum {
     CERTIFICATES_MAX = 4096, /* of one bundle */
     SECURITY_LEVEL = 2,      /* RSA from 2048 bits, no SHA-1 */
     RECORD_ROOM = 68 << 10,  /* four records with what is around them */
+    DENIED_SIZE = 384,       /* of a message */
 };
 
 struct extra {
@@ -30,6 +32,7 @@ struct extra {
 
 struct tc_rec_trust {
     SSL_CTX *client;
+    const struct tc_denied *denied; /* NULL: none */
     STACK_OF(X509) * bundle;
     struct extra *extra;
     size_t extra_count;
@@ -75,6 +78,87 @@ static bool add_all(X509_STORE *store, const STACK_OF(X509) * certificates)
     return true;
 }
 
+/* --- what is denied whoever vouches for it --- */
+
+static bool digest_of(const X509 *certificate, struct tc_sha256 *out)
+{
+    unsigned size = 0;
+    return X509_digest(certificate, EVP_sha256(), out->bytes, &size) == 1 &&
+           size == sizeof out->bytes;
+}
+
+static bool digest_of_key(const X509 *certificate, struct tc_sha256 *out)
+{
+    unsigned char *der = NULL;
+    struct tc_error ignored = {0};
+    int size = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(certificate), &der);
+    bool good =
+        size > 0 && tc_sha256_of((struct tc_span){der, (size_t)size}, out, &ignored) == TC_OK;
+    OPENSSL_free(der);
+    return good;
+}
+
+/* A certificate that cannot be looked up is denied as well: `*ret_digest` is zero then. */
+static bool is_denied(const struct tc_denied *denied, const X509 *certificate,
+                      enum tc_denied_kind *ret_kind, struct tc_sha256 *ret_digest)
+{
+    struct tc_sha256 whole = {0}, key = {0};
+    if (!denied || denied->count == 0) return false;
+    bool known = digest_of(certificate, &whole) && digest_of_key(certificate, &key);
+    bool by_key = known && tc_denied_has(denied, TC_DENIED_KEY, &key);
+    *ret_kind = by_key ? TC_DENIED_KEY : TC_DENIED_CERTIFICATE;
+    *ret_digest = by_key ? key : whole;
+    return !known || by_key || tc_denied_has(denied, TC_DENIED_CERTIFICATE, &whole);
+}
+
+/* "CN=name (key HEX) is denied by ..." */
+static const char *say_denied(const struct tc_denied *denied, const X509 *certificate, char *out,
+                              size_t size)
+{
+    char subject[128], hex[TC_SHA256_HEX];
+    enum tc_denied_kind kind;
+    struct tc_sha256 digest;
+    if (!is_denied(denied, certificate, &kind, &digest)) return NULL;
+    struct tc_buf name TC_AUTO_BUF = tc_buf_new(4096);
+    BIO *bio = BIO_new(BIO_s_mem());
+    char *text = NULL;
+    if (bio &&
+        X509_NAME_print_ex(bio, X509_get_subject_name(certificate), 0, XN_FLAG_RFC2253) >= 0) {
+        long length = BIO_get_mem_data(bio, &text);
+        tc_buf_add(&name, text, length > 0 ? (size_t)length : 0);
+    }
+    BIO_free(bio);
+    tc_hex((struct tc_span){digest.bytes, sizeof digest.bytes}, hex);
+    (void)snprintf(out, size, "\"%s\" (%s %s) is denied by /" TC_DENIED_PATH " of the image",
+                   tc_printable(tc_buf_span(&name), subject, sizeof subject), tc_denied_word(kind),
+                   hex);
+    return out;
+}
+
+/* Called for each certificate of a chain, from the anchor to the server's own. */
+static int judge(int good, X509_STORE_CTX *chain)
+{
+    enum tc_denied_kind kind;
+    struct tc_sha256 digest;
+    const SSL *ssl = X509_STORE_CTX_get_ex_data(chain, SSL_get_ex_data_X509_STORE_CTX_idx());
+    const struct tc_rec_trust *trust = ssl ? SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl)) : NULL;
+    X509 *certificate = X509_STORE_CTX_get_current_cert(chain);
+    if (good != 1) return good;
+    if (trust && certificate && !is_denied(trust->denied, certificate, &kind, &digest)) return 1;
+    X509_STORE_CTX_set_error(chain, X509_V_ERR_CERT_REVOKED);
+    return 0;
+}
+
+/* The first one of the chain; NULL: none. */
+static const char *say_denied_of(const struct tc_denied *denied, const STACK_OF(X509) * chain,
+                                 char *out, size_t size)
+{
+    const char *said = NULL;
+    for (int i = 0; !said && i < sk_X509_num(chain); i++)
+        said = say_denied(denied, sk_X509_value(chain, i), out, size);
+    return said;
+}
+
 static tc_status make_client(struct tc_rec_trust *trust, struct tc_error *err)
 {
     SSL_CTX *client = trust->client = SSL_CTX_new(TLS_client_method());
@@ -86,7 +170,8 @@ static tc_status make_client(struct tc_rec_trust *trust, struct tc_error *err)
     (void)SSL_CTX_set_mode(client,
                            SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     (void)SSL_CTX_set_session_cache_mode(client, SSL_SESS_CACHE_OFF);
-    SSL_CTX_set_verify(client, SSL_VERIFY_PEER, NULL);
+    SSL_CTX_set_verify(client, SSL_VERIFY_PEER, judge);
+    (void)SSL_CTX_set_app_data(client, trust);
     SSL_CTX_set_read_ahead(client, 1);
     SSL_CTX_set_default_read_buffer_len(client, RECORD_ROOM);
     return TC_OK;
@@ -106,6 +191,10 @@ static tc_status add_extra(struct tc_rec_trust *trust, const struct tc_recorder_
         return tc_fail(err, TC_MALFORMED,
                        "%s, the CA of %s in build.json, has no certificate: expected PEM", ca->path,
                        ca->host);
+    char why[DENIED_SIZE];
+    if (say_denied_of(trust->denied, extra->anchors, why, sizeof why))
+        return tc_fail(err, TC_REFUSED, "%s, the CA of %s in build.json: %s", ca->path, ca->host,
+                       why);
     if (!add_all(extra->store, trust->bundle) || !add_all(extra->store, extra->anchors))
         return no_memory(err);
     return TC_OK;
@@ -114,6 +203,7 @@ static tc_status add_extra(struct tc_rec_trust *trust, const struct tc_recorder_
 static tc_status fill_trust(struct tc_rec_trust *trust, const struct tc_recorder_config *config,
                             struct tc_error *err)
 {
+    trust->denied = config->denied;
     trust->bundle = sk_X509_new_null();
     trust->extra = calloc(config->ca_count + 1, sizeof *trust->extra);
     if (!trust->bundle || !trust->extra) return no_memory(err);
@@ -183,13 +273,6 @@ tc_status tc_rec_trust_client(const struct tc_rec_trust *trust, const char *host
     return TC_OK;
 }
 
-static bool digest_of(const X509 *certificate, struct tc_sha256 *out)
-{
-    unsigned size = 0;
-    return X509_digest(certificate, EVP_sha256(), out->bytes, &size) == 1 &&
-           size == sizeof out->bytes;
-}
-
 static bool holds(const STACK_OF(X509) * certificates, const X509 *certificate)
 {
     for (int i = 0; i < sk_X509_num(certificates); i++)
@@ -211,6 +294,9 @@ tc_status tc_rec_trust_proof(const struct tc_rec_trust *trust, const char *host,
     if (!leaf || !chain || sk_X509_num(chain) < 1 || SSL_get_verify_result(ssl) != X509_V_OK ||
         !SSL_get0_peername(ssl))
         return tc_fail(err, TC_PEER, "%s did not prove who it is", host);
+    char why[DENIED_SIZE];
+    if (say_denied_of(trust->denied, chain, why, sizeof why))
+        return tc_fail(err, TC_PEER, "its certificate was not accepted: %s", why);
     const X509 *anchor = sk_X509_value(chain, sk_X509_num(chain) - 1);
     SSL_get0_alpn_selected(ssl, &alpn, &alpn_size);
     if (alpn && (alpn_size != 8 || memcmp(alpn, "http/1.1", 8) != 0))
@@ -230,7 +316,12 @@ const char *tc_rec_tls_reason(SSL *ssl, char *out, size_t size)
     long verified = SSL_get_verify_result(ssl);
     unsigned long code = ERR_peek_error();
     const char *text = code ? ERR_reason_error_string(code) : NULL;
-    if (verified != X509_V_OK)
+    const struct tc_rec_trust *trust = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+    char why[DENIED_SIZE];
+    if (verified == X509_V_ERR_CERT_REVOKED && trust &&
+        say_denied_of(trust->denied, SSL_get0_verified_chain(ssl), why, sizeof why))
+        (void)snprintf(out, size, "its certificate was not accepted: %s", why);
+    else if (verified != X509_V_OK)
         (void)snprintf(out, size, "its certificate was not accepted: %s",
                        X509_verify_cert_error_string(verified));
     else

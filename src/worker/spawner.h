@@ -46,7 +46,8 @@ enum {
  * place before stages starts:
  *   /toolchain  the toolchain's root, read-only, with the empty folders build,
  *               home/build, tmp, proc and dev, and bash; its trust anchors at
- *               TC_TOOLCHAIN_ANCHORS, or none
+ *               TC_TOOLCHAIN_ANCHORS, or none, and what no server may show
+ *               (core/denied.h) at TC_DENIED_PATH, or nothing
  *   /image      what the image says of itself (core/imagetext.h), a file readable
  *               to all; not there when the toolchain is not a measured one
  *   /scratch    an empty folder, owned by inner uid 0; stages mounts a tmpfs
@@ -57,6 +58,7 @@ enum {
  *   /proc       of the worker's own pid namespace */
 
 #define TC_WORKER_IMAGE "/image"
+#define TC_TOOLCHAIN "/toolchain"
 #define TC_TOOLCHAIN_ANCHORS "/toolchain/etc/ssl/certs/ca-certificates.crt"
 
 /* How a command ended. clean means: exit status below, no limit reached, no

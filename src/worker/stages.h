@@ -45,6 +45,7 @@ struct tc_recorder_process_config {
     int monitor_fd;
     int dialler_fd; /* -1: vsock */
     int bundle_fd;  /* trust anchors of the toolchain; -1: it has none */
+    int denied_fd;  /* its list of denied certificates; -1: it has none */
     enum tc_parent parent;
     size_t piece; /* most bytes of one write to the host; 0: no cap */
 };

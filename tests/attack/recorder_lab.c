@@ -9,7 +9,8 @@
  *   --bundle FILE   --ca HOST=FILE     --allow HOST        --plain HOST    --opaque HOST:PORT
  *   --pin URL=HEX   --credential HOST=NAME=VALUE           --stall MS      --piece BYTES
  *   --store         --replay           --lock FILE (Cargo.lock and so on, for pins)
- *   --slow-open MS (before each stream to the host but the first) */
+ *   --slow-open MS (before each stream to the host but the first)
+ *   --denied FILE */
 #include <ctype.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -38,6 +39,7 @@ struct lab {
     struct tc_recorder_ca ca[LIST_MAX];
     struct tc_credential credentials[LIST_MAX];
     struct tc_buf bundle;
+    struct tc_denied denied;
     struct tc_recorder_config config;
     struct tc_recorder *recorder;
     int listener;
@@ -154,6 +156,15 @@ static void add_lock(struct tc_pins **pins, const char *path)
     tc_buf_free(&content);
 }
 
+static void read_denied(struct lab *lab, const char *path)
+{
+    struct tc_error err = {0};
+    struct tc_buf text = read_all(path);
+    if (tc_denied_read(tc_buf_span(&text), &lab->denied, &err) != TC_OK) die(path, err.message);
+    lab->config.denied = &lab->denied;
+    tc_buf_free(&text);
+}
+
 static void read_options(struct lab *lab, char **argv)
 {
     struct tc_pins *pins = NULL;
@@ -172,6 +183,8 @@ static void read_options(struct lab *lab, char **argv)
         if (!value) die(option, "lacks a value");
         if (strcmp(option, "--bundle") == 0) {
             lab->bundle = read_all(value);
+        } else if (strcmp(option, "--denied") == 0) {
+            read_denied(lab, value);
         } else if (strcmp(option, "--ca") == 0) {
             add_ca(lab, value);
         } else if (strcmp(option, "--allow") == 0) {

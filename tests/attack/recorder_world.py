@@ -61,7 +61,29 @@ commonName = supplied
                     '-enddate', end)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(pem, key)
+        context.pem = pem
         return context
+
+    def below(self, folder, name):
+        """An authority whose certificate this one signed: its servers send that as well."""
+        below = Authority(folder, name)
+        csr = below.folder / 'root.csr'
+        run('openssl', 'req', '-new', '-key', below.key, '-out', csr, '-subj', f'/CN=below {name}',
+            '-addext', 'basicConstraints=critical,CA:TRUE', '-addext', 'keyUsage=critical,keyCertSign')
+        run('openssl', 'ca', '-batch', '-notext', '-config', self.folder / 'config', '-cert', self.pem,
+            '-keyfile', self.key, '-in', csr, '-out', below.pem, '-startdate', '20200101000000Z',
+            '-enddate', '20990101000000Z')
+        return below
+
+
+def digests(pem):
+    """Of a certificate and of its key, as a deny list has them."""
+    der = ssl.PEM_cert_to_DER_cert(pathlib.Path(pem).read_text())
+    key = subprocess.run(['openssl', 'x509', '-in', pem, '-noout', '-pubkey'], check=True,
+                         capture_output=True).stdout
+    key = subprocess.run(['openssl', 'pkey', '-pubin', '-outform', 'DER'], input=key, check=True,
+                         capture_output=True).stdout
+    return hashlib.sha256(der).hexdigest(), hashlib.sha256(key).hexdigest()
 
 
 def receive(sock, size):

@@ -677,6 +677,55 @@ class Failures(Case):
         self.broken(recorder, 'first.test')
 
 
+class Denied(Case):
+    """The image's deny list against a server's chain of three: server, intermediate, root."""
+
+    def chain(self):
+        below = self.root.below(self.folder, 'below')
+        context = below.server('good.test')
+        both = pathlib.Path(self.folder) / 'chain.pem'
+        both.write_text(context.pem.read_text() + below.pem.read_text())
+        context.load_cert_chain(both, context.pem.with_suffix('.key'))
+        self.server = self.serve(world.always(), context=context)
+        return {'CN=good.test': context.pem, 'CN=below below': below.pem,
+                'CN=test root one': self.root.pem}
+
+    def denying(self, *lines):
+        path = pathlib.Path(self.folder) / 'denied'
+        path.write_text(''.join(f'{line}\n' for line in lines))
+        return path
+
+    def test_each_certificate_and_key(self):
+        for subject, pem in self.chain().items():
+            for kind, digest in zip(('certificate', 'key'), world.digests(pem)):
+                with self.subTest(subject=subject, kind=kind):
+                    denied = self.denying('# a comment', f'{kind} {digest}')
+                    recorder = self.recorder('--stall', IMPATIENT, '--denied', denied)
+                    self.assertEqual(recorder.get('good.test').status, 502)
+                    self.broken(recorder, 'good.test', 'its certificate was not accepted', subject,
+                                f'{kind} {digest}', 'denied-certificates')
+        self.assertEqual(self.server.requests, [])
+
+    def test_others(self):
+        """What is listed as the other thing, or is another's, denies nothing."""
+        certificates = [world.digests(pem) for pem in self.chain().values()]
+        other = world.digests(self.other.pem)
+        denied = self.denying(*(f'key {one}' for one, _ in certificates),
+                              *(f'certificate {key}' for _, key in certificates),
+                              f'certificate {other[0]}', f'key {other[1]}')
+        recorder = self.recorder('--denied', denied)
+        self.assertEqual(recorder.get('good.test').body, b'hello')
+        self.one_line(recorder, outcome='ok')
+
+    def test_extra_anchor(self):
+        digest, key = world.digests(self.other.pem)
+        for line in (f'certificate {digest}', f'key {key}'):
+            recorder = self.recorder('--denied', self.denying(line), '--ca',
+                                     f'good.test={self.other.pem}')
+            self.assertIn('no refused', recorder.first)
+            self.assertIn(line, recorder.first)
+
+
 class Retries(Case):
     """Ordinary flaky networks do not end builds."""
 
@@ -806,6 +855,33 @@ class Retries(Case):
                 with self.assertRaises((EOFError, OSError)):
                     recorder.get('good.test')
                 self.broken(recorder, 'otherwise')
+
+    def test_body_of_another_head(self):
+        """A later attempt goes on with the head that the build has, or not at all."""
+        strong, weak = 'ETag: "v1"\r\n', 'ETag: W/"v1"\r\n'
+        for first, later, good in (
+                ('Content-Type: a/b\r\n', 'Content-Type: a/c\r\n', False),
+                ('', 'Content-Encoding: gzip\r\n', False),
+                ('X-Version: 1\r\n', 'X-Version: 2\r\n', False),
+                ('X-Version: 1\r\n', '', False),
+                (weak, 'ETag: W/"v2"\r\n', False),
+                ('Date: a\r\nAge: 1\r\nX: 1\r\n', 'Date: b\r\nX: 1\r\nConnection: close\r\n', True),
+                (strong + 'X: 1\r\n', strong + 'X: 2\r\n', True),
+                (strong + 'Content-Encoding: gzip\r\n', strong, False),
+                (strong + 'Content-Type: a/b\r\n', strong + 'Content-Type: a/c\r\n', False)):
+            for cut in (0, 3):
+                with self.subTest(first=first, later=later, cut=cut):
+                    # Whoever is asked for a range may answer with the whole.
+                    self.flaky(cut, lambda request, sock, later=later: sock.sendall(
+                        world.response(b'hello', fields=later)), b'hello', fields=first)
+                    recorder = self.recorder()
+                    if good:
+                        self.assertEqual(recorder.get('good.test').body, b'hello')
+                        self.one_line(recorder, outcome='ok', attempts=2)
+                        continue
+                    with self.assertRaises((EOFError, OSError)):
+                        recorder.get('good.test')
+                    self.broken(recorder, 'otherwise')
 
     def test_no_tls_request_by_a_plain_connection(self):
         """Of the same name and port, and kept."""
@@ -959,13 +1035,20 @@ class Archive(Case):
 
     def test_what_is_not_in_it(self):
         self.store()
-        recorder = self.recorder('--replay')
-        answer = recorder.get('good.test', '/other')
-        self.assertEqual(answer.status, 403)
-        self.assertIn(b'archive', answer.body)
-        self.assertEqual(recorder.get('good.test', '/a', method='POST', body=b'x',
-                                      fields='Content-Length: 1\r\n').status, 403)
-        self.assertEqual([line['outcome'] for line in recorder.finish()], ['denied', 'denied'])
+        for path, more in ('/other', {}), ('/a', {'method': 'POST', 'body': b'x',
+                                                  'fields': 'Content-Length: 1\r\n'}):
+            recorder = self.recorder('--replay')
+            answer = recorder.get('good.test', path, **more)
+            self.assertEqual(answer.status, 502)
+            self.assertIn(b'archive', answer.body)
+            self.broken(recorder, path, 'not in the archive')
+
+    def test_what_the_rules_refuse(self):
+        """As it was live: the host has no part in it, and the build is signed."""
+        self.store()
+        recorder = self.recorder('--replay', '--allow', 'good.test')
+        self.assertEqual(recorder.get('other.test').status, 403)
+        self.assertEqual([line['outcome'] for line in recorder.finish()], ['denied'])
 
     def test_forged(self):
         self.store()

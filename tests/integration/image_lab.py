@@ -24,13 +24,13 @@ def libraries(program):
                 break
 
 
-def make_root(folder, files=None):
+def make_root(folder, files=None, programs=PROGRAMS):
     """A root as src/worker/spawner.h wants it."""
     for name in ("build", "home/build", "tmp", "proc", "dev", "sys", "usr/bin", "usr/lib64", "etc"):
         (folder / name).mkdir(parents=True)
     for name in ("bin", "lib", "lib64"):
         (folder / name).symlink_to("usr/" + name)
-    for name in PROGRAMS:
+    for name in programs:
         source = os.path.realpath(shutil.which(name))
         shutil.copy(source, folder / "usr/bin" / name)
         for library in libraries(source):
@@ -100,14 +100,14 @@ def measure(parts):
 class Image:
     """NAME.eif and NAME.erofs in a folder; the parts stay, to be put together otherwise."""
 
-    def __init__(self, folder, name="mini", erofs=None, files=None, self_contained=False, packages=3,
+    def __init__(self, folder, name="mini", erofs=None, files=None, self_contained=False, packages=3, programs=PROGRAMS,
                  kernel=b"KERNEL" * 1000, cmdline="console=ttyS0 panic=1", stem=None):
         self.folder, self.name = pathlib.Path(folder), name
         self.kernel, self.cmdline, self.first = kernel, cmdline, b"FIRST" * 512 + bytes(512)
         self.salt = hashlib.sha256(b"salt of a test").digest()
         if erofs is None:
             root = self.folder / "root"
-            make_root(root, files)
+            make_root(root, files, programs)
             erofs = make_erofs(root)
             shutil.rmtree(root)
         self.data = erofs

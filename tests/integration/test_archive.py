@@ -155,14 +155,13 @@ def test_archive_and_replay(p):
 def test_replay_has_nothing_else(p):
     p.spec()
     p.build("--archive", p.net)
-    p.spec("curl -fsS https://good.test/hello > out; curl -sS https://good.test/other > big; "
-           "curl -sS -d another https://good.test/post >> big; true")
     asked = len(Site.seen)
-    p.replay(p.net)
-    again = p.base / "again.tar"
-    denied = [(e["method"], e["url"]) for e in transcript(again) if e["outcome"] == "denied"]
-    assert denied == [("GET", "https://good.test/other"), ("POST", "https://good.test/post")], transcript(again)
-    assert all("archive" in e["reason"] for e in transcript(again) if e["outcome"] == "denied")
+    for more, url in (("curl -sS https://good.test/other", "GET https://good.test/other"),
+                      ("curl -sS -d another https://good.test/post", "POST https://good.test/post")):
+        p.spec(f"curl -fsS https://good.test/hello > out; {more} > big; true")
+        said = p.replay(p.net, expect=2).stderr
+        assert url in said and "not in the archive" in said, said
+        assert not (p.base / "again.tar").exists()
     assert len(Site.seen) == asked
 
 

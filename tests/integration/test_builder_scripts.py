@@ -370,6 +370,10 @@ ln -s /run/of-the-machine "$tree/etc/resolv.conf"
 echo of-the-machine >"$tree/etc/hostname"
 for hook in "${hooks[@]}"; do sh -c "$hook" exec "$tree"; done
 cp /recipe/status "$tree/var/lib/dpkg/status"
+if [[ -e /recipe/denied ]]; then
+    mkdir "$tree/etc/tee-compile"
+    cp /recipe/denied "$tree/etc/tee-compile/denied-certificates"
+fi
 echo x | tee "$tree/bin/bash" >"$tree/etc/ssl/certs/ca-certificates.crt"
 ln -s bash "$tree/bin/sh"
 touch -d @5 "$tree/bin/bash"
@@ -378,7 +382,7 @@ touch -d @4000000000 "$tree/bin"
 cat "$tree/etc/hostname" "$tree/etc/resolv.conf" >/work/seen
 [[ ! -L $tree/etc/resolv.conf ]]
 ''',
-    'mkfs.erofs': 'find "${@: -1}" -printf "%T@ %P\\n" >/work/times; head -c 5000 /dev/zero >"${@: -2:1}"\n',
+    'mkfs.erofs': 'cp "${@: -1}/etc/tee-compile/denied-certificates" /work/denied || :; find "${@: -1}" -printf "%T@ %P\\n" >/work/times; head -c 5000 /dev/zero >"${@: -2:1}"\n',
     'veritysetup': 'echo "Root hash: $(printf %064d 5)"\n',
 }
 
@@ -436,6 +440,18 @@ def test_scripts(folder):
     equal({line.split(' ')[0] for line in times}, {'315532800.0000000000'}, 'times')
     found = json.loads((work / 'root.out/packages.json').read_text())
     equal([one['sha256'] for one in found], [entry['sha256'] for entry in entries], 'digests')
+
+    ours = (SCRIPTS / 'denied-certificates').read_bytes()
+    assert b'\n\n' not in ours and ours.endswith(b'\n'), ours
+    equal((work / 'denied').read_bytes(), ours, "the project's deny list in a toolchain")
+    theirs = b'# ours\nkey ' + b'a' * 64 + b'\n'
+    (recipe / 'denied').write_bytes(theirs)
+    sandbox.script('root')
+    equal((work / 'denied').read_bytes(), ours + theirs, 'the deny list behind which a script put its own')
+    for odd in (b'key ' + b'A' * 64 + b'\n', theirs[:-1], b'#' * 600 + b'\n', b'key\n'):
+        (recipe / 'denied').write_bytes(odd)
+        sandbox.script('root', expect=2, says='neither "certificate HEX" nor "key HEX"')
+    (recipe / 'denied').unlink()
 
     (recipe / 'status').write_text(status_of(entries[:1]))
     sandbox.script('root', expect=1, says='other packages than lock.json names')

@@ -7,10 +7,12 @@ import hashlib
 import json
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 import tarfile
 
+import image_lab
 from network_lab import Authority, Proxy, Server, Site, Tls, run_cases, serve
 
 TOOL = os.path.abspath(sys.argv[1])
@@ -213,11 +215,12 @@ def test_archive_and_replay(p):
     p.verify(expect=1)
     p.verify("--allow-replayed")
     p.verify("--live", live)
-    # What is not in it is refused, and written down.
+    # What is not in it ends the build unsigned: the host wrote the archive.
+    p.out.unlink()
     p.spec("curl -fsS https://good.test/empty > out || echo refused > out")
-    p.build("--replay", net)
-    assert p.output() == b"refused\n" and p.lab.proxy.asked == []
-    assert [e["outcome"] for e in p.transcript()] == ["denied"]
+    said = p.build("--replay", net, expect=2).stderr
+    assert "https://good.test/empty" in said and "not in the archive" in said, said
+    assert not p.out.exists() and p.lab.proxy.asked == []
 
 
 def test_forged_archive(p):
@@ -355,6 +358,7 @@ def test_pinned(p):
 
 # --- what ends a build unsigned, whatever its command makes of it ---
 
+PLACE = "etc/tee-compile/denied-certificates"
 GO_ON = "curl -sS --max-time 60 https://{}/hello > out || true; echo > out"
 
 
@@ -386,6 +390,31 @@ def test_body_that_is_cut(p):
     p.fails("good.test", cmd="curl -sS https://good.test/cut > out || true; echo > out")
 
 
+def test_denied_certificates(p):
+    """The deny list of an image: what it names is no server, and it is named itself."""
+    if not (os.geteuid() == 0 or (shutil.which("erofsfuse") and os.access("/dev/fuse", os.R_OK | os.W_OK))):
+        print("no image can be mounted here: test_denied_certificates is passed over")
+        return
+    chain, _ = p.lab.root.issue("good.test", "*.good.test")
+    der = ssl.PEM_cert_to_DER_cert(chain.read_text())
+    lists = {"none": "# nobody\n", "leaf": f"certificate {sha256(der)}\n", "broken": f"certificate {sha256(der)}"}
+    for name, text in lists.items():
+        (p.base / name).mkdir()
+        image = image_lab.Image(p.base / name, name, files={PLACE: text, "etc/resolv.conf": ""},
+                                programs=(*image_lab.PROGRAMS, "curl"))
+        p.spec("curl -fsS https://good.test/hello > out" if name == "none" else GO_ON.format("good.test"))
+        done = p.build("--image", image.eif, expect=0 if name == "none" else 2)
+        if name == "none":
+            network = p.statement()["predicate"]["buildDefinition"]["externalParameters"]["network"]
+            assert network["deniedCertificates"] == {"count": 0, "digest": {"sha256": sha256(text.encode())}}, network
+            assert sha256(text.encode()) in p.run("report", p.out).stdout
+            p.out.unlink()
+            continue
+        assert not p.out.exists()
+        for word in {"leaf": ("CN=good.test", f"certificate {sha256(der)}", PLACE), "broken": (PLACE, "line 1")}[name]:
+            assert word in done.stderr, f"no {word!r} in\n{done.stderr}"
+
+
 def test_missing_authority_file(p):
     p.fails("none.pem", cmd="echo > out", status=1, ca={"good.test": "none.pem"})
 
@@ -401,6 +430,29 @@ def test_other_protocols(p):
     p.verify()
     assert p.lab.proxy.asked == []
     assert all(e["outcome"] == "denied" for e in p.transcript()) and p.transcript()
+
+
+def test_slow_queries_over_tcp(p):
+    """Whoever sends a query byte by byte, or none, keeps nobody else waiting."""
+    (p.dir / "slow.py").write_text("""
+import socket, subprocess, sys, time
+server = open('/etc/resolv.conf').read().split()[1]
+slow = socket.create_connection((server, 53))
+silent = [socket.create_connection((server, 53)) for _ in range(100)]
+curl = subprocess.Popen(['curl', '-fsS', '--max-time', '40', 'https://good.test/hello', '-o', 'out'])
+while curl.poll() is None:
+    try:
+        slow.send(b'\\0')
+    except OSError:
+        pass
+    time.sleep(0.3)
+sys.exit(curl.returncode)
+""")
+    p.spec("/usr/bin/python3 slow.py")
+    p.build()
+    assert p.output() == HELLO
+    p.verify()
+    assert any("queries over TCP" in e["reason"] for e in p.transcript() if e["outcome"] == "denied")
 
 
 def test_metadata_and_addresses(p):

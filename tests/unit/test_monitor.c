@@ -482,8 +482,12 @@ static char *hosts[] = {a_host};
 
 static struct tc_part_network a_network(void)
 {
-    return (struct tc_part_network){.hijack = TC_HIJACK_ANYIP, .plain_http = hosts,
-                                    .plain_http_count = 1};
+    return (struct tc_part_network){.hijack = TC_HIJACK_ANYIP,
+                                    .plain_http = hosts,
+                                    .plain_http_count = 1,
+                                    .has_denied = true,
+                                    .denied_count = 3,
+                                    .denied = {{4}}};
 }
 
 static struct tc_part_witness a_witness(uint8_t commit)
@@ -535,6 +539,9 @@ static void test_recorded(void **state)
     assert_int_equal(read.recipe.network, TC_NETWORK_RECORD);
     assert_int_equal(read.network.hijack, TC_HIJACK_ANYIP);
     assert_string_equal(read.network.plain_http[0], a_host);
+    assert_true(read.network.has_denied);
+    assert_int_equal(read.network.denied_count, 3);
+    assert_int_equal(read.network.denied.bytes[0], 4);
     assert_string_equal(read.witness.ref, "refs/heads/main");
     assert_int_equal(read.dependencies_count, TC_DEPENDENCIES_MAX);
     assert_int_equal(read.dependencies[258].digest.bytes[0], 1);

@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "core/denied.h"
 #include "core/userdata.h"
 #include "statement_sample.h"
 
@@ -122,6 +123,9 @@ static void add_network(struct tc_statement *statement)
 {
     statement->recipe.network = TC_NETWORK_RECORD;
     statement->network.hijack = TC_HIJACK_NFTABLES;
+    statement->network.has_denied = true;
+    statement->network.denied_count = 7;
+    statement->network.denied = (struct tc_sha256){{9}};
     statement->network.ca = calloc(2, sizeof *statement->network.ca);
     statement->network.ca[0] = (struct tc_extra_ca){strdup("*.corp"), strdup("certs/all.pem"), {{1}}};
     statement->network.ca[1] = (struct tc_extra_ca){strdup("a.corp"), strdup("certs/a.pem"), {{2}}};
@@ -156,6 +160,9 @@ static void test_network(void **state)
     assert_ok(tc_statement_write(&statement, &buf, &err));
     assert_ok(tc_statement_read(tc_buf_span(&buf), &again, &err));
     assert_string_equal(again.network.ca[1].path, "certs/a.pem");
+    assert_true(again.network.has_denied);
+    assert_int_equal(again.network.denied_count, 7);
+    assert_int_equal(again.network.denied.bytes[0], 9);
     assert_string_equal(again.network.opaque[0], "git.example.org:22");
     assert_string_equal(again.witness.repository, "https://git.example.org/app.git");
     assert_int_equal(again.image.packages_count, 2);
@@ -164,6 +171,8 @@ static void test_network(void **state)
     assert_string_equal(again.dependencies[1].pinned_by, "Cargo.lock");
     TC_AUTO_FREE char *text = tc_buf_take_text(&buf);
     assert_non_null(strstr(text, "\"network\":{\"ca\":[{\"host\":\"*.corp\",\"path\":\"certs/all.pem\",\"digest\":"));
+    assert_non_null(
+        strstr(text, "],\"deniedCertificates\":{\"count\":7,\"digest\":{\"sha256\":\"09"));
     assert_non_null(strstr(text, "\"hijack\":\"nftables\",\"mode\":\"record\",\"opaque\":[\"git.example.org:22\"],"
                                  "\"plainHttp\":[\"deb.example.org\"]}"));
     assert_non_null(strstr(text, "\"annotations\":{\"pinnedBy\":\"Cargo.lock\",\"size\":5}}"));
@@ -182,7 +191,7 @@ static void test_network(void **state)
 static void test_network_refusals(void **state)
 {
     (void)state;
-    for (int change = 0; change < 18; change++) {
+    for (int change = 0; change < 20; change++) {
         struct tc_error err = {0};
         TC_AUTO_STATEMENT struct tc_statement s;
         sample_statement(&s);
@@ -211,6 +220,8 @@ static void test_network_refusals(void **state)
             for (size_t i = 0; i < 3; i++)
                 s.dependencies[i].from_archive = true;
             break;
+        case 18: s.network.has_denied = false; break;
+        case 19: s.network.denied_count = TC_DENIED_ENTRIES_MAX + 1; break;
         default: break;
         }
         if (tc_statement_check(&s, &err) != TC_MALFORMED) fail_msg("change %d", change);
