@@ -28,6 +28,8 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include <openssl/crypto.h>
+
 #include "base/cleanup.h"
 #include "core/dsse.h"
 #include "core/pcr.h"
@@ -456,6 +458,13 @@ int tc_monitor_main(const struct tc_monitor_config *config)
                               .recorder_fd = config->recorder_fd,
                               .has_recorder = config->recorder_fd >= 0,
                               .told = tc_buf_new(TC_IPC_PART_MAX)};
+    /* Hashes and one key: no file of settings, and none of the names and texts that OpenSSL
+     * would gather while the session waits for the processor. */
+    if (OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG | OPENSSL_INIT_NO_ADD_ALL_CIPHERS |
+                                OPENSSL_INIT_NO_ADD_ALL_DIGESTS |
+                                OPENSSL_INIT_NO_LOAD_CRYPTO_STRINGS,
+                            NULL) != 1)
+        return EXIT_FAILURE;
     tc_status status = tc_channel_init(&monitor.session, config->session_fd, -1, "the session", &err);
     if (status != TC_OK) return EXIT_FAILURE;
     if (config->recorder_fd >= 0)
