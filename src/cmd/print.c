@@ -166,8 +166,7 @@ void tc_print_headline(FILE *stream, const struct tc_verdict *verdict, const cha
         return;
     }
     if (verdict->weak_live)
-        (void)fputs("  THE LIVE BUNDLE IS NO AUTHENTIC ONE: what the network answered was not attested "
-                    "by hardware\n",
+        (void)fputs("  THE LIVE BUNDLE IS NOT AUTHENTIC: nothing attests what the network answered\n",
                     stream);
     else if (!verdict->hardware)
         (void)fputs("  NOTHING WAS ATTESTED BY HARDWARE: the signer is the root given with --root\n",

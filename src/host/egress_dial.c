@@ -127,11 +127,11 @@ static size_t forms_of(const struct sockaddr *address, uint8_t forms[FORMS][16])
 /* Of the machine itself, of its link or of its cloud. */
 static bool is_near(const uint8_t b[16])
 {
-    /* Of the last but one: metadata, name, time and credential servers of a cloud. The last:
-     * translated by a rule of this network's own, nobody knows to where (RFC 8215). */
-    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff},
-                         services[4] = {0xfd, 0x00, 0x0e, 0xc2},
-                         translated[6] = {0x00, 0x64, 0xff, 0x9b, 0x00, 0x01};
+    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+    /* Metadata, name, time and credential servers of a cloud. */
+    static const uint8_t services[4] = {0xfd, 0x00, 0x0e, 0xc2};
+    /* By a rule of this network's own, nobody knows to where (RFC 8215). */
+    static const uint8_t translated[6] = {0x00, 0x64, 0xff, 0x9b, 0x00, 0x01};
     if (memcmp(b, mapped, sizeof mapped) == 0) return v4_is_near(b + 12);
     return b[0] == 0xff || (b[0] == 0xfe && (b[1] & 0xc0) == 0x80) ||
            memcmp(b, services, sizeof services) == 0 ||

@@ -112,7 +112,7 @@ enum { TC_WARNINGS_MAX = 16 };
 
 struct tc_verdict {
     enum tc_verdict_kind kind;
-    bool hardware; /* only for the pinned AWS root, of the live bundle too where one counts */
+    bool hardware;  /* only for the pinned AWS root, of the live bundle too where one counts */
     bool weak_live; /* why it is not, though its own signer is AWS: the live bundle is none */
     struct tc_check *checks;
     size_t checks_count;

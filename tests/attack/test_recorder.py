@@ -1071,6 +1071,32 @@ class Archive(Case):
                         pass
                 self.broken(recorder, 'archive')
 
+    def test_parts(self):
+        """The archive knows a part by its order alone: one that was not asked for is not given."""
+        body = b'0123456789'
+
+        def answer(request, sock):
+            first, last = map(int, request.fields['range'].removeprefix('bytes=').split('-'))
+            sock.sendall(world.response(body[first:last + 1], '206 Partial Content',
+                                        fields=f'Content-Range: bytes {first}-{last}/10\r\n'))
+        self.serve(answer)
+        recorder = self.recorder('--store')
+        self.assertEqual(recorder.get('good.test', '/', fields='Range: bytes=2-4\r\n').body, b'234')
+        self.assertEqual(recorder.get('good.test', '/', fields='Range: bytes=7-9\r\n').body, b'789')
+        recorder.finish()
+        self.egress.keep()
+        for first, second in (('2-4', '7-9'), ('2-', '7-'), ('2-100', '-3')):
+            recorder = self.recorder('--replay')
+            for part, seen in ((first, b'234'), (second, b'789'), (second, b'789')):
+                answer = recorder.get('good.test', '/', fields=f'Range: bytes={part}\r\n')
+                self.assertEqual((answer.status, answer.body), (206, seen))
+            recorder.finish()
+        for part in '7-9', '-3', '3-4', '2-3', '3-', None:
+            recorder = self.recorder('--replay')
+            answer = recorder.get('good.test', '/', fields=f'Range: bytes={part}\r\n' if part else '')
+            self.assertEqual(answer.status, 502, part)
+            self.broken(recorder, 'part of it')
+
     def test_forged_index(self):
         self.store()
         for index in (self.egress.index[:-1], self.egress.index.replace(b':200', b': 200'),
