@@ -17,9 +17,9 @@
 
 enum {
     STACK_SIZE = 512 << 10,
-    LATE_MS = 5000,   /* longer in the queue than this, and a build may have given up */
-    LATE_FOR = 60000, /* how long the queue behind it counts as late */
-    TOLD_MAX = 1024,  /* different refusals without a connection that get a line */
+    LATE_PART = 12,  /* longer in the queue than stall_ms / 12, and a build may have given up; for
+                        stall_ms the queue behind it counts as late */
+    TOLD_MAX = 1024, /* different refusals without a connection that get a line */
 };
 
 /* --- life --- */
@@ -191,7 +191,8 @@ static bool take_place(struct tc_recorder *recorder, bool *ret_late)
     while (recorder->active >= TC_RECORDER_CONNECTIONS && !recorder->stopping && !recorder->broken)
         (void)pthread_cond_wait(&recorder->changed, &recorder->lock);
     int64_t now = tc_rec_now();
-    if (full && now - since > LATE_MS) recorder->late_until = now + LATE_FOR;
+    if (full && now - since > recorder->stall_ms / LATE_PART)
+        recorder->late_until = now + recorder->stall_ms;
     *ret_late = now < recorder->late_until;
     bool good = !recorder->stopping && !recorder->finishing && !recorder->broken;
     if (good) recorder->active++;

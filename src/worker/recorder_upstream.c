@@ -82,9 +82,11 @@ static struct tc_upstream *find_idle(struct tc_rec_pool *pool, const struct tc_r
     return found;
 }
 
-/* A server that has said something unasked, or that has left, is of no use. */
+/* A server that has said something unasked, or that has left, is of no use. Some of it may
+ * have been read already, below TLS. */
 static bool is_quiet(const struct tc_upstream *upstream)
 {
+    if (upstream->stream.ssl && SSL_has_pending(upstream->stream.ssl)) return false;
     struct pollfd polled = {.fd = upstream->stream.fd, .events = POLLIN | POLLRDHUP};
     return poll(&polled, 1, 0) == 0;
 }

@@ -46,12 +46,12 @@ commonName = supplied
             '-keyout', self.key, '-out', self.pem, '-days', '30', '-subj', f'/CN=test root {name}',
             '-addext', 'basicConstraints=critical,CA:TRUE', '-addext', 'keyUsage=critical,keyCertSign')
 
-    def server(self, name, start='20200101000000Z', end='20990101000000Z', own=False):
-        """A server's context for a certificate of that name; own: signed by itself."""
-        key, csr, pem = (self.folder / f'{name}{end}{own}.{kind}' for kind in ('key', 'csr', 'pem'))
+    def server(self, name, start='20200101000000Z', end='20990101000000Z', own=False, bits=None):
+        """A server's context for a certificate of that name; own: signed by itself; bits: of RSA."""
+        key, csr, pem = (self.folder / f'{name}{end}{own}{bits}.{kind}' for kind in ('key', 'csr', 'pem'))
         if not pem.exists():
-            made = ['openssl', 'req', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes',
-                    '-keyout', key, '-subj', f'/CN={name}', '-addext', f'subjectAltName=DNS:{name}']
+            kind = [f'rsa:{bits}'] if bits else ['ec', '-pkeyopt', 'ec_paramgen_curve:P-256']
+            made = ['openssl', 'req', '-newkey', *kind, '-nodes', '-keyout', key, '-subj', f'/CN={name}', '-addext', f'subjectAltName=DNS:{name}']
             if own:
                 run(*made, '-x509', '-out', pem)
             else:
@@ -60,6 +60,8 @@ commonName = supplied
                     self.pem, '-keyfile', self.key, '-in', csr, '-out', pem, '-startdate', start,
                     '-enddate', end)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        if bits:
+            context.set_ciphers('DEFAULT:@SECLEVEL=0')
         context.load_cert_chain(pem, key)
         context.pem = pem
         return context

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import unittest
 
 sys.dont_write_bytecode = True
@@ -110,6 +111,101 @@ class Delivery(Case):
         self.assertEqual(recorder.get('good.test').body, b'hello')
         self.assertEqual(server.connections, 1)
         self.assertEqual(len(recorder.finish()), 6)
+
+    def test_alpn_upstream(self):
+        """A server that knows HTTP/2 as well is asked for the one that is spoken."""
+        context, chosen = self.root.server('good.test'), []
+        context.set_alpn_protocols(['h2', 'http/1.1'])
+
+        def answer(_request, sock):
+            chosen.append(sock.selected_alpn_protocol())
+            sock.sendall(world.response())
+        self.serve(answer, context=context)
+        recorder = self.recorder()
+        self.assertEqual(recorder.get('good.test').body, b'hello')
+        self.assertEqual(chosen, ['http/1.1'])
+        self.one_line(recorder, outcome='ok')
+
+    def test_no_kept_connection_for_post(self):
+        """It could not be tried again on another one, were this one stale."""
+        server = self.serve(world.always())
+        recorder = self.recorder()
+        post = b'POST / HTTP/1.1\r\nHost: good.test\r\nContent-Length: 1\r\n\r\nx'
+        with recorder.tls('good.test') as sock:
+            for request, connections in ((b'GET / HTTP/1.1\r\nHost: good.test\r\n\r\n', 1), (post, 2), (post, 3)):
+                self.assertEqual(recorder.exchange(sock, request).body, b'hello')
+                self.assertEqual(server.connections, connections)
+        self.assertEqual(len(recorder.finish()), 3)
+
+    def twice(self, answer, between=lambda: None, context=None, name='good.test', port=443):
+        """Two requests of one connection; both answers are to be the server's first words."""
+        server = world.Server(context, answer)
+        self.egress.routes[name] = server
+        recorder = self.recorder('--plain', 'good.test')
+        with (recorder.tls if port == 443 else recorder.raw)(name, port) as sock:
+            for _ in range(2):
+                got = recorder.exchange(sock, b'GET / HTTP/1.1\r\nHost: good.test\r\n\r\n')
+                self.assertEqual(got.body, b'hello')
+                between()
+        self.assertEqual(server.connections, 2)
+        self.assertEqual(len(recorder.finish()), 2)
+
+    def test_bytes_behind_an_answer(self):
+        """They are no answer to the next request: such a connection is not kept."""
+        more = world.response(b'forged')
+        for port in 443, 80:
+            context = self.root.server('good.test') if port == 443 else None
+            with self.subTest(port=port, when='with it'):
+                self.twice(lambda request, sock: sock.sendall(world.response() + more), context=context, port=port)
+            with self.subTest(port=port, when='later'):
+                go, went = threading.Event(), threading.Event()
+
+                def answer(_request, sock):
+                    sock.sendall(world.response())
+                    go.wait(60)
+                    go.clear()
+                    sock.sendall(more)
+                    went.set()
+
+                def between():
+                    went.clear()
+                    go.set()
+                    went.wait(60)
+                self.twice(answer, between, context, port=port)
+
+    def test_bytes_behind_an_answer_below_tls(self):
+        """A record behind those that fill the recorder's buffer, come with them in one piece."""
+        head, more, begun = len(world.response(b'')), world.response(b'forged' * 20), []
+        body = b'hello' + bytes(65536 - 5 - head - 4)
+
+        def answer(_request, sock):
+            begun.append(1)
+            sock.sendall(world.response(body))
+            sock.sendall(more)
+        server = world.Server(self.root.server('good.test'), answer)
+
+        def upwards(sock, ours):
+            while data := sock.recv(65536):
+                ours.sendall(data)
+
+        def together(sock):
+            ours, theirs = socket.socketpair()
+            for function, argument in (server, theirs), (lambda end: upwards(sock, end), ours):
+                threading.Thread(target=world.quietly, args=(function, argument), daemon=True).start()
+            held = b''
+            while data := ours.recv(1 << 20):
+                held += data
+                if not begun or len(held) > 65536 + len(more):
+                    begun.clear()
+                    sock.sendall(held)
+                    held = b''
+        self.egress.routes['good.test'] = together
+        recorder = self.recorder()
+        with recorder.tls('good.test') as sock:
+            for _ in range(2):
+                got = recorder.exchange(sock, b'GET / HTTP/1.1\r\nHost: good.test\r\n\r\n')
+                self.assertEqual(got.body, body)
+        self.assertEqual(len(recorder.finish()), 2)
 
     def test_pipelined_requests(self):
         self.serve(lambda request, sock: sock.sendall(world.response(request.target.encode())))
@@ -520,6 +616,17 @@ class Failures(Case):
         context.set_ciphers('ALL:@SECLEVEL=0')
         self.serve(world.always(), context=context)
         self.fails('TLS')
+
+    def test_short_keys(self):
+        """Security level 2: RSA from 2048 bits."""
+        for bits in 1024, 2048:
+            self.serve(world.always(), context=self.root.server('good.test', bits=bits))
+            if bits == 1024:
+                self.fails('certificate', 'too weak')
+                continue
+            recorder = self.recorder()
+            self.assertEqual(recorder.get('good.test').body, b'hello')
+            self.one_line(recorder, outcome='ok')
 
     def test_plain_text_on_443(self):
         self.egress.routes['good.test'] = lambda sock: sock.sendall(b'HTTP/1.1 400 Bad Request\r\n\r\n')
@@ -1184,6 +1291,40 @@ class Crowds(Case):
             sock.close()
         self.one_line(recorder, outcome='ok')
         self.assertLess(int(recorder.rss), (2 << 20) if SLOW else 256 << 10)
+
+    def test_who_waited_for_a_place_may_have_given_up(self):
+        """Who hangs up without a word is no one's fault, unless the host could have kept all places."""
+        full = 256  # TC_RECORDER_CONNECTIONS
+        for waits in True, False:
+            begun, go = threading.Semaphore(0), threading.Event()
+
+            def answer(_request, sock, begun=begun, go=go):
+                begun.release()
+                go.wait(60)
+                sock.sendall(world.response())
+            self.egress.routes['good.test'] = world.Server(None, answer)
+            recorder = self.recorder('--plain', 'good.test', '--stall', 12000)
+            crowd = [recorder.raw('good.test', 80) for _ in range(full)]
+            for sock in crowd:
+                sock.sendall(b'GET / HTTP/1.1\r\nHost: good.test\r\nConnection: close\r\n\r\n')
+            for _ in crowd:
+                begun.acquire()
+            with self.subTest(waits=waits):
+                if waits:
+                    silent = recorder.raw('good.test', 80)
+                    time.sleep(1.5)  # longer than a twelfth of the stall
+                go.set()
+                for sock in crowd:
+                    self.assertEqual(recorder.answer(world.Reader(sock)).body, b'hello')
+                    sock.close()
+                if not waits:
+                    silent = recorder.raw('good.test', 80)
+                silent.close()
+                if waits:
+                    self.assertIn('waited for one of the recorder', recorder.ask('wait'))
+                    self.broken(recorder, 'good.test')
+                else:
+                    self.assertEqual(len(recorder.finish()), full)
 
     def test_slow_builds_hold_their_place_alone(self):
         """A head that comes byte by byte ends after its time."""
