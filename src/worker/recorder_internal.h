@@ -57,6 +57,7 @@ struct tc_rec_stream {
     bool ended;  /* the other side ended it as it should */
     bool eof;    /* of the bytes below TLS */
     bool failed; /* some error came from this side */
+    bool stalled; /* the error was that it took too long */
 };
 
 int64_t tc_rec_now(void); /* milliseconds of the monotonic clock */
