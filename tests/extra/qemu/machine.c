@@ -118,10 +118,13 @@ static int build(struct start *context, const char *project, const char *bundle)
         (void)fprintf(stderr, "qemu_machine: %s\n", err.message);
     (void)pthread_kill(context->keeper, SIGUSR1);
     (void)pthread_join(context->keeper, NULL);
-    if (status == 0 && tc_build_network_commit(&context->network, &err) != TC_OK) {
+    struct tc_tempfile archive = TC_TEMPFILE_NONE;
+    if (status == 0 && (tc_build_network_finish(&context->network, &archive, &err) != TC_OK ||
+                        tc_tempfile_commit_all(&archive, 1, &err) != TC_OK)) {
         (void)fprintf(stderr, "qemu_machine: %s\n", err.message);
         status = 1;
     }
+    tc_tempfile_drop(&archive);
     return status;
 }
 
