@@ -2,7 +2,7 @@
  * request after request. Whoever is none of these is refused.
  *
  * A connection that has nothing to ask holds one of the recorder's places. It gives it up
- * when another one waits for one (room_fd), and after BUILD_STALLS times stall_ms in any case.
+ * when another one waits for one (room_fd), and after HEAD_STALLS times stall_ms in any case.
  *
  * A build that does not come to the end of a handshake or a head may have been starved by the
  * host, which must not choose what the build gets to see: that is a failure, not a refusal. */
@@ -19,7 +19,7 @@
 
 enum {
     BUILD_STALLS = 15,    /* a build may take so many times stall_ms to read or to write */
-    HEAD_STALLS = 5,      /* the same for all of a handshake, and all of a request's head */
+    HEAD_STALLS = 5,      /* the same for all of a handshake or a head, and for silence before */
     SILENT_PART = 30,     /* stall_ms / 30 without a first byte, then others may have the place */
     IDLE_PART = 300,      /* the same between requests */
     TLS_HANDSHAKE = 0x16, /* the first byte of a connection of TLS */
@@ -74,7 +74,7 @@ static bool await_request(const struct tc_rec_conn *conn, const struct tc_rec_st
                           bool first)
 {
     int64_t since = tc_rec_now(), stall = conn->recorder->stall_ms;
-    int64_t until = since + stall * BUILD_STALLS;
+    int64_t until = since + stall * HEAD_STALLS;
     int64_t keep = since + stall / (first ? SILENT_PART : IDLE_PART);
     if (tc_rec_stream_have(build).size > 0 || (build->ssl && SSL_has_pending(build->ssl)))
         return true;
