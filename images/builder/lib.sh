@@ -81,7 +81,7 @@ denied=etc/tee-compile/denied-certificates
 # check_denied TREE: a deny list that the worker could not read would end every build.
 check_denied() {
     local tree=$1 odd
-    [[ ! -L $tree/${denied%/*} && ! -L $tree/$denied ]] ||
+    [[ ! -L $tree/etc && ! -L $tree/${denied%/*} && ! -L $tree/$denied ]] ||
         stop 2 "/$denied of the root file system is a link, or lies behind one"
     [[ -e $tree/$denied ]] || return 0
     [[ -f $tree/$denied ]] || stop 2 "/$denied of the root file system is no file"

@@ -495,6 +495,19 @@ def test_trees(folder):
         make(tree / 'etc/odd')
         judge('check_tree', expect=2, says='holds devices, FIFOs or sockets, which an image does not carry: /etc/odd')
 
+    place = tree / 'etc/tee-compile/denied-certificates'
+    judge('check_denied')
+    for text, good in ((b'', True), (b'# a\n\nkey ' + b'0' * 64 + b'\n', True), (b'key 0\n', False), (b'# a', False)):
+        place.parent.mkdir(parents=True)
+        place.write_bytes(text)
+        judge('check_denied', expect=0 if good else 2, says='' if good else 'nor a comment')
+    place.mkdir(parents=True)
+    judge('check_denied', expect=2, says='is no file')
+    for link in (place, place.parent, place.parent.parent):
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to('nowhere')
+        judge('check_denied', expect=2, says='is a link, or lies behind one')
+
     (tree / 'tmp').mkdir(0o700)
     (tree / 'tmp/x').write_text('x')
     (tree / 'build').write_text('a file')
