@@ -138,6 +138,7 @@ static bool run(const struct tc_session_config *config, const struct script_head
     struct tc_run_result result;
     char piece[4096];
     uint64_t seen = 0;
+    bool killed = false;
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) != 0) return false;
     if (failed(config->host_fd, "start", tc_spawner_start(&spawner, &command, ends[1], &err), &err))
@@ -151,7 +152,9 @@ static bool run(const struct tc_session_config *config, const struct script_head
         if (got <= 0) break;
         seen += (uint64_t)got;
         if (seen <= head->log && write(config->host_fd, piece, (size_t)got) < 0) return false;
-        if (seen > head->log && tc_spawner_kill(&spawner, &err) != TC_OK) return false;
+        /* Once: a command that has ended meanwhile cannot be killed again. */
+        if (seen > head->log && !killed && tc_spawner_kill(&spawner, &err) != TC_OK) return false;
+        killed = seen > head->log;
     }
     (void)close(ends[0]);
     if (failed(config->host_fd, "finish", tc_spawner_finish(&spawner, &result, &err), &err))
