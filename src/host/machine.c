@@ -16,6 +16,7 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "host/egress.h"
 #include "host/machine_parts.h"
 #include "os/vsock.h"
 
@@ -37,37 +38,38 @@ struct plan {
     const struct tc_machine_config *config;
     struct tc_machine_port ports[TC_MACHINE_ALL_PORTS]; /* the guest's ends */
     size_t ports_count, own_count;
-    int session, pages, heartbeat; /* the host's ends */
-    int front, vhost;              /* the device's end, the emulator's */
+    int session, pages, heartbeat, streams; /* the host's ends */
+    int front, vhost;                       /* the device's end, the emulator's */
     int console_out, console_in, log, file;
 };
 
 static void plan_done(struct plan *plan)
 {
-    int *const fds[] = {&plan->session,    &plan->pages, &plan->heartbeat,
-                        &plan->front,      &plan->vhost, &plan->console_out,
-                        &plan->console_in, &plan->log,   &plan->file};
+    int *const fds[] = {&plan->session, &plan->pages, &plan->heartbeat,   &plan->streams,
+                        &plan->front,   &plan->vhost, &plan->console_out, &plan->console_in,
+                        &plan->log,     &plan->file};
     for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
         tc_close_ptr(fds[i]);
     for (size_t i = 0; i < plan->own_count; i++)
         tc_close_ptr(&plan->ports[i].fd);
 }
 
-static tc_status make_pair(int *ret_a, int *ret_b, struct tc_error *err)
+static tc_status make_pair(int type, int *ret_a, int *ret_b, struct tc_error *err)
 {
     int ends[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
+    if (socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, ends) != 0)
         return tc_fail_errno(err, TC_SYSTEM, errno, "cannot make a socket pair");
     *ret_a = ends[0];
     *ret_b = ends[1];
     return TC_OK;
 }
 
-static tc_status add_port(struct plan *plan, uint32_t port, int *ret_host, struct tc_error *err)
+static tc_status add_port(struct plan *plan, uint32_t port, bool many, int *ret_host,
+                          struct tc_error *err)
 {
     int guest = -1;
-    TC_TRY(make_pair(ret_host, &guest, err));
-    plan->ports[plan->ports_count++] = (struct tc_machine_port){.port = port, .fd = guest};
+    TC_TRY(make_pair(many ? SOCK_SEQPACKET : SOCK_STREAM, ret_host, &guest, err));
+    plan->ports[plan->ports_count++] = (struct tc_machine_port){port, guest, many};
     plan->own_count = plan->ports_count;
     return TC_OK;
 }
@@ -106,10 +108,11 @@ static tc_status make_plan(struct plan *plan, struct tc_error *err)
         return tc_fail(err, TC_USAGE, "a machine has at most %d ports of its caller's",
                        TC_MACHINE_PORTS_MAX);
     TC_TRY(open_files(plan, err));
-    TC_TRY(make_pair(&plan->front, &plan->vhost, err));
-    TC_TRY(add_port(plan, TC_VSOCK_PORT_SESSION, &plan->session, err));
-    TC_TRY(add_port(plan, TC_VSOCK_PORT_HEARTBEAT, &plan->heartbeat, err));
-    if (config->pages) TC_TRY(add_port(plan, TC_VSOCK_PORT_PAGES, &plan->pages, err));
+    TC_TRY(make_pair(SOCK_STREAM, &plan->front, &plan->vhost, err));
+    TC_TRY(add_port(plan, TC_VSOCK_PORT_SESSION, false, &plan->session, err));
+    TC_TRY(add_port(plan, TC_VSOCK_PORT_HEARTBEAT, false, &plan->heartbeat, err));
+    if (config->pages) TC_TRY(add_port(plan, TC_VSOCK_PORT_PAGES, false, &plan->pages, err));
+    if (config->egress) TC_TRY(add_port(plan, TC_VSOCK_PORT_EGRESS, true, &plan->streams, err));
     for (size_t i = 0; i < config->ports_count; i++)
         plan->ports[plan->ports_count++] = config->ports[i];
     return TC_OK;
@@ -180,9 +183,9 @@ static void machine_free(struct tc_machine *machine)
 tc_status tc_machine_start(const struct tc_machine_config *config, struct tc_machine **ret_machine,
                            int *ret_fd, struct tc_error *err)
 {
-    struct plan plan = {config,      .session = -1, .pages = -1,       .heartbeat = -1,
-                        .front = -1, .vhost = -1,   .console_out = -1, .console_in = -1,
-                        .log = -1,   .file = -1};
+    struct plan plan = {config,           .session = -1, .pages = -1, .heartbeat = -1,
+                        .streams = -1,    .front = -1,   .vhost = -1, .console_out = -1,
+                        .console_in = -1, .log = -1,     .file = -1};
     struct tc_machine *machine = calloc(1, sizeof *machine);
     if (!machine) return tc_fail(err, TC_SYSTEM, "out of memory");
     machine->emulator_fd = machine->session_fd = -1;
@@ -191,6 +194,9 @@ tc_status tc_machine_start(const struct tc_machine_config *config, struct tc_mac
                            ? tc_fail_errno(err, TC_SYSTEM, errno, "cannot make a file in memory")
                            : make_plan(&plan, err);
     if (status == TC_OK) status = start_parts(machine, &plan, err);
+    /* Its threads come after the forks. */
+    if (status == TC_OK && config->egress)
+        status = tc_egress_follow(config->egress, TC_TAKE_FD(plan.streams), err);
     if (status == TC_OK) {
         machine->session_fd = TC_TAKE_FD(plan.session);
         *ret_fd = machine->session_fd;

@@ -16,14 +16,16 @@
 #include "base/status.h"
 
 enum {
-    TC_MACHINE_PORTS_MAX = 4, /* of the caller's own */
+    TC_MACHINE_PORTS_MAX = 3, /* of the caller's own */
     TC_MACHINE_CONSOLE_MAX = 4 << 20,
 };
+
+struct tc_egress;
 
 /* The guest's first connection to port is handed this stream socket's other end;
  * a second one is refused. With `many`, fd is of SOCK_SEQPACKET, and each connection is
  * one end of a new socket pair, whose other end is sent there beside one byte: what
- * tc_egress_follow (egress.h) takes. */
+ * tc_egress_follow (egress.h) takes, and how the machine hands its guest's to the egress. */
 struct tc_machine_port {
     uint32_t port;
     int fd; /* the guest's end; borrowed, and needed no more once the machine runs */
@@ -39,6 +41,10 @@ struct tc_machine_config {
     /* File that gets what the guest's console and the emulator say, replaced if it
      * is there; what goes beyond TC_MACHINE_CONSOLE_MAX bytes is dropped. */
     const char *console;
+    /* Serves the network that the guest asks for, from the start on (tc_egress_follow);
+     * borrowed, and stopped by the caller: after the machine, or before it, when the guest
+     * is to lose its network. NULL: whoever asks is refused. */
+    struct tc_egress *egress;
     const struct tc_machine_port *ports;
     size_t ports_count;
 };

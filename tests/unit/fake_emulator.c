@@ -7,6 +7,7 @@
  *   pages       prints the first bytes of the page server
  *   own         connects to port 7400, prints what comes
  *   many        connects to port 7303 three times, sends "ask", prints what comes
+ *   network     asks there to store something, prints the answer
  *   twice       connects to the session again and prints what happens
  *   break       gives the device a chain without an end
  *   flood       prints very much
@@ -22,7 +23,9 @@
 #include <cmocka.h>
 #include <linux/virtio_ring.h>
 
+#include "core/egress.h"
 #include "host/machine.h"
+#include "os/vsock.h"
 #include "vsock_lab.h"
 
 enum { DEVICE = 3 };
@@ -48,7 +51,7 @@ static bool start_stream(uint32_t port)
     return receive(NULL).op == TC_VSOCKPKT_RESPONSE;
 }
 
-static void talk(const char *name, uint32_t port, const char *sent, size_t expected)
+static void talk_bytes(const char *name, uint32_t port, struct tc_span sent, size_t expected)
 {
     static uint8_t bytes[LAB_BUFFER];
     size_t got = 0;
@@ -57,11 +60,11 @@ static void talk(const char *name, uint32_t port, const char *sent, size_t expec
         (void)puts("refused");
         return;
     }
-    if (*sent) {
+    if (sent.size > 0) {
         struct tc_vsockpkt packet = lab_packet(&lab, guest_port, TC_VSOCKPKT_RW);
         packet.dst_port = port;
-        packet.size = (uint32_t)strlen(sent);
-        lab_send(&lab, &packet, sent);
+        packet.size = (uint32_t)sent.size;
+        lab_send(&lab, &packet, sent.data);
     }
     while (got < expected) {
         struct tc_vsockpkt packet = receive(bytes);
@@ -71,6 +74,19 @@ static void talk(const char *name, uint32_t port, const char *sent, size_t expec
         got += packet.size;
     }
     (void)puts("");
+}
+
+static void talk(const char *name, uint32_t port, const char *sent, size_t expected)
+{
+    talk_bytes(name, port, tc_span_of_text(sent), expected);
+}
+
+/* Until the egress hangs up. */
+static void ask_network(void)
+{
+    const uint8_t question[TC_EGRESS_HEADER_SIZE] = {TC_EGRESS_STORE};
+    talk_bytes("network", TC_VSOCK_PORT_EGRESS, (struct tc_span){question, sizeof question},
+               SIZE_MAX);
 }
 
 static void obey(const char *word, int argc, char **argv)
@@ -85,6 +101,7 @@ static void obey(const char *word, int argc, char **argv)
     if (strcmp(word, "own") == 0) talk("own", 7400, "", 3);
     for (size_t i = 0; strcmp(word, "many") == 0 && i < 3; i++)
         talk("many", 7303, "ask", 6);
+    if (strcmp(word, "network") == 0) ask_network();
     if (strcmp(word, "twice") == 0) talk("twice", 7301, "", 1);
     if (strcmp(word, "fail") == 0) {
         (void)fflush(stdout);

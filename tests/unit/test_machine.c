@@ -18,6 +18,7 @@
 
 #include <cmocka.h>
 
+#include "host/egress.h"
 #include "host/machine.h"
 #include "os/message.h"
 
@@ -134,6 +135,76 @@ static void test_port_of_many(void **state)
     expect_said("many: answe0\nmany: answe1\nmany: answe2\n");
     expect_said("own: refused\n");
     (void)close(ends[1]);
+    assert_int_equal(count_fds(), before);
+}
+
+/* --- the network --- */
+
+static void make_egress(struct tc_egress **ret_egress)
+{
+    struct tc_error err = {0};
+    struct tc_egress_config config = {0};
+    assert_int_equal(tc_egress_new(&config, ret_egress, &err), TC_OK);
+}
+
+static const char refusal[] = "the host keeps no archive of this build\n";
+
+static void test_network(void **state)
+{
+    struct tc_error err = {0};
+    struct tc_machine *machine = NULL;
+    struct tc_egress *egress = NULL;
+    int session = -1, before = count_fds();
+    (void)state;
+    struct tc_machine_config config = configure("network network");
+    make_egress(&egress);
+    config.egress = egress;
+    assert_int_equal(tc_machine_start(&config, &machine, &session, &err), TC_OK);
+    assert_int_equal(tc_machine_wait(machine, -1, &err), TC_OK);
+    assert_int_equal(tc_machine_stop(machine, &err), TC_OK);
+    tc_egress_stop(egress);
+    read_console();
+    const char *first = strstr(said, refusal);
+    assert_non_null(first);
+    assert_non_null(strstr(first + 1, refusal));
+    assert_int_equal(count_fds(), before);
+}
+
+static void test_no_network(void **state)
+{
+    struct tc_error err = {0};
+    struct tc_machine *machine = NULL;
+    int session = -1;
+    (void)state;
+    const struct tc_machine_config config = configure("network");
+    assert_int_equal(tc_machine_start(&config, &machine, &session, &err), TC_OK);
+    assert_int_equal(tc_machine_wait(machine, -1, &err), TC_OK);
+    assert_int_equal(tc_machine_stop(machine, &err), TC_OK);
+    read_console();
+    expect_said("network: refused\n");
+}
+
+/* The egress ends first: the guest has no network from then on, and runs on. */
+static void test_end_of_network(void **state)
+{
+    struct tc_error err = {0};
+    struct tc_machine *machine = NULL;
+    struct tc_egress *egress = NULL;
+    char hello[5];
+    int session = -1, before = count_fds();
+    (void)state;
+    struct tc_machine_config config = configure("network session network");
+    make_egress(&egress);
+    config.egress = egress;
+    assert_int_equal(tc_machine_start(&config, &machine, &session, &err), TC_OK);
+    assert_int_equal(recv(session, hello, sizeof hello, MSG_WAITALL), sizeof hello);
+    tc_egress_stop(egress);
+    assert_int_equal(send(session, "welcome", 7, MSG_NOSIGNAL), 7);
+    assert_int_equal(tc_machine_wait(machine, -1, &err), TC_OK);
+    assert_int_equal(tc_machine_stop(machine, &err), TC_OK);
+    read_console();
+    expect_said(refusal);
+    expect_said("session: welcome\nnetwork: refused\n");
     assert_int_equal(count_fds(), before);
 }
 
@@ -331,6 +402,9 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ports),
         cmocka_unit_test(test_port_of_many),
+        cmocka_unit_test(test_network),
+        cmocka_unit_test(test_no_network),
+        cmocka_unit_test(test_end_of_network),
         cmocka_unit_test(test_end_of_session),
         cmocka_unit_test(test_failing_emulator),
         cmocka_unit_test(test_breaking_guest),
