@@ -18,7 +18,9 @@ const char tc_build_usage[] =
     "                      path of an .eif, or \"host\": the machine's own, unmeasured\n"
     "                      (default: \"image\" of build.json, else its \"language\")\n"
     "  --host-tool DIR     with --image host: bind DIR read-only, DIR/bin first in PATH (repeatable)\n"
-    "  --backend NAME      auto or local (default: auto)\n"
+    "  --backend NAME      auto or local: namespaces of this machine; qemu: a virtual machine\n"
+    "                      (default: auto)\n"
+    "  --emulator PROGRAM  with --backend qemu: the emulator (default: qemu-system-x86_64)\n"
     "  --nonce HEX         1 to 64 bytes that go into the signed document\n"
     "  --output FILE       the bundle (default: release.tar)\n"
     "  --detached FILE     also a bundle without the outputs\n"
@@ -55,7 +57,7 @@ void tc_build_options_free(struct tc_build_options *options)
 enum {
     OPT_DIR = 1000, OPT_BUILD_FILE, OPT_IMAGE, OPT_HOST_TOOL, OPT_BACKEND, OPT_NONCE, OPT_OUTPUT,
     OPT_DETACHED, OPT_EXTRACT, OPT_ALLOW_DIRTY, OPT_NO_LOG, OPT_JSON, OPT_DEBUG, OPT_HELP,
-    OPT_NITRO, OPT_MEM, OPT_WITH_SOURCE, OPT_ARCHIVE, OPT_REPLAY, OPT_CREDENTIAL,
+    OPT_EMULATOR, OPT_NITRO, OPT_MEM, OPT_WITH_SOURCE, OPT_ARCHIVE, OPT_REPLAY, OPT_CREDENTIAL,
 };
 
 static const struct option long_options[] = {
@@ -64,6 +66,7 @@ static const struct option long_options[] = {
     {"image", required_argument, NULL, OPT_IMAGE},
     {"host-tool", required_argument, NULL, OPT_HOST_TOOL},
     {"backend", required_argument, NULL, OPT_BACKEND},
+    {"emulator", required_argument, NULL, OPT_EMULATOR},
     {"nonce", required_argument, NULL, OPT_NONCE},
     {"output", required_argument, NULL, OPT_OUTPUT},
     {"detached", required_argument, NULL, OPT_DETACHED},
@@ -133,6 +136,7 @@ static tc_status take(struct tc_build_options *options, int option, const char *
     case OPT_IMAGE: options->image = value; return TC_OK;
     case OPT_HOST_TOOL: return add_host_tool(options, value, err);
     case OPT_BACKEND: options->backend = value; return TC_OK;
+    case OPT_EMULATOR: options->emulator = value; return TC_OK;
     case OPT_NONCE: return set_nonce(options, value, err);
     case OPT_OUTPUT: options->output = value; return TC_OK;
     case OPT_DETACHED: options->detached = value; return TC_OK;
@@ -142,7 +146,7 @@ static tc_status take(struct tc_build_options *options, int option, const char *
     case OPT_JSON: options->json = true; return TC_OK;
     case OPT_DEBUG: options->debug = true; return TC_OK;
     case OPT_HELP: options->help = true; return TC_OK;
-    case OPT_NITRO: return refuse("--nitro", "it has the local back end only", err);
+    case OPT_NITRO: return refuse("--nitro", "it has the back ends local and qemu only", err);
     case OPT_MEM: options->memory_given = true; return TC_OK;
     case OPT_WITH_SOURCE: return refuse("--with-source", "publish the source beside it", err);
     case OPT_ARCHIVE: options->archive = value; return TC_OK;
@@ -154,10 +158,13 @@ static tc_status take(struct tc_build_options *options, int option, const char *
 
 static tc_status check(const struct tc_build_options *options, struct tc_error *err)
 {
-    if (strcmp(options->backend, "auto") != 0 && strcmp(options->backend, "local") != 0)
+    bool is_qemu = strcmp(options->backend, "qemu") == 0;
+    if (strcmp(options->backend, "auto") != 0 && strcmp(options->backend, "local") != 0 && !is_qemu)
         return tc_fail(err, TC_UNAVAILABLE,
-                       "--backend %s is not part of this version: it has auto and local",
+                       "--backend %s is not part of this version: it has auto, local and qemu",
                        options->backend);
+    if (options->emulator && (!is_qemu || !*options->emulator))
+        return tc_fail(err, TC_USAGE, "--emulator goes with --backend qemu and names a program");
     if (options->image && !*options->image)
         return tc_fail(err, TC_USAGE, "--image is empty: expected a name, a PCR0, a path or host");
     if (options->output && strcmp(options->output, "-") == 0)

@@ -11,6 +11,8 @@
  *   twice       connects to the session again and prints what happens
  *   break       gives the device a chain without an end
  *   flood       prints very much
+ *   last        prints "last words"
+ *   ramdisk     prints the file that is named as one
  *   wait        never ends
  *   fail        ends with status 7 */
 #include <setjmp.h>
@@ -89,6 +91,18 @@ static void ask_network(void)
                SIZE_MAX);
 }
 
+static void print_ramdisk(int argc, char **argv)
+{
+    char text[32] = "";
+    for (int i = 1; i + 1 < argc; i++) {
+        FILE *file = strcmp(argv[i], "-initrd") == 0 ? fopen(argv[i + 1], "r") : NULL;
+        if (!file) continue;
+        (void)!fread(text, 1, sizeof text - 1, file);
+        (void)fclose(file);
+    }
+    (void)printf("ramdisk: %s\n", text);
+}
+
 static void obey(const char *word, int argc, char **argv)
 {
     static char line[1024];
@@ -96,6 +110,8 @@ static void obey(const char *word, int argc, char **argv)
         for (int i = 1; i < argc; i++)
             (void)printf("argument %s\n", argv[i]);
     if (strcmp(word, "session") == 0) talk("session", 7301, "hello", 7);
+    if (strcmp(word, "last") == 0) (void)puts("last words");
+    if (strcmp(word, "ramdisk") == 0) print_ramdisk(argc, argv);
     if (strcmp(word, "heartbeat") == 0) talk("heartbeat", 9000, "\xb7", 1);
     if (strcmp(word, "pages") == 0) talk("pages", 7302, "", 18);
     if (strcmp(word, "own") == 0) talk("own", 7400, "", 3);
