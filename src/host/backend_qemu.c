@@ -32,7 +32,7 @@ enum {
     EMULATED_PATIENCE_MS = 300 * 1000, /* ... an emulated one, on a busy machine */
     STOP_PATIENCE_MS = 30 * 1000,      /* for a guest to end that was hung up on */
     CPUS_MAX = 8,
-    SHOWN_SIZE = 400, /* of the console, in a message */
+    SHOWN_SIZE = 240, /* of the console, in a message */
 };
 
 struct tc_enclave {
@@ -57,7 +57,7 @@ static void enclave_free(struct tc_enclave *enclave)
 static void add_console(const struct tc_enclave *enclave, struct tc_error *err)
 {
     uint8_t text[SHOWN_SIZE];
-    char shown[SHOWN_SIZE + 1];
+    char shown[4 * SHOWN_SIZE + 1];
     off_t end = lseek(enclave->console_fd, 0, SEEK_END);
     off_t from = end > (off_t)sizeof text ? end - (off_t)sizeof text : 0;
     ssize_t got = end > 0 ? pread(enclave->console_fd, text, sizeof text, from) : 0;
