@@ -12,16 +12,30 @@ struct tc_backend_config {
     /* Absolute folders, NULL-terminated; may be NULL. Only without an image, whose PCRs
      * do not name them. */
     const char *const *host_tools;
-    const char *worker;            /* path of tee-compile-worker */
-    const char *devroot_folder;    /* devattest.h, ensured */
-    bool debug;                    /* the worker's own messages to stderr */
-    struct tc_egress *egress;      /* egress.h: serves the worker's streams; NULL: nobody does */
+    const char *worker;         /* path of tee-compile-worker */
+    const char *devroot_folder; /* devattest.h, ensured */
+    bool debug;                 /* the worker's own messages to stderr */
+    struct tc_egress *egress;   /* egress.h: serves the worker's streams; NULL: nobody does */
+    uint64_t memory;            /* bytes that the build may use: limits.memory and limits.disk */
+    unsigned cpus;              /* processors of a machine of its own; 0: the back end's default */
+    int interrupt_fd;           /* readable: the start ends with TC_INTERRUPTED; -1: none */
+};
+
+/* Can a back end start workers here? */
+struct tc_probe {
+    bool usable;
+    char why[400];          /* what it would use, or what is missing */
+    char fix[TC_ERROR_MAX]; /* the command that mends it; "" where it is usable */
 };
 
 struct tc_enclave; /* a started worker: its processes, mounts, cgroup */
 
 struct tc_backend {
     const char *name;
+    /* The hardware signs: a bundle is judged by the pinned root, or it is not. */
+    bool hardware;
+    /* Leaves nothing behind. */
+    void (*probe)(struct tc_probe *ret_probe);
     /* Starts a worker; ret_fd is the stream to its session, owned by the
      * enclave. TC_UNAVAILABLE names what is missing and the fix. */
     tc_status (*start)(const struct tc_backend_config *config, struct tc_enclave **ret_enclave,
@@ -32,5 +46,6 @@ struct tc_backend {
 };
 
 extern const struct tc_backend tc_backend_local;
+extern const struct tc_backend tc_backend_nitro;
 
 #endif
