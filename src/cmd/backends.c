@@ -21,6 +21,12 @@ static tc_status find(const char *name, const struct tc_backend **ret_backend, s
     return tc_fail(err, TC_USAGE, "--backend %s: expected auto, %s", name, names);
 }
 
+tc_status tc_backend_check_name(const char *name, struct tc_error *err)
+{
+    const struct tc_backend *backend;
+    return strcmp(name, "auto") == 0 ? TC_OK : find(name, &backend, err);
+}
+
 /* What is asked for is a worker; what "auto" gives is said, with the reason. */
 static void choose_best(bool host_image, struct tc_backend_choice *choice)
 {

@@ -7,6 +7,9 @@
 /* All there are, NULL at the end. */
 extern const struct tc_backend *const tc_backends[];
 
+/* Is it one of them, or "auto"? TC_USAGE with the names there are. */
+tc_status tc_backend_check_name(const char *name, struct tc_error *err) TC_MUST_USE;
+
 struct tc_backend_choice {
     const struct tc_backend *backend;
     /* Why this one; "" where it was named. What was found wanting stands in it. */
@@ -16,7 +19,7 @@ struct tc_backend_choice {
 
 /* name: a back end's, or "auto": the one whose worker the hardware attests if it can
  * start here, else the local one. One that is named is taken, whatever it can. Without
- * an image only the local one runs a build. TC_USAGE for other names. */
+ * an image only the local one runs a build. */
 tc_status tc_backend_choose(const char *name, bool host_image, struct tc_backend_choice *ret_choice,
                             struct tc_error *err) TC_MUST_USE;
 

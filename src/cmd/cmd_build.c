@@ -344,6 +344,7 @@ static tc_status commit_outputs(struct build *build, struct tc_error *err)
 
 static tc_status run(struct build *build, struct tc_error *err)
 {
+    TC_TRY(tc_backend_check_name(build->options.backend, err));
     TC_TRY(open_outputs(build, err));
     TC_TRY(read_project(build, err));
     TC_TRY(tc_build_network_open(&build->options,
