@@ -15,6 +15,7 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "cmd/backends.h"
 #include "cmd/build_network.h"
 #include "cmd/build_options.h"
 #include "cmd/build_ui.h"
@@ -37,6 +38,7 @@ struct build {
     struct tc_pack *pack;
     struct tc_buildspec spec;
     struct tc_image_choice image;
+    struct tc_backend_choice choice;
     struct tc_manifest_summary source;
     struct tc_tempfile bundle, detached, log;
     struct tc_tempfile console; /* of a machine; else not open */
@@ -92,12 +94,6 @@ static void add_to_message(struct tc_error *err, const char *before, const char 
     if (used < size) (void)snprintf(err->message + used, size - used, "%.*s", (int)(size - used), text);
 }
 
-static const struct tc_backend *choose_backend(const struct build *build)
-{
-    return strcmp(build->options.backend, tc_backend_qemu.name) == 0 ? &tc_backend_qemu
-                                                                     : &tc_backend_local;
-}
-
 static bool is_same_file(const char *one, const char *other)
 {
     TC_AUTO_FREE char *first = tc_absolute_path(one);
@@ -129,7 +125,7 @@ static tc_status open_outputs(struct build *build, struct tc_error *err)
                        options->archive);
     TC_TRY(tc_tempfile_open(path, &build->bundle, err));
     TC_TRY(tc_tempfile_open(build->log_path, &build->log, err));
-    if (choose_backend(build) == &tc_backend_qemu)
+    if (strcmp(options->backend, tc_backend_qemu.name) == 0)
         TC_TRY(tc_tempfile_open(build->console_path, &build->console, err));
     if (options->detached) TC_TRY(tc_tempfile_open(options->detached, &build->detached, err));
     return options->extract ? tc_extract_open(options->extract, &build->extract, err) : TC_OK;
@@ -172,7 +168,7 @@ static void warn_of_the_ignored(struct build *build)
     char text[512];
     const struct tc_buildspec *spec = &build->spec;
     if (build->options.memory_given)
-        tc_build_ui_warn(&build->ui, "-mem is ignored: memory comes from limits.memory");
+        tc_build_ui_warn(&build->ui, "-mem is ignored: memory comes from the limits of build.json");
     const char *named = spec->image ? spec->image : spec->language;
     const char *used = tc_image_choice_name(&build->image);
     if (strcmp(named, used) != 0 && (spec->image || !build->image.host)) {
@@ -212,6 +208,7 @@ static tc_status read_project(struct build *build, struct tc_error *err)
     TC_TRY(tc_buildspec_parse(tc_pack_build_file(build->pack), options->build_file, &build->spec,
                               err));
     TC_TRY(choose_image(build, err));
+    TC_TRY(tc_backend_choose(options->backend, build->image.host, &build->choice, err));
     TC_TRY(check_extract(build, err));
     tc_build_ui_source(&build->ui, build->pack, options->folder);
     warn_of_the_ignored(build);
@@ -286,7 +283,7 @@ static void on_note(void *context, const char *text)
 
 static tc_status run_worker(struct build *build, struct tc_error *err)
 {
-    const struct tc_backend *backend = choose_backend(build);
+    const struct tc_backend *backend = build->choice.backend;
     TC_AUTO_FREE char *worker = NULL;
     TC_TRY(tc_find_worker(&worker, err));
     struct tc_backend_config config = {
@@ -297,6 +294,7 @@ static tc_status run_worker(struct build *build, struct tc_error *err)
         .debug = build->options.debug,
         .egress = build->network.egress,
         .memory = build->spec.limits.memory + build->spec.limits.disk,
+        .cpus = build->options.cpus,
         .interrupt_fd = build->interrupt_fd,
         .emulator = build->options.emulator,
         .console_fd = build->console.fd,
@@ -305,7 +303,9 @@ static tc_status run_worker(struct build *build, struct tc_error *err)
     struct tc_enclave *enclave = NULL;
     int fd = -1;
     tc_build_ui_image(&build->ui, config.image);
-    tc_build_ui_start(&build->ui, backend->name);
+    if (build->choice.weaker) tc_build_ui_warn(&build->ui, build->choice.because);
+    tc_build_ui_start(&build->ui, backend, build->options.debug,
+                      build->choice.weaker ? "see above" : build->choice.because);
     TC_TRY(backend->start(&config, &enclave, &fd, err));
     tc_status status = talk(build, fd, err);
     struct tc_error end = {0};
@@ -336,7 +336,9 @@ static tc_status verify_result(struct build *build, struct tc_error *err)
     TC_AUTO_BUF struct tc_buf root = {0};
     /* Of all images exactly this one: no list, no other word is asked. */
     struct tc_pcrs_asked pcrs = {.asked = 1, .value = {build->image.file.pcr[0]}};
-    TC_TRY(tc_read_certificate(build->devroot_pem, &root, err));
+    bool debug = build->choice.backend->hardware && options->debug;
+    if (debug) pcrs.value[0] = (struct tc_sha384){{0}}; /* what such an enclave has for all of them */
+    if (build->devroot_pem) TC_TRY(tc_read_certificate(build->devroot_pem, &root, err));
     char commit[TC_SHA1_HEX] = "";
     if (tc_pack_commit(build->pack))
         tc_hex((struct tc_span){tc_pack_commit(build->pack)->bytes, TC_SHA1_SIZE}, commit);
@@ -344,6 +346,7 @@ static tc_status verify_result(struct build *build, struct tc_error *err)
                                        .go_on = go_on,
                                        .root = tc_buf_span(&root),
                                        .allow_unmeasured = build->image.host,
+                                       .allow_debug = debug,
                                        /* build.json and the user asked for it; whether
                                         * it is enough is for others to say. */
                                        .allow_unauthenticated = true,
@@ -380,14 +383,17 @@ static tc_status commit_outputs(struct build *build, struct tc_error *err)
 
 static tc_status run(struct build *build, struct tc_error *err)
 {
+    TC_TRY(tc_backend_check_name(build->options.backend, err));
     TC_TRY(open_outputs(build, err));
     TC_TRY(read_project(build, err));
     TC_TRY(tc_build_network_open(&build->options,
                                  build->spec.network.mode == TC_NETWORK_OFFLINE, &build->network,
                                  err));
-    TC_TRY(tc_devroot_folder(&build->devroot_folder, err));
-    TC_TRY(tc_devroot_ensure(build->devroot_folder, &build->devroot_pem, &build->devroot_created,
-                             err));
+    if (!build->choice.backend->hardware) {
+        TC_TRY(tc_devroot_folder(&build->devroot_folder, err));
+        TC_TRY(tc_devroot_ensure(build->devroot_folder, &build->devroot_pem,
+                                 &build->devroot_created, err));
+    }
     /* Until here a signal ends the client as it ends any program, and there is
      * nothing to clean up. */
     TC_TRY(tc_interrupts_catch(&build->interrupt_fd, err));
@@ -435,12 +441,16 @@ static bool print_result(struct build *build, const struct tc_error *failure)
                                        .detached = build->options.detached,
                                        .extract = build->options.extract,
                                        .root = build->devroot_pem,
+                                       .debug = build->choice.backend &&
+                                                build->choice.backend->hardware &&
+                                                build->options.debug,
                                        .root_created = build->devroot_created};
     if (failure->status == TC_OK) tc_build_ui_done(&build->ui, &build->verdict, &made);
     if (failure->status != TC_OK)
         return tc_print_failure("build", failure, build->options.json);
     if (!build->options.json) return true;
-    tc_status status = tc_print_verdict_json(stdout, &build->verdict, &err);
+    tc_status status = tc_print_verdict_json(stdout, &build->verdict,
+                                             build->choice.backend->name, &err);
     if (status != TC_OK) tc_print_error("build", &err);
     return status == TC_OK;
 }

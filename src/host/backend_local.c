@@ -422,4 +422,46 @@ static tc_status stop(struct tc_enclave *enclave, struct tc_error *err)
     return result;
 }
 
-const struct tc_backend tc_backend_local = {.name = "local", .start = start, .stop = stop};
+/* Some distributions let programs make user namespaces only where a profile says so. */
+static bool can_unshare(void)
+{
+    int status = 0;
+    pid_t pid = fork();
+    if (pid == 0) _exit(unshare(CLONE_NEWUSER) == 0 ? EXIT_SUCCESS : EXIT_FAILURE);
+    while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+    }
+    return pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SUCCESS;
+}
+
+static void probe(struct tc_probe *ret_probe)
+{
+    struct tc_error err = {0};
+    struct tc_local_ids ids;
+    struct tc_local_cgroup cgroup;
+    struct tc_probe seen = {0};
+    const char *why = NULL;
+    if (access("/usr/bin/bwrap", X_OK) != 0) {
+        why = "there is no sandbox";
+        (void)tc_fail(&err, TC_UNAVAILABLE, "apt-get install bubblewrap");
+    } else if (tc_local_ids_find(&ids, &err) != TC_OK) {
+        why = "the build would have no user ids of its own";
+    } else if (!can_unshare()) {
+        why = "this user cannot make a user namespace";
+        (void)tc_fail(&err, TC_UNAVAILABLE,
+                      "sysctl kernel.unprivileged_userns_clone=1, user.max_user_namespaces=65536, "
+                      "kernel.apparmor_restrict_unprivileged_userns=0, whichever there is");
+    } else if (tc_local_cgroup_make(&cgroup, &err) != TC_OK) {
+        why = "the build would have no limits";
+    } else {
+        tc_local_cgroup_remove(&cgroup);
+        seen.usable = true;
+    }
+    (void)snprintf(seen.why, sizeof seen.why, "%s",
+                   why ? why
+                       : "namespaces and control groups of this machine; no hardware attests it");
+    (void)snprintf(seen.fix, sizeof seen.fix, "%s", err.message);
+    *ret_probe = seen;
+}
+
+const struct tc_backend tc_backend_local = {
+    .name = "local", .probe = probe, .start = start, .stop = stop};

@@ -221,4 +221,26 @@ static tc_status stop(struct tc_enclave *enclave, struct tc_error *err)
     return status;
 }
 
-const struct tc_backend tc_backend_qemu = {.name = "qemu", .start = start, .stop = stop};
+static void probe(struct tc_probe *ret_probe)
+{
+    struct tc_error err = {0};
+    struct tc_qemu_machines machines = {0};
+    struct tc_probe seen = {0};
+    TC_AUTO_FREE char *path = NULL;
+    tc_status status = tc_qemu_find(NULL, &path, &err);
+    if (status == TC_OK) status = tc_qemu_ask(path, &machines, &err);
+    if (status == TC_OK && !machines.microvm)
+        status = tc_fail(&err, TC_UNAVAILABLE, "%s has no microvm machine", path);
+    seen.usable = status == TC_OK;
+    if (seen.usable)
+        (void)snprintf(seen.why, sizeof seen.why,
+                       "%.200s, a virtual machine, %s; no hardware attests it", path,
+                       has_kvm() ? "by KVM where that works" : "emulated, since there is no KVM");
+    else
+        (void)snprintf(seen.why, sizeof seen.why, "%.399s", err.message);
+    if (!seen.usable) (void)snprintf(seen.fix, sizeof seen.fix, "apt-get install qemu-system-x86");
+    *ret_probe = seen;
+}
+
+const struct tc_backend tc_backend_qemu = {
+    .name = "qemu", .probe = probe, .start = start, .stop = stop};

@@ -41,27 +41,27 @@ static tc_status seed_kernel(int nsm_fd, struct tc_error *err)
     return TC_OK;
 }
 
-static tc_status ask_host(int *ret_fd, struct tc_error *err)
+static tc_status ask_host(uint32_t port_shift, int *ret_fd, struct tc_error *err)
 {
     enum tc_parent parent;
     (void)dprintf(STDERR_FILENO,
                   "tee-compile-worker: there is no Nitro Security Module (/dev/nsm): the host's "
                   "development attester signs, NOT the hardware\n");
-    if (tc_vsock_connect_out(TC_VSOCK_PORT_ATTESTER, ret_fd, &parent, err) != TC_OK)
+    if (tc_vsock_connect_out(TC_VSOCK_PORT_ATTESTER + port_shift, ret_fd, &parent, err) != TC_OK)
         return tc_wrap(err, "there is no Nitro Security Module (/dev/nsm), and the host has no "
                             "development attester in its place: this image runs in an enclave, or "
                             "by tee-compile build --backend qemu");
     return TC_OK;
 }
 
-tc_status tc_boot_open_nsm(int *ret_fd, struct tc_error *err)
+tc_status tc_boot_open_nsm(uint32_t port_shift, int *ret_fd, struct tc_error *err)
 {
     TC_AUTO_CLOSE int fd = open("/dev/nsm", O_RDWR | O_CLOEXEC);
     /* Only where there is none: one that cannot be opened is a fault to be told. */
     if (fd < 0 && errno != ENOENT)
         return tc_fail_errno(err, TC_UNAVAILABLE, errno,
                              "cannot open the Nitro Security Module (/dev/nsm)");
-    if (fd < 0) TC_TRY(ask_host(&fd, err));
+    if (fd < 0) TC_TRY(ask_host(port_shift, &fd, err));
     TC_TRY(seed_kernel(fd, err));
     *ret_fd = TC_TAKE_FD(fd);
     return TC_OK;

@@ -298,8 +298,9 @@ static void process_done(struct process *process)
 int tc_recorder_main(const struct tc_recorder_process_config *config)
 {
     struct tc_error err = {0};
-    struct process process = {
-        .config = config, .dialler = {config->dialler_fd, config->parent}, .transcript_fd = -1};
+    struct process process = {.config = config,
+                              .dialler = {config->dialler_fd, config->parent, config->port_shift},
+                              .transcript_fd = -1};
     tc_status status =
         tc_channel_init(&process.session, config->session_fd, -1, "the session", &err);
     if (status == TC_OK)

@@ -159,7 +159,7 @@ def test_no_image(lab):
         done = subprocess.run(command, capture_output=True, text=True, env=lab.env, check=False)
         assert done.returncode == 2, done
         if image == "host":
-            assert "the qemu back end boots an image" in done.stderr, done.stderr
+            assert "--backend qemu runs images, and --image host is none" in done.stderr, done.stderr
     assert not list(lab.out_folder.iterdir())
 
 
