@@ -37,12 +37,8 @@ from cryptography.x509.oid import NameOID
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import eif  # noqa: E402
+from image import CMDLINE, PACKAGES, RECIPE, Parts  # noqa: E402
 
-# no_timer_check: an emulator on a busy machine is too slow for the kernel's test of
-# its timer, which ends in a panic; on the hardware the kernel leaves it out by itself.
-CMDLINE = b"console=ttyS0 loglevel=4 panic=-1 reboot=k random.trust_cpu=off no_timer_check"
-RECIPE = "4e" * 32
-PACKAGES = [("g++", "4:14.2.0-1", "amd64", "60" * 32), ("make", "4.4.1-2", "amd64", "61" * 32)]
 DOCUMENT = "attestation/document.cbor"
 STATEMENT = "attestation/statement.json"
 PATIENCE = 600  # seconds; a bound for a machine that hangs, not a claim about speed
@@ -492,25 +488,13 @@ def main():
     tools = Tools(folder, build, way)
     here = os.path.dirname(os.path.abspath(__file__))
     project, client = f"{here}/../../../examples/c-hello", f"{build}/tests/qemu_session"
-    tool, worker = f"{build}/src/tee-compile", f"{build}/src/tee-compile-worker"
-
-    def ldd(program):
-        return subprocess.run(["ldd", program], check=True, capture_output=True, text=True).stdout
-    bwrap = "/usr/bin/bwrap"
+    tool = f"{build}/src/tee-compile"
     with tempfile.TemporaryDirectory(prefix="tee-image-") as folder:
         # A copy, since the example lies inside this repository's work tree.
         copy = shutil.copytree(project, f"{folder}/c-hello")
         limit(copy)
-        stripped = f"{folder}/worker"
-        subprocess.run(["strip", "-o", stripped, worker], check=True)
-        kernel = open(f"{prepared}/bzImage", "rb").read()
-        first = eif.pack(eif.worker_ramdisk(stripped, bwrap, eif.libraries(bwrap, ldd)))
-        text = eif.image_text("c", RECIPE, kernel, first, CMDLINE, PACKAGES)
-
-        def toolchain(name):
-            with open(f"{prepared}/{name}", "rb") as file:
-                return eif.toolchain_ramdisk(text, name, file.read())
-        ramdisks = [first, toolchain("root.erofs")]
+        parts = Parts(prepared, build)
+        kernel, ramdisks = parts.kernel, parts.ramdisks("root.erofs")
         image, bundle = f"{folder}/image.eif", f"{folder}/release.tar"
         eif.write(image, kernel, CMDLINE, ramdisks)
         print(f"kernel {len(kernel)}, ramdisks {[len(r) for r in ramdisks]}, image {os.path.getsize(image)} bytes")
@@ -530,7 +514,7 @@ def main():
             whole = tar.extractfile("outputs/hello").read()
         try_small_memory(tools, client, image, copy, folder, whole)
 
-        paged = [first, toolchain("root.verity")]
+        paged = parts.ramdisks("root.verity")
         eif.write(image, kernel, CMDLINE, paged)
         print(f"paged image {os.path.getsize(image)} bytes")
         check("PCR1 does not depend on the toolchain", eif.measure(kernel, CMDLINE, paged)[1], pcrs[1])

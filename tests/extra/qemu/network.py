@@ -32,9 +32,11 @@ from network_lab import Authority, Proxy, Server, Site, Tls, serve  # noqa: E402
 
 HELLO, BIG = b"hello from far away\n", os.urandom(1 << 20) * 3
 MANY = 12
+OUTPUTS = ["out", "big", "many", "said"]
 
-# What must not lead anywhere fails, or the build does. The second datagram of a socket
-# meets what came of the first.
+# What must not lead anywhere fails, or the build does, and `said` has why. The second
+# datagram of a socket meets what came of the first: the kernel's word that nobody is there.
+DATAGRAMS = ["192.0.2.1/443", "169.254.169.254/123", "fd00:ec2::254/443"]
 SCRIPT = f"""set -euo pipefail
 nowhere() {{ if "$@" >>said 2>&1; then echo "$* led somewhere" >&2; exit 1; fi; }}
 datagrams() {{ exec 3<>"/dev/udp/$1"; echo x >&3; sleep 0.2; echo x >&3; }}
@@ -48,7 +50,7 @@ nowhere curl -fsS --max-time 120 http://169.254.169.254/latest/meta-data
 nowhere curl -gfsS --max-time 120 'http://[fd00:ec2::254]/latest/meta-data'
 nowhere curl -fsS --max-time 120 https://192.0.2.1/
 nowhere curl -fsS --max-time 120 https://other.example/
-for to in 192.0.2.1/443 169.254.169.254/123 fd00:ec2::254/443; do nowhere bash -euc "$(declare -f datagrams); datagrams $to"; done
+for to in {' '.join(DATAGRAMS)}; do nowhere bash -euc "$(declare -f datagrams); datagrams $to"; done
 """
 
 
@@ -92,7 +94,7 @@ class Lab:
         shutil.copy(self.root.pem, folder / "root.pem")
         (folder / "build.sh").write_text(script)
         (folder / "build.json").write_text(json.dumps({
-            "language": "c", "input": {"cmd": "bash build.sh"}, "output": {"files": ["out", "big", "many"]},
+            "language": "c", "input": {"cmd": "bash build.sh"}, "output": {"files": OUTPUTS},
             "limits": self.limits, "network": {
                 "mode": "record", "allow": ["good.test", "*.good.test", "plain.test"], "plain_http": ["plain.test"],
                 "ca": {"good.test": "root.pem", "*.good.test": "root.pem"}}}))
@@ -118,8 +120,9 @@ class Lab:
         os.mkdir(folder)
         boot.judge(self.tool, HERE, project, bundle, [self.measured[f"pcr{i}"] for i in range(3)], folder,
                    ["--allow-unauthenticated", *options], self.signer)
-        outputs = [pathlib.Path(f"{folder}/out/{name}").read_bytes() for name in ("out", "big", "many")]
+        *outputs, said = [pathlib.Path(f"{folder}/out/{name}").read_bytes() for name in OUTPUTS]
         boot.check("what was downloaded", outputs == [2 * HELLO, BIG, MANY * HELLO], True)
+        boot.check("datagrams are refused", said.count(b"write error: Connection refused"), len(DATAGRAMS))
         return folder
 
 
@@ -170,12 +173,12 @@ def try_record_and_replay(lab):
 
 
 def try_lost_egress(lab):
-    for name, script in (("in the middle", "curl -fsS https://good.test/dies >out; touch big many\n"),
-                         ("and nobody minds", "curl -sS https://good.test/dies >out || true; touch big many\n"),
+    for name, script in (("in the middle", "curl -fsS https://good.test/dies >out\n"),
+                         ("and nobody minds", "curl -sS https://good.test/dies >out || true\n"),
                          ("and more is asked", "curl -sS https://good.test/dies >out || true\n"
-                                               "curl -sS https://good.test/hello >>out || true; touch big many\n")):
+                                               "curl -sS https://good.test/hello >>out || true\n")):
         bundle = lab.folder / f"{name}.tar"
-        outcome = lab.run(lab.project(name, script), bundle)
+        outcome = lab.run(lab.project(name, f"touch {' '.join(OUTPUTS)}; {script}"), bundle)
         print(f"   {outcome.said.strip().splitlines()[-1:]}")
         if outcome.ended != 0 or "good.test" not in outcome.said:
             boot.explain(outcome)
