@@ -39,6 +39,7 @@ struct build {
     struct tc_buildspec spec;
     struct tc_image_choice image;
     struct tc_backend_choice choice;
+    struct tc_enclave *enclave; /* while the worker runs */
     struct tc_manifest_summary source;
     struct tc_tempfile bundle, detached, log;
     struct tc_tempfile console; /* of a machine; else not open */
@@ -231,6 +232,13 @@ static void on_phase(void *context, enum tc_phase phase)
     tc_build_ui_phase(&build->ui, phase);
 }
 
+static tc_status sign(void *context, struct tc_span document, struct tc_buf *buf,
+                      struct tc_error *err)
+{
+    struct build *build = context;
+    return build->choice.backend->sign(build->enclave, document, buf, err);
+}
+
 static void on_log(void *context, struct tc_span bytes)
 {
     struct build *build = context;
@@ -264,6 +272,7 @@ static tc_status talk(struct build *build, int fd, struct tc_error *err)
         .build_file = tc_pack_build_file(build->pack),
         .context = build,
         .send_source = send_source,
+        .sign = build->choice.backend->sign ? sign : NULL,
         .on_phase = on_phase,
         .on_log = on_log,
         .build_patience_ms = patience_ms(&build->spec),
@@ -300,16 +309,15 @@ static tc_status run_worker(struct build *build, struct tc_error *err)
         .console_fd = build->console.fd,
         .note = on_note,
         .context = build};
-    struct tc_enclave *enclave = NULL;
     int fd = -1;
     tc_build_ui_image(&build->ui, config.image);
     if (build->choice.weaker) tc_build_ui_warn(&build->ui, build->choice.because);
     tc_build_ui_start(&build->ui, backend, build->options.debug,
                       build->choice.weaker ? "see above" : build->choice.because);
-    TC_TRY(backend->start(&config, &enclave, &fd, err));
+    TC_TRY(backend->start(&config, &build->enclave, &fd, err));
     tc_status status = talk(build, fd, err);
     struct tc_error end = {0};
-    tc_status ended = backend->stop(enclave, &end);
+    tc_status ended = backend->stop(TC_TAKE(build->enclave), &end);
     tc_build_network_stop(&build->network);
     /* What the session says explains more than how the worker ended. */
     if (status == TC_OK && ended != TC_OK) {

@@ -46,6 +46,10 @@ struct tc_backend {
      * enclave. TC_UNAVAILABLE names what is missing and the fix. */
     tc_status (*start)(const struct tc_backend_config *config, struct tc_enclave **ret_enclave,
                        int *ret_fd, struct tc_error *err);
+    /* Appends the document, signed, to buf: for a worker whose platform only claims and
+     * does not sign. NULL: the worker's document is complete. */
+    tc_status (*sign)(struct tc_enclave *enclave, struct tc_span document, struct tc_buf *buf,
+                      struct tc_error *err);
     /* Ends it: kills what still runs, waits, removes what was made. Says in err
      * how the worker ended when it did not exit with 0. Always frees. */
     tc_status (*stop)(struct tc_enclave *enclave, struct tc_error *err);

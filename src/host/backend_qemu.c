@@ -1,6 +1,10 @@
 /* The qemu back end: the image in a virtual machine (machine.h), its toolchain served
  * from the file beside it, and the development attester in the place of what signs.
  *
+ * A QEMU that imitates an enclave (nitro-enclave) reads and measures the image itself, and
+ * its NSM's document comes unsigned: the attester compares what was measured, and signs.
+ * Every other QEMU gets the image's parts, in a microvm.
+ *
  *   client -- fork --> attester   (a microvm has no NSM: the worker asks it, by vsock)
  *          -- fork --> the machine's processes: QEMU, vsock device, page server, ...
  *
@@ -23,6 +27,7 @@
 #include "base/text.h"
 #include "host/attester.h"
 #include "host/backend.h"
+#include "host/devattest.h"
 #include "host/machine.h"
 #include "host/qemu_parts.h"
 #include "os/vsock.h"
@@ -38,7 +43,9 @@ enum {
 struct tc_enclave {
     struct tc_machine *machine;
     pid_t attester;
-    struct tc_qemu_image image;
+    enum tc_machine_kind kind;
+    const struct tc_backend_config *config; /* borrowed */
+    struct tc_qemu_image parts;             /* for a microvm */
     char *emulator;
     int console_fd; /* borrowed */
 };
@@ -46,7 +53,7 @@ struct tc_enclave {
 static void enclave_free(struct tc_enclave *enclave)
 {
     tc_attester_stop(&enclave->attester);
-    tc_qemu_image_done(&enclave->image);
+    tc_qemu_image_done(&enclave->parts);
     free(enclave->emulator);
     free(enclave);
 }
@@ -112,13 +119,13 @@ static tc_status boot(const struct tc_backend_config *config, bool kvm, struct t
     const struct tc_machine_port port = {.port = TC_VSOCK_PORT_ATTESTER, .fd = guest};
     const struct tc_machine_config machine = {
         .emulator = enclave->emulator,
-        .kind = TC_MACHINE_MICROVM,
+        .kind = enclave->kind,
         .kvm = kvm,
         .cpus = count_cpus(config),
-        .memory = tc_qemu_memory(config->memory, enclave->image.ramdisks_size),
-        .image_fd = -1,
-        .kernel_fd = enclave->image.kernel_fd,
-        .ramdisk_fd = enclave->image.ramdisk_fd,
+        .memory = tc_qemu_memory(config->memory, enclave->parts.ramdisks_size),
+        .image_fd = image->eif_fd,
+        .kernel_fd = enclave->parts.kernel_fd,
+        .ramdisk_fd = enclave->parts.ramdisk_fd,
         .cmdline = image->content.text.cmdline,
         .pages_fd = tc_imagefile_root_file_size(image) > 0 ? image->root_fd : -1,
         .console_fd = config->console_fd,
@@ -181,11 +188,13 @@ static tc_status start_parts(const struct tc_backend_config *config, struct tc_e
         return tc_fail(err, TC_USAGE, "a host tool is no part of a measured image");
     TC_TRY(tc_qemu_find(config->emulator, &enclave->emulator, err));
     TC_TRY(tc_qemu_ask(enclave->emulator, &machines, err));
-    if (!machines.microvm)
-        return tc_fail(err, TC_UNAVAILABLE, "the emulator %s has no microvm machine",
-                       enclave->emulator);
-    TC_TRY(tc_qemu_image_open(config->image, &enclave->image, err));
-    TC_TRY(tc_qemu_memory_check(tc_qemu_memory(config->memory, enclave->image.ramdisks_size), err));
+    enclave->kind = machines.nitro ? TC_MACHINE_NITRO : TC_MACHINE_MICROVM;
+    TC_TRY(tc_qemu_image_open(config->image, &enclave->parts, err));
+    if (enclave->kind == TC_MACHINE_NITRO) { /* which only wants to know how large they are */
+        tc_close_ptr(&enclave->parts.kernel_fd);
+        tc_close_ptr(&enclave->parts.ramdisk_fd);
+    }
+    TC_TRY(tc_qemu_memory_check(tc_qemu_memory(config->memory, enclave->parts.ramdisks_size), err));
     return boot_somehow(config, enclave, ret_fd, err);
 }
 
@@ -194,7 +203,8 @@ static tc_status start(const struct tc_backend_config *config, struct tc_enclave
 {
     struct tc_enclave *enclave = calloc(1, sizeof *enclave);
     if (!enclave) return tc_fail(err, TC_SYSTEM, "out of memory");
-    enclave->image = TC_QEMU_IMAGE_NONE;
+    enclave->parts = TC_QEMU_IMAGE_NONE;
+    enclave->config = config;
     enclave->console_fd = config->console_fd;
     tc_status status = start_parts(config, enclave, ret_fd, err);
     if (status == TC_OK)
@@ -221,6 +231,19 @@ static tc_status stop(struct tc_enclave *enclave, struct tc_error *err)
     return status;
 }
 
+/* A microvm's worker has asked the attester already. */
+static tc_status sign(struct tc_enclave *enclave, struct tc_span document, struct tc_buf *buf,
+                      struct tc_error *err)
+{
+    if (enclave->kind == TC_MACHINE_MICROVM) {
+        tc_buf_add_span(buf, document);
+        return tc_buf_check(buf, "the document", err);
+    }
+    const struct tc_devattest_config attester = {.folder = enclave->config->devroot_folder,
+                                                 .pcrs = enclave->config->image->pcr};
+    return tc_devattest_sign(&attester, document, buf, err);
+}
+
 static void probe(struct tc_probe *ret_probe)
 {
     struct tc_error err = {0};
@@ -229,8 +252,6 @@ static void probe(struct tc_probe *ret_probe)
     TC_AUTO_FREE char *path = NULL;
     tc_status status = tc_qemu_find(NULL, &path, &err);
     if (status == TC_OK) status = tc_qemu_ask(path, &machines, &err);
-    if (status == TC_OK && !machines.microvm)
-        status = tc_fail(&err, TC_UNAVAILABLE, "%s has no microvm machine", path);
     seen.usable = status == TC_OK;
     if (seen.usable)
         (void)snprintf(seen.why, sizeof seen.why,
@@ -243,4 +264,4 @@ static void probe(struct tc_probe *ret_probe)
 }
 
 const struct tc_backend tc_backend_qemu = {
-    .name = "qemu", .probe = probe, .start = start, .stop = stop};
+    .name = "qemu", .probe = probe, .start = start, .sign = sign, .stop = stop};

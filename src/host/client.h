@@ -22,6 +22,9 @@ struct tc_client_config {
                              tc_status (*send)(void *sink, enum tc_wire_kind kind,
                                                struct tc_span payload, struct tc_error *err),
                              struct tc_error *err);
+    /* Appends what goes into the bundle as the document to buf. NULL: what the worker sent. */
+    tc_status (*sign)(void *context, struct tc_span document, struct tc_buf *buf,
+                      struct tc_error *err);
     void (*on_phase)(void *context, enum tc_phase phase);
     void (*on_log)(void *context, struct tc_span bytes);
     int log_fd;      /* gets the log; read back into the bundle */
