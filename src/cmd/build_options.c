@@ -23,6 +23,8 @@ const char tc_build_usage[] =
     "  --backend NAME      where the worker runs: local (namespaces of this machine, attested by no\n"
     "                      hardware), nitro (an AWS Nitro enclave of this instance), or auto: nitro\n"
     "                      where tee-compile doctor says that it can be used, else local (default)\n"
+    "                      qemu: a virtual machine of this one, attested by no hardware\n"
+    "  --emulator PROGRAM  with --backend qemu: the emulator (default: qemu-system-x86_64)\n"
     "  --cpus N            processors of an enclave, rounded up to whole cores (default: 2)\n"
     "  --nonce HEX         1 to 64 bytes that go into the signed document\n"
     "  --output FILE       the bundle (default: release.tar)\n"
@@ -63,6 +65,7 @@ enum {
     OPT_DIR = 1000, OPT_BUILD_FILE, OPT_IMAGE, OPT_HOST_TOOL, OPT_BACKEND, OPT_NONCE, OPT_OUTPUT,
     OPT_DETACHED, OPT_EXTRACT, OPT_ALLOW_DIRTY, OPT_NO_LOG, OPT_JSON, OPT_DEBUG, OPT_HELP,
     OPT_NITRO, OPT_MEM, OPT_WITH_SOURCE, OPT_ARCHIVE, OPT_REPLAY, OPT_CREDENTIAL, OPT_CPUS,
+    OPT_EMULATOR,
 };
 
 static const struct option long_options[] = {
@@ -72,6 +75,7 @@ static const struct option long_options[] = {
     {"host-tool", required_argument, NULL, OPT_HOST_TOOL},
     {"backend", required_argument, NULL, OPT_BACKEND},
     {"cpus", required_argument, NULL, OPT_CPUS},
+    {"emulator", required_argument, NULL, OPT_EMULATOR},
     {"nonce", required_argument, NULL, OPT_NONCE},
     {"output", required_argument, NULL, OPT_OUTPUT},
     {"detached", required_argument, NULL, OPT_DETACHED},
@@ -151,6 +155,7 @@ static tc_status take(struct tc_build_options *options, int option, const char *
     case OPT_IMAGE: options->image = value; return TC_OK;
     case OPT_HOST_TOOL: return add_host_tool(options, value, err);
     case OPT_BACKEND: options->backend = value; return TC_OK;
+    case OPT_EMULATOR: options->emulator = value; return TC_OK;
     case OPT_NONCE: return set_nonce(options, value, err);
     case OPT_OUTPUT: options->output = value; return TC_OK;
     case OPT_DETACHED: options->detached = value; return TC_OK;
@@ -176,6 +181,8 @@ static tc_status take(struct tc_build_options *options, int option, const char *
 
 static tc_status check(const struct tc_build_options *options, struct tc_error *err)
 {
+    if (options->emulator && (strcmp(options->backend, "qemu") != 0 || !*options->emulator))
+        return tc_fail(err, TC_USAGE, "--emulator goes with --backend qemu and names a program");
     if (options->image && !*options->image)
         return tc_fail(err, TC_USAGE, "--image is empty: expected a name, a PCR0, a path or host");
     if (options->output && strcmp(options->output, "-") == 0)

@@ -11,6 +11,7 @@ struct tc_build_options {
     const char *build_file;
     const char *image;
     const char *backend;
+    const char *emulator; /* NULL: not given */
     const char *output;   /* NULL: not given */
     const char *detached; /* NULL: not wanted */
     const char *extract;  /* NULL: not wanted */

@@ -85,7 +85,7 @@ void tc_build_ui_warn(struct tc_build_ui *ui, const char *text)
 {
     char shown[1024];
     put_line(ui, ui->colour ? "\033[33mwarning:\033[0m " : "warning: ",
-             tc_printable(tc_span_of_text(text), shown, sizeof shown), "\n");
+             tc_printable_again(tc_span_of_text(text), shown, sizeof shown), "\n");
 }
 
 void tc_build_ui_image(struct tc_build_ui *ui, const struct tc_imagefile *image)

@@ -41,10 +41,11 @@ struct build {
     struct tc_backend_choice choice;
     struct tc_manifest_summary source;
     struct tc_tempfile bundle, detached, log;
+    struct tc_tempfile console; /* of a machine; else not open */
     struct tc_extract *extract;
     struct tc_build_network network;
-    char *bundle_path, *log_path;
-    char *ignore[9]; /* absolute paths of what this build makes; NULL-terminated */
+    char *bundle_path, *log_path, *console_path;
+    char *ignore[11]; /* absolute paths of what this build makes; NULL-terminated */
     bool keep_bundle; /* false: only --detached and --extract were asked for */
     char *devroot_folder, *devroot_pem;
     bool devroot_created;
@@ -62,12 +63,14 @@ static void build_free(struct build *build)
     tc_tempfile_drop(&build->bundle);
     tc_tempfile_drop(&build->detached);
     tc_tempfile_drop(&build->log);
+    tc_tempfile_drop(&build->console);
     tc_extract_free(build->extract);
     tc_build_network_done(&build->network);
     for (size_t i = 0; build->ignore[i]; i++)
         free(build->ignore[i]);
     free(build->bundle_path);
     free(build->log_path);
+    free(build->console_path);
     free(build->devroot_folder);
     free(build->devroot_pem);
     tc_close_ptr(&build->interrupt_fd);
@@ -81,6 +84,14 @@ static char *beside(const char *path, const char *name)
     char *slash = real ? strrchr(real, '/') : NULL, *result;
     if (!slash || asprintf(&result, "%.*s/%s", (int)(slash - real), real, name) < 0) return NULL;
     return result;
+}
+
+/* As much of it as there is room for. */
+static void add_to_message(struct tc_error *err, const char *before, const char *text)
+{
+    size_t used = strlen(err->message), size = sizeof err->message;
+    used += (size_t)snprintf(err->message + used, size - used, "%s", before);
+    if (used < size) (void)snprintf(err->message + used, size - used, "%.*s", (int)(size - used), text);
 }
 
 static bool is_same_file(const char *one, const char *other)
@@ -100,6 +111,10 @@ static tc_status open_outputs(struct build *build, struct tc_error *err)
         build->log_path = NULL;
         return tc_fail(err, TC_SYSTEM, "out of memory");
     }
+    if (asprintf(&build->console_path, "%s.console", path) < 0) {
+        build->console_path = NULL;
+        return tc_fail(err, TC_SYSTEM, "out of memory");
+    }
     if (options->detached && is_same_file(path, options->detached))
         return tc_fail(err, TC_USAGE, "--output and --detached both name %s: give each a name of its own",
                        options->detached);
@@ -110,6 +125,8 @@ static tc_status open_outputs(struct build *build, struct tc_error *err)
                        options->archive);
     TC_TRY(tc_tempfile_open(path, &build->bundle, err));
     TC_TRY(tc_tempfile_open(build->log_path, &build->log, err));
+    if (strcmp(options->backend, tc_backend_qemu.name) == 0)
+        TC_TRY(tc_tempfile_open(build->console_path, &build->console, err));
     if (options->detached) TC_TRY(tc_tempfile_open(options->detached, &build->detached, err));
     return options->extract ? tc_extract_open(options->extract, &build->extract, err) : TC_OK;
 }
@@ -170,8 +187,9 @@ static tc_status read_project(struct build *build, struct tc_error *err)
 {
     const struct tc_build_options *options = &build->options;
     /* What earlier builds left in the project is no source. */
-    enum { MADE = 3 };
-    const struct tc_tempfile *const made[MADE] = {&build->bundle, &build->log, &build->detached};
+    enum { MADE = 4 };
+    const struct tc_tempfile *const made[MADE] = {&build->bundle, &build->log, &build->console,
+                                                  &build->detached};
     size_t count = 0;
     for (size_t i = 0; i < MADE; i++) {
         if (!made[i]->path) continue;
@@ -219,6 +237,14 @@ static void on_log(void *context, struct tc_span bytes)
     tc_build_ui_log(&build->ui, bytes);
 }
 
+/* A worker may be silent as long as all its commands may run, and then a while. One that
+ * says nothing for longer keeps its own limit no more. */
+static int64_t patience_ms(const struct tc_buildspec *spec)
+{
+    enum { MARGIN_S = 300 };
+    return ((int64_t)spec->limits.timeout + MARGIN_S) * 1000;
+}
+
 static tc_status talk(struct build *build, int fd, struct tc_error *err)
 {
     const struct tc_build_options *options = &build->options;
@@ -240,12 +266,19 @@ static tc_status talk(struct build *build, int fd, struct tc_error *err)
         .send_source = send_source,
         .on_phase = on_phase,
         .on_log = on_log,
+        .build_patience_ms = patience_ms(&build->spec),
         .log_fd = build->log.fd,
         .bundle_fd = build->bundle.fd,
         .detached_fd = build->detached.fd,
     };
     tc_build_network_greet(&build->network, &config.hello);
     return tc_client_run(&config, err);
+}
+
+static void on_note(void *context, const char *text)
+{
+    struct build *build = context;
+    tc_build_ui_warn(&build->ui, text);
 }
 
 static tc_status run_worker(struct build *build, struct tc_error *err)
@@ -262,7 +295,11 @@ static tc_status run_worker(struct build *build, struct tc_error *err)
         .egress = build->network.egress,
         .memory = build->spec.limits.memory + build->spec.limits.disk,
         .cpus = build->options.cpus,
-        .interrupt_fd = build->interrupt_fd};
+        .interrupt_fd = build->interrupt_fd,
+        .emulator = build->options.emulator,
+        .console_fd = build->console.fd,
+        .note = on_note,
+        .context = build};
     struct tc_enclave *enclave = NULL;
     int fd = -1;
     tc_build_ui_image(&build->ui, config.image);
@@ -279,6 +316,8 @@ static tc_status run_worker(struct build *build, struct tc_error *err)
         *err = end;
         return ended;
     }
+    if (status == TC_PEER && ended != TC_OK)
+        add_to_message(err, "; ", end.message);
     return status;
 }
 
@@ -364,6 +403,16 @@ static tc_status run(struct build *build, struct tc_error *err)
     return commit_outputs(build, err);
 }
 
+/* What a machine said, where the build's own command is not what failed. */
+static void keep_console(struct build *build, struct tc_error *err)
+{
+    struct tc_error ignored = {0};
+    if (build->console.fd < 0 || err->status == TC_BUILD) return;
+    if (lseek(build->console.fd, 0, SEEK_END) <= 0) return;
+    if (tc_tempfile_commit(&build->console, &ignored) == TC_OK)
+        add_to_message(err, "; the machine's console is in ", build->console_path);
+}
+
 /* A log that says something outlives a failed build, under a name that the
  * message gives. */
 static void keep_log(struct build *build, struct tc_error *err)
@@ -412,6 +461,7 @@ int tc_cmd_build(int argc, char **argv)
     struct build build = {.bundle = TC_TEMPFILE_NONE,
                           .detached = TC_TEMPFILE_NONE,
                           .log = TC_TEMPFILE_NONE,
+                          .console = TC_TEMPFILE_NONE,
                           .image = TC_IMAGE_CHOICE_NONE,
                           .interrupt_fd = -1};
     tc_build_ui_init(&build.ui, stderr);
@@ -425,7 +475,10 @@ int tc_cmd_build(int argc, char **argv)
     }
     if (status == TC_OK) status = run(&build, &err);
     tc_build_ui_end(&build.ui);
-    if (status != TC_OK && status != TC_INTERRUPTED) keep_log(&build, &err);
+    if (status != TC_OK && status != TC_INTERRUPTED) {
+        keep_console(&build, &err);
+        keep_log(&build, &err);
+    }
     tc_extract_free(TC_TAKE(build.extract));
     /* From here on a signal ends the client again, which must not wait for somebody
      * to read its last words. */

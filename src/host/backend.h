@@ -19,6 +19,12 @@ struct tc_backend_config {
     uint64_t memory;            /* bytes that the build may use: limits.memory and limits.disk */
     unsigned cpus;              /* processors of a machine of its own; 0: the back end's default */
     int interrupt_fd;           /* readable: the start ends with TC_INTERRUPTED; -1: none */
+    /* Of a machine. The emulator's path, or its name in PATH; NULL: the usual one. */
+    const char *emulator;
+    int console_fd; /* a regular file that gets its console, which the build cannot read */
+    /* A line for the user, on how the worker runs; NULL: nobody wants it. */
+    void (*note)(void *context, const char *text);
+    void *context;
 };
 
 /* Can a back end start workers here? */
@@ -47,5 +53,6 @@ struct tc_backend {
 
 extern const struct tc_backend tc_backend_local;
 extern const struct tc_backend tc_backend_nitro;
+extern const struct tc_backend tc_backend_qemu;
 
 #endif

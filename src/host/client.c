@@ -12,7 +12,7 @@
 #include "os/files.h"
 
 /* A build may be silent for as long as its own limit allows, which the worker
- * keeps; the source and the result have to flow. */
+ * keeps, and the caller's patience beyond that; the source and the result have to flow. */
 enum { FLOW_PATIENCE_MS = 120 * 1000 };
 
 struct client {
@@ -232,7 +232,8 @@ static tc_status run(struct client *client, struct tc_error *err)
     tc_status status = greet_and_send(client, err);
     if (status != TC_OK) return explain_hangup(client, status, err);
     struct tc_span first = {0};
-    client->worker.patience_ms = -1;
+    client->worker.patience_ms =
+        client->config->build_patience_ms > 0 ? client->config->build_patience_ms : -1;
     TC_TRY(follow_build(client, &first, err));
     client->worker.patience_ms = FLOW_PATIENCE_MS;
     TC_TRY(take_members(client, first, err));

@@ -9,8 +9,9 @@
 #include "core/wire.h"
 
 struct tc_client_config {
-    int fd;           /* stream to the worker; borrowed */
-    int interrupt_fd; /* readable: stop with TC_INTERRUPTED; -1: none */
+    int fd;                    /* stream to the worker; borrowed */
+    int interrupt_fd;          /* readable: stop with TC_INTERRUPTED; -1: none */
+    int64_t build_patience_ms; /* longest silence while the build runs; 0: for ever */
     struct tc_wire_hello hello;
     const struct tc_wire_credential *credentials; /* at most TC_CREDENTIALS_MAX */
     size_t credentials_count;

@@ -8,8 +8,8 @@
 #include "host/machine.h"
 
 enum {
-    /* The session's, the pages', the heartbeat's. */
-    TC_MACHINE_OWN_PORTS = 3,
+    /* The session's, the pages', the heartbeat's, the egress's. */
+    TC_MACHINE_OWN_PORTS = 4,
     TC_MACHINE_ALL_PORTS = TC_MACHINE_OWN_PORTS + TC_MACHINE_PORTS_MAX,
     TC_MACHINE_CID = 4, /* the guest's; any but the parent's */
 };

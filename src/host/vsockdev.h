@@ -20,7 +20,9 @@
 #include "base/status.h"
 
 enum {
-    TC_VSOCKDEV_STREAMS_MAX = 448, /* the recorder's, most of them */
+    /* The recorder's, nearly all: one to upstream and one to the archive for each of its 256
+     * connections, and 64 that idle. */
+    TC_VSOCKDEV_STREAMS_MAX = 640,
     TC_VSOCKDEV_BUFFER = 256 * 1024, /* from the guest, not yet taken by the host; each */
 };
 

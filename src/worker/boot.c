@@ -90,7 +90,7 @@ static tc_status make_world(struct boot *boot, struct tc_error *err)
     TC_AUTO_BUF struct tc_buf text = tc_buf_new(TC_IMAGE_TEXT_MAX);
     TC_TRY(tc_boot_check_ramdisks("", err));
     TC_TRY(tc_boot_check_text("", "/proc/cmdline", &text, err));
-    TC_TRY(tc_boot_open_nsm(&boot->nsm_fd, err));
+    TC_TRY(tc_boot_open_nsm(boot->port_shift, &boot->nsm_fd, err));
     TC_TRY(tc_boot_set_kernel(err));
     TC_TRY(tc_boot_enter_root(tc_buf_span(&text), boot->port_shift, err));
     return connect_session(boot, err);

@@ -43,7 +43,8 @@ tc_status tc_boot_enter_root(struct tc_span text, uint32_t port_shift, struct tc
 tc_status tc_boot_mount_toolchain(const char *target, uint32_t port_shift, struct tc_error *err)
     TC_MUST_USE;
 
-/* boot_entropy.c: opens the NSM and seeds the kernel from it; ret_fd is owned. */
-tc_status tc_boot_open_nsm(int *ret_fd, struct tc_error *err) TC_MUST_USE;
+/* boot_entropy.c: opens the NSM and seeds the kernel from it; ret_fd is owned. Where the
+ * machine has no NSM, and only there, it is a stream to the host's development attester. */
+tc_status tc_boot_open_nsm(uint32_t port_shift, int *ret_fd, struct tc_error *err) TC_MUST_USE;
 
 #endif

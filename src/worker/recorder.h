@@ -22,7 +22,9 @@
  *            broken for good: its `broken_fd` becomes readable and nothing is signed;
  *   cut      by the build itself, once it had an answer's head and had not waited for
  *            upstream for more than a twelfth of stall_ms in sum: a line, no more. Whoever
- *            gives up before the head, or after such waiting, could be made to: `failed`. */
+ *            gives up before the head, or after such waiting, could be made to: `failed`.
+ *            So is a handshake or a request's head that the build does not bring to its end
+ *            in five times stall_ms: a host that starves it could cause that. */
 #ifndef TC_WORKER_RECORDER_H
 #define TC_WORKER_RECORDER_H
 

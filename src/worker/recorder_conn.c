@@ -2,7 +2,10 @@
  * request after request. Whoever is none of these is refused.
  *
  * A connection that has nothing to ask holds one of the recorder's places. It gives it up
- * when another one waits for one (room_fd), and after stall_ms in any case. */
+ * when another one waits for one (room_fd), and after HEAD_STALLS times stall_ms in any case.
+ *
+ * A build that does not come to the end of a handshake or a head may have been starved by the
+ * host, which must not choose what the build gets to see: that is a failure, not a refusal. */
 #include "worker/recorder_internal.h"
 
 #include <errno.h>
@@ -16,6 +19,7 @@
 
 enum {
     BUILD_STALLS = 15,    /* a build may take so many times stall_ms to read or to write */
+    HEAD_STALLS = 5,      /* the same for all of a handshake or a head, and for silence before */
     SILENT_PART = 30,     /* stall_ms / 30 without a first byte, then others may have the place */
     IDLE_PART = 300,      /* the same between requests */
     TLS_HANDSHAKE = 0x16, /* the first byte of a connection of TLS */
@@ -51,6 +55,11 @@ static void note_silence(const struct tc_rec_conn *conn)
              "the build hung up after it had waited for one of the recorder's connections");
 }
 
+static void limit_time(const struct tc_rec_conn *conn, struct tc_rec_stream *build)
+{
+    build->deadline = tc_rec_now() + conn->recorder->stall_ms * HEAD_STALLS;
+}
+
 /* --- waiting for what the build says --- */
 
 static bool give_place(const struct tc_rec_conn *conn)
@@ -65,11 +74,12 @@ static bool await_request(const struct tc_rec_conn *conn, const struct tc_rec_st
                           bool first)
 {
     int64_t since = tc_rec_now(), stall = conn->recorder->stall_ms;
+    int64_t until = since + stall * HEAD_STALLS;
     int64_t keep = since + stall / (first ? SILENT_PART : IDLE_PART);
     if (tc_rec_stream_have(build).size > 0 || (build->ssl && SSL_has_pending(build->ssl)))
         return true;
     for (;;) {
-        int64_t now = tc_rec_now(), end = now < keep ? keep : since + stall;
+        int64_t now = tc_rec_now(), end = now < keep ? keep : until;
         struct pollfd polled[3] = {
             {.fd = build->fd, .events = POLLIN},
             {.fd = conn->recorder->stop_fd, .events = POLLIN},
@@ -100,13 +110,15 @@ static void serve_requests(const struct tc_rec_conn *conn, struct tc_rec_stream 
     struct tc_error err = {0};
     for (bool first = true; await_request(conn, build, first); first = false) {
         size_t size = 0;
-        build->deadline = tc_rec_now() + conn->recorder->stall_ms;
+        limit_time(conn, build);
         tc_status status = tc_rec_stream_head(build, &size, &err);
         build->deadline = 0;
         if (status == TC_MALFORMED || status == TC_LIMIT) {
             refuse_head(conn, build, &err);
             return;
         }
+        if (build->stalled)
+            note(conn, TC_EXCHANGE_FAILED, build->ssl ? "https" : "http", err.message);
         if (status != TC_OK || size == 0) return;
         if (!tc_rec_ask_serve(conn->recorder, &target, build, size)) return;
     }
@@ -121,7 +133,7 @@ static void serve_tls(const struct tc_rec_conn *conn, struct tc_rec_stream *buil
         tc_recorder_break(conn->recorder, &err);
         return;
     }
-    build->deadline = tc_rec_now() + conn->recorder->stall_ms;
+    limit_time(conn, build);
     tc_status status = tc_rec_stream_tls(build, ssl, true, &err);
     build->deadline = 0;
     if (status == TC_OK) {
@@ -129,6 +141,10 @@ static void serve_tls(const struct tc_rec_conn *conn, struct tc_rec_stream *buil
         return;
     }
     if (status == TC_INTERRUPTED) return;
+    if (build->stalled) {
+        note(conn, TC_EXCHANGE_FAILED, "https", err.message);
+        return;
+    }
     if (conn->late) {
         note_silence(conn);
         return;

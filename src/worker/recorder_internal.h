@@ -54,9 +54,10 @@ struct tc_rec_stream {
     int64_t deadline;         /* by tc_rec_now; 0: none */
     uint8_t *in, *out;
     size_t in_start, in_end, out_size;
-    bool ended;  /* the other side ended it as it should */
-    bool eof;    /* of the bytes below TLS */
-    bool failed; /* some error came from this side */
+    bool ended;   /* the other side ended it as it should */
+    bool eof;     /* of the bytes below TLS */
+    bool failed;  /* some error came from this side */
+    bool stalled; /* the error was that it took too long */
 };
 
 int64_t tc_rec_now(void); /* milliseconds of the monotonic clock */

@@ -82,7 +82,7 @@ tc_status tc_rec_stream_wait(struct tc_rec_stream *stream, short events, struct 
         int64_t waited = tc_rec_now() - since;
         if (stream->wait) stream->wait->waited_ms += waited;
         if (ready > 0) return judge(stream, polled, waited, err);
-        stream->failed = true;
+        stream->failed = stream->stalled = true;
         return tc_fail(err, TC_PEER, "%s stalled: nothing moved for %lld ms", stream->who,
                        (long long)waited);
     }

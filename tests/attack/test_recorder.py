@@ -1077,8 +1077,9 @@ class Crowds(Case):
         self.assertLess(int(recorder.rss), (2 << 20) if SLOW else 256 << 10)
 
     def test_slow_builds_hold_their_place_alone(self):
-        """A head that comes byte by byte ends after its time."""
-        recorder = self.recorder()
+        """A head that comes byte by byte ends after its time; with it all, for the host may
+        have slowed the build down."""
+        recorder = self.recorder('--stall', IMPATIENT)
         stop = threading.Event()
         with recorder.raw('good.test', 80) as sock:
             try:
@@ -1089,7 +1090,31 @@ class Crowds(Case):
                 self.fail('it may go on for ever')
             except OSError:
                 pass
-        self.assertEqual(recorder.finish(), [])
+        self.broken(recorder, 'good.test', 'stalled')
+
+    def test_slow_handshake(self):
+        """The same before TLS is there."""
+        recorder = self.recorder('--stall', IMPATIENT)
+        with recorder.raw('good.test') as sock:
+            sock.sendall(b'\x16\x03\x01\x02\x00\x01')
+            try:
+                self.assertEqual(sock.recv(1), b'')
+            except OSError:
+                pass
+        self.broken(recorder, 'good.test', 'stalled')
+
+    def test_silence_is_no_failure(self):
+        """A connection that has nothing to ask is left alone for long, and ends nothing."""
+        self.serve(world.always())
+        recorder = self.recorder('--stall', IMPATIENT)
+        stop = threading.Event()
+        with recorder.raw('good.test') as silent:
+            stop.wait(3 * IMPATIENT / 1000)
+            context = ssl.create_default_context(cafile=recorder.folder / 'ca.pem')
+            with context.wrap_socket(silent, server_hostname='good.test') as sock:
+                sock.sendall(b'GET / HTTP/1.1\r\nHost: good.test\r\nConnection: close\r\n\r\n')
+                self.assertTrue(sock.recv(100).startswith(b'HTTP/1.1 200'))
+        self.one_line(recorder, outcome='ok')
 
     def test_free_with_open_connections(self):
         stop = threading.Event()

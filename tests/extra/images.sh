@@ -7,7 +7,8 @@
 #      folder with one job: each time from an empty cache but for the packages, so that
 #      kernel and builder's root are made twice too. The files are the same.
 #   3. Each image compiles the example of its language in an emulated enclave
-#      (qemu/recipe.py); one of them has its toolchain inside, the second time.
+#      (qemu/recipe.py); one of them has its toolchain inside, the second time, and
+#      downloads, records and replays there (qemu/network.py).
 #   4. The minimal recipe once more in a Debian 13 root, by a tee-compile compiled there.
 #   5. A root file system as folder, tar file and OCI archive: the same image three times.
 #
@@ -83,6 +84,12 @@ compile() {
         "$lab/a/images/$name" "$1" "$2" "$project/examples/$name-hello" "${@:3}"
 }
 
+# download IMAGE EROFS MEMORY LIMIT...: builds with a network in an enclave.
+download() {
+    echo "-- downloads in an enclave of $3"
+    nice -n 10 /usr/bin/python3 -B "$project/tests/extra/qemu/network.py" "$emulator" "$project/build" "$@"
+}
+
 # The least that is promised; the others with room to spare.
 boot() {
     local image=$lab/$1
@@ -90,6 +97,7 @@ boot() {
     minimal) ;;
     c)
         compile c "$image.eif" "$image.erofs" 96M memory=32M disk=8M
+        download "$image.eif" "$image.erofs" 160M memory=64M disk=16M
         build "$lab/inside.eif" "$lab/a/images/c" --self-contained
         compile c "$lab/inside.eif" - 1536M memory=128M disk=32M
         rm -f "$lab"/inside.*

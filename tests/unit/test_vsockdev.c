@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -456,10 +457,15 @@ static void test_refusals_within(void **state)
 
 /* --- floods --- */
 
+/* Both ends of each are in this process. */
 static void test_connections_are_limited(void **state)
 {
     struct lab lab;
+    struct rlimit files;
     (void)state;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &files), 0);
+    files.rlim_cur = files.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &files), 0);
     lab_start(&lab);
     for (uint32_t i = 0; i < TC_VSOCKDEV_STREAMS_MAX; i++)
         (void)lab_connect(&lab, i);

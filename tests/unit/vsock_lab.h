@@ -18,7 +18,7 @@ enum {
     LAB_BUFFER = 8192,   /* bytes of each buffer for the guest */
     LAB_BUFFERS = 32,
     LAB_PORT = 7301,     /* the host listens here, and nowhere else */
-    LAB_HOSTS = 512,
+    LAB_HOSTS = TC_VSOCKDEV_STREAMS_MAX + 64,
     LAB_SIZE = 0x200000, /* of memory; two regions, which lie in the file the other way round */
     LAB_HALF = LAB_SIZE / 2,
     /* Places in memory. */

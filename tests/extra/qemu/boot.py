@@ -19,6 +19,7 @@ import datetime
 import json
 import os
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -36,12 +37,8 @@ from cryptography.x509.oid import NameOID
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import eif  # noqa: E402
+from image import CMDLINE, PACKAGES, RECIPE, Parts  # noqa: E402
 
-# no_timer_check: an emulator on a busy machine is too slow for the kernel's test of
-# its timer, which ends in a panic; on the hardware the kernel leaves it out by itself.
-CMDLINE = b"console=ttyS0 loglevel=4 panic=-1 reboot=k random.trust_cpu=off no_timer_check"
-RECIPE = "4e" * 32
-PACKAGES = [("g++", "4:14.2.0-1", "amd64", "60" * 32), ("make", "4.4.1-2", "amd64", "61" * 32)]
 DOCUMENT = "attestation/document.cbor"
 STATEMENT = "attestation/statement.json"
 PATIENCE = 600  # seconds; a bound for a machine that hangs, not a claim about speed
@@ -210,27 +207,44 @@ def serve_pages(tools, path, pages):
     return server
 
 
+class Network:
+    """What the launcher is told of the network: its environment, and an archive to write or
+    to replay. end() takes the network away from a machine that runs."""
+
+    def __init__(self, environment=None, *options):
+        self.environment, self.options, self.process = environment or {}, options, None
+
+    def end(self):
+        self.process.send_signal(signal.SIGUSR1)
+
+
 def boot(tools, client, image, bundle, project, memory, pages=None):
     """The machine put together here, or by the launcher."""
     with tempfile.TemporaryDirectory(prefix="tee-qemu-") as folder:
         if tools.way == "launcher":
-            return launch(tools, folder, image, bundle, project, memory, pages)
+            return launch(tools, folder, image, bundle, project, memory, pages, Network())
         return assemble(tools, folder, client, image, bundle, project, memory, pages)
 
 
-def launch(tools, folder, image, bundle, project, memory, pages):
+def launch(tools, folder, image, bundle, project, memory, pages, network):
     outcome, console = Outcome(), f"{folder}/console"
     given = pages or "-"
     if pages and not isinstance(pages, str):
         server = pages(f"{folder}/pages")
         given = f"socket:{server.path}"
     start = time.monotonic()
-    result = subprocess.run([f"{tools.build}/tests/qemu_machine", f"{tools.folder}/qemu-system-x86_64",
-                             f"{tools.folder}/share", image, memory, console, given, project, bundle],
-                            stderr=subprocess.PIPE, text=True, timeout=2 * PATIENCE)
+    with subprocess.Popen([f"{tools.build}/tests/qemu_machine", f"{tools.folder}/qemu-system-x86_64",
+                           f"{tools.folder}/share", image, memory, console, given, project, bundle,
+                           *network.options], stderr=subprocess.PIPE, text=True,
+                          env={**os.environ, **network.environment}) as process:
+        network.process = process
+        try:
+            outcome.said = process.communicate(timeout=2 * PATIENCE)[1]
+        finally:
+            process.kill()
     outcome.seconds["machine"] = time.monotonic() - start
-    outcome.said, outcome.status = result.stderr, result.returncode
-    outcome.ended = None if result.returncode == 3 else 0
+    outcome.status = process.returncode
+    outcome.ended = None if process.returncode == 3 else 0
     outcome.console = open(console, errors="replace").read()
     return outcome
 
@@ -296,11 +310,11 @@ def make_root(when):
     return root, leaf, keys[1]
 
 
-def sign_again(document):
-    """The same claims under a root of ours."""
+def sign_again(document, signer=None):
+    """The same claims under a root of ours: signer, what make_root gave, or a new one."""
     claims = cbor2.loads(cbor2.loads(document)[2])
     when = datetime.datetime.fromtimestamp(claims["timestamp"] / 1000, datetime.timezone.utc)
-    root, leaf, key = make_root(when)
+    root, leaf, key = signer or make_root(when)
     der = serialization.Encoding.DER
     claims["certificate"], claims["cabundle"] = leaf.public_bytes(der), [root.public_bytes(der)]
     protected, payload = cbor2.dumps({1: -35}), cbor2.dumps(claims)
@@ -334,7 +348,8 @@ def verify(tool, *arguments):
     return result.returncode, json.loads(result.stdout)
 
 
-def judge(tool, here, project, bundle, pcrs, folder):
+def judge(tool, here, project, bundle, pcrs, folder, options=(), signer=None):
+    """options: what `verify` is told besides. Leaves signed.tar and root.pem in folder."""
     with tarfile.open(bundle) as tar:
         document = tar.extractfile(DOCUMENT).read()
     cose = cbor2.loads(document)
@@ -344,19 +359,19 @@ def judge(tool, here, project, bundle, pcrs, folder):
         ["/usr/bin/python3", f"{here}/../../integration/check_bundle.py", "--bundle", bundle]).returncode, 0)
     check("QEMU's algorithm and signature", (cbor2.loads(cose[0]), set(cose[3])), ({1: -1}, {0}))
 
-    status, verdict = verify(tool, "--source", project, bundle)
+    status, verdict = verify(tool, "--source", project, *options, bundle)
     check("an unsigned document is refused", (status, verdict["verdict"]), (1, "refused"))
     judged = [(item["name"], item["seen"]) for item in verdict["checks"] if item["result"] == "fail"]
     check("for that and nothing else", judged,
           [("document", "attestation document: COSE protected header: algorithm -1; expected ES384 (-35): "
             "an emulator's document, which nobody signed")])
 
-    signed, pem = sign_again(document)
+    signed, pem = sign_again(document, signer)
     replace_document(bundle, f"{folder}/signed.tar", signed)
     with open(f"{folder}/root.pem", "wb") as file:
         file.write(pem)
-    status, verdict = verify(tool, "--source", project, "--root", f"{folder}/root.pem",
-                             "--pcr", f"0={pcrs[0]}", "--extract", f"{folder}/out", f"{folder}/signed.tar")
+    status, verdict = verify(tool, "--source", project, "--root", f"{folder}/root.pem", "--pcr", f"0={pcrs[0]}",
+                             "--extract", f"{folder}/out", *options, f"{folder}/signed.tar")
     if status != 0:
         print(json.dumps(verdict, indent=1), file=sys.stderr)
     check("the same claims, signed, pass", (status, verdict["verdict"]), (0, "development"))
@@ -473,25 +488,13 @@ def main():
     tools = Tools(folder, build, way)
     here = os.path.dirname(os.path.abspath(__file__))
     project, client = f"{here}/../../../examples/c-hello", f"{build}/tests/qemu_session"
-    tool, worker = f"{build}/src/tee-compile", f"{build}/src/tee-compile-worker"
-
-    def ldd(program):
-        return subprocess.run(["ldd", program], check=True, capture_output=True, text=True).stdout
-    bwrap = "/usr/bin/bwrap"
+    tool = f"{build}/src/tee-compile"
     with tempfile.TemporaryDirectory(prefix="tee-image-") as folder:
         # A copy, since the example lies inside this repository's work tree.
         copy = shutil.copytree(project, f"{folder}/c-hello")
         limit(copy)
-        stripped = f"{folder}/worker"
-        subprocess.run(["strip", "-o", stripped, worker], check=True)
-        kernel = open(f"{prepared}/bzImage", "rb").read()
-        first = eif.pack(eif.worker_ramdisk(stripped, bwrap, eif.libraries(bwrap, ldd)))
-        text = eif.image_text("c", RECIPE, kernel, first, CMDLINE, PACKAGES)
-
-        def toolchain(name):
-            with open(f"{prepared}/{name}", "rb") as file:
-                return eif.toolchain_ramdisk(text, name, file.read())
-        ramdisks = [first, toolchain("root.erofs")]
+        parts = Parts(prepared, build)
+        kernel, ramdisks = parts.kernel, parts.ramdisks("root.erofs")
         image, bundle = f"{folder}/image.eif", f"{folder}/release.tar"
         eif.write(image, kernel, CMDLINE, ramdisks)
         print(f"kernel {len(kernel)}, ramdisks {[len(r) for r in ramdisks]}, image {os.path.getsize(image)} bytes")
@@ -511,7 +514,7 @@ def main():
             whole = tar.extractfile("outputs/hello").read()
         try_small_memory(tools, client, image, copy, folder, whole)
 
-        paged = [first, toolchain("root.verity")]
+        paged = parts.ramdisks("root.verity")
         eif.write(image, kernel, CMDLINE, paged)
         print(f"paged image {os.path.getsize(image)} bytes")
         check("PCR1 does not depend on the toolchain", eif.measure(kernel, CMDLINE, paged)[1], pcrs[1])

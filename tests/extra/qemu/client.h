@@ -3,11 +3,13 @@
 #ifndef TC_TESTS_QEMU_CLIENT_H
 #define TC_TESTS_QEMU_CLIENT_H
 
-#include "base/status.h"
+#include "core/wire.h"
 
 struct guest {
     /* Gives the stream to the guest's session, borrowed. */
     tc_status (*await)(void *context, int *ret_fd, struct tc_error *err);
+    /* The network's part in HELLO; NULL: it has none. */
+    void (*greet)(void *context, struct tc_wire_hello *hello);
     void *context;
 };
 

@@ -87,8 +87,8 @@ def libraries(program, ldd):
     return sorted(found)
 
 
-def worker_ramdisk(worker, bwrap, needed, read=lambda path: open(path, "rb").read()):
-    """The first ramdisk: /init, bwrap with its libraries below /usr, the mark last."""
+def worker_ramdisk(worker, files, read=lambda path: open(path, "rb").read()):
+    """The first ramdisk: /init, programs with their libraries below /usr, the mark last."""
     cpio = Cpio()
     for name in ("dev", "proc", "sys", "root", "toolchain", "usr"):
         cpio.folder(name)
@@ -99,7 +99,7 @@ def worker_ramdisk(worker, bwrap, needed, read=lambda path: open(path, "rb").rea
             if letter == "/" and name[:i] not in made:
                 made.add(name[:i])
                 cpio.folder(name[:i])
-    for path in [bwrap, *needed]:
+    for path in files:
         name = path.lstrip("/")
         if not name.startswith("usr/"):
             name = "usr/" + name

@@ -14,6 +14,7 @@ import threading
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import boot  # noqa: E402
 import eif  # noqa: E402
+from image import CMDLINE  # noqa: E402
 
 
 class Echo(threading.Thread):
@@ -64,7 +65,7 @@ def main():
         subprocess.run(["strip", "-o", f"{work}/init", f"{build}/tests/qemu_guest"], check=True)
         cpio.file("init", open(f"{work}/init", "rb").read(), 0o755)
         ramdisks = [eif.pack(cpio.bytes())]
-        eif.write(f"{work}/guest.eif", kernel, boot.CMDLINE, ramdisks)
+        eif.write(f"{work}/guest.eif", kernel, CMDLINE, ramdisks)
         console = run(boot.Tools(folder, build, "own"), f"{work}/guest.eif")
     lines = re.findall(r"^guest: (.*)$", console, re.MULTILINE)
     print("\n".join(lines))
@@ -74,7 +75,7 @@ def main():
     boot.check("the guest came to its end", last is not None, True)
     boot.check("its checks", (int(last[1]) > 40, int(last[2])), (True, 0))
     boot.check("PCR0-2 as DescribePCR gives them", [line.split(" ")[1] for line in lines if line.startswith("pcr")],
-               eif.measure(kernel, boot.CMDLINE, ramdisks))
+               eif.measure(kernel, CMDLINE, ramdisks))
     print("guest: every check passed")
 
 

@@ -1,9 +1,14 @@
-/* qemu_machine EMULATOR FIRMWARE IMAGE MEMORY CONSOLE PAGES PROJECT BUNDLE: one
- * build in a machine that the project's launcher starts. PAGES is the toolchain's
- * file, "-" for none, or "socket:PATH" of a page server of the test's own. Exit
- * status 0 with a whole bundle, 1 without one; 3 when the machine did not end by
- * itself. The machine's own complaint, if it has one, is a line on stderr. */
+/* qemu_machine EMULATOR FIRMWARE IMAGE MEMORY CONSOLE PAGES PROJECT BUNDLE
+ * [archive=FILE|replay=FILE]: one build in a machine that the project's launcher starts.
+ * PAGES is the toolchain's file, "-" for none, or "socket:PATH" of a page server of the
+ * test's own. The network is what `tee-compile build` gives, with the proxy of the
+ * environment; SIGUSR1 ends it, whatever is under way. Exit status 0 with a whole bundle,
+ * 1 without one; 3 when the machine did not end by itself. The machine's own complaint, if
+ * it has one, is a line on stderr. */
 #include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -12,6 +17,7 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "client.h"
+#include "cmd/build_network.h"
 #include "host/machine.h"
 #include "os/vsock.h"
 
@@ -22,12 +28,21 @@ static const char socket_prefix[] = "socket:";
 struct start {
     struct tc_machine_config config;
     struct tc_machine *machine;
+    struct tc_build_network network;
+    pthread_t keeper;
 };
 
 static tc_status start(void *context, int *ret_fd, struct tc_error *err)
 {
     struct start *start = context;
-    return tc_machine_start(&start->config, &start->machine, ret_fd, err);
+    TC_TRY(tc_machine_start(&start->config, &start->machine, err));
+    return tc_machine_await(start->machine, END_PATIENCE_MS, -1, ret_fd, err);
+}
+
+static void greet(void *context, struct tc_wire_hello *hello)
+{
+    const struct start *start = context;
+    tc_build_network_greet(&start->network, hello);
 }
 
 static int connect_to(const char *path)
@@ -43,45 +58,116 @@ static int connect_to(const char *path)
 static bool set_pages(struct start *start, const char *pages, struct tc_machine_port *port)
 {
     if (strncmp(pages, socket_prefix, sizeof socket_prefix - 1) == 0) {
-        *port = (struct tc_machine_port){TC_VSOCK_PORT_PAGES,
-                                         connect_to(pages + sizeof socket_prefix - 1)};
+        *port = (struct tc_machine_port){.port = TC_VSOCK_PORT_PAGES,
+                                         .fd = connect_to(pages + sizeof socket_prefix - 1)};
         start->config.ports = port;
         start->config.ports_count = 1;
         return port->fd >= 0;
     }
-    if (strcmp(pages, "-") != 0) start->config.pages = pages;
+    if (strcmp(pages, "-") == 0) return true;
+    start->config.pages_fd = open(pages, O_RDONLY | O_CLOEXEC);
+    return start->config.pages_fd >= 0;
+}
+
+/* --- network --- */
+
+static bool read_option(const char *option, struct tc_build_options *options)
+{
+    if (strncmp(option, "archive=", 8) == 0)
+        options->archive = option + 8;
+    else if (strncmp(option, "replay=", 7) == 0)
+        options->replay = option + 7;
+    else
+        return false;
     return true;
+}
+
+static void *keep_network(void *argument)
+{
+    struct start *start = argument;
+    sigset_t set;
+    int number;
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGUSR1);
+    (void)sigwait(&set, &number);
+    tc_build_network_stop(&start->network);
+    return NULL;
+}
+
+static tc_status open_network(struct start *start, const struct tc_build_options *options,
+                              struct tc_error *err)
+{
+    sigset_t set;
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGUSR1);
+    (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
+    TC_TRY(tc_build_network_open(options, false, &start->network, err));
+    start->config.egress = start->network.egress;
+    if (pthread_create(&start->keeper, NULL, keep_network, start) == 0) return TC_OK;
+    tc_build_network_done(&start->network);
+    return tc_fail(err, TC_SYSTEM, "cannot start a thread");
+}
+
+static int build(struct start *context, const char *project, const char *bundle)
+{
+    struct tc_error err = {0};
+    const struct guest guest = {start, greet, context};
+    int status = client_build(project, bundle, &guest, &err) == TC_OK ? 0 : 1;
+    if (context->machine && tc_machine_wait(context->machine, END_PATIENCE_MS, &err) != TC_OK) {
+        (void)fprintf(stderr, "qemu_machine: %s\n", err.message);
+        status = 3;
+    }
+    if (tc_machine_stop(context->machine, &err) != TC_OK)
+        (void)fprintf(stderr, "qemu_machine: %s\n", err.message);
+    (void)pthread_kill(context->keeper, SIGUSR1);
+    (void)pthread_join(context->keeper, NULL);
+    if (status == 0 && tc_build_network_commit(&context->network, &err) != TC_OK) {
+        (void)fprintf(stderr, "qemu_machine: %s\n", err.message);
+        status = 1;
+    }
+    return status;
 }
 
 int main(int argc, char **argv)
 {
     struct tc_error err = {0};
     struct tc_machine_port port = {.fd = -1};
+    struct tc_build_options options = {0};
     struct start context = {0};
     uint64_t memory = 0;
-    if (argc != 9 || !tc_parse_size(argv[4], &memory)) {
+    if (argc < 9 || argc > 10 || !tc_parse_size(argv[4], &memory) ||
+        (argc == 10 && !read_option(argv[9], &options))) {
         (void)fputs(
-            "usage: qemu_machine EMULATOR FIRMWARE IMAGE MEMORY CONSOLE PAGES PROJECT BUNDLE\n",
+            "usage: qemu_machine EMULATOR FIRMWARE IMAGE MEMORY CONSOLE PAGES PROJECT BUNDLE "
+            "[archive=FILE|replay=FILE]\n",
             stderr);
         return 2;
     }
-    context.config = (struct tc_machine_config){.emulator = argv[1],
-                                                .firmware = argv[2],
-                                                .image = argv[3],
-                                                .memory = memory,
-                                                .console = argv[5]};
-    if (!set_pages(&context, argv[6], &port)) {
-        (void)fprintf(stderr, "qemu_machine: cannot connect to %s\n", argv[6]);
+    context.config = (struct tc_machine_config){
+        .emulator = argv[1],
+        .firmware = argv[2],
+        .kind = TC_MACHINE_NITRO,
+        .cpus = 1,
+        .memory = memory,
+        .image_fd = open(argv[3], O_RDONLY | O_CLOEXEC),
+        .kernel_fd = -1,
+        .ramdisk_fd = -1,
+        .pages_fd = -1,
+        .console_fd = open(argv[5], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644)};
+    if (context.config.image_fd < 0 || context.config.console_fd < 0) {
+        (void)fputs("qemu_machine: cannot open the image or the console's log\n", stderr);
         return 2;
     }
-    const struct guest guest = {start, &context};
-    int status = client_build(argv[7], argv[8], &guest, &err) == TC_OK ? 0 : 1;
-    if (context.machine && tc_machine_wait(context.machine, END_PATIENCE_MS, &err) != TC_OK) {
-        (void)fprintf(stderr, "qemu_machine: %s\n", err.message);
-        status = 3;
+    if (!set_pages(&context, argv[6], &port)) {
+        (void)fprintf(stderr, "qemu_machine: cannot open %s\n", argv[6]);
+        return 2;
     }
-    if (tc_machine_stop(context.machine, &err) != TC_OK)
+    if (open_network(&context, &options, &err) != TC_OK) {
         (void)fprintf(stderr, "qemu_machine: %s\n", err.message);
+        return 2;
+    }
+    int status = build(&context, argv[7], argv[8]);
+    tc_build_network_done(&context.network);
     tc_close_ptr(&port.fd);
     return status;
 }

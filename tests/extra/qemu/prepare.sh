@@ -3,14 +3,14 @@
 # as one folder:
 #
 #   bzImage      the project's kernel, by images/kernel/build
-#   root.erofs   a toolchain with gcc, make and bash
+#   root.erofs   a toolchain with gcc, make, bash and curl
 #   paged.img    the same with its dm-verity hash tree behind it
 #   root.verity  and what an image says of it (src/core/verity.h)
 #   builder/     the Debian 13 root that made both
 #
 # in ${XDG_CACHE_HOME:-~/.cache}/tee-compile/qemu-test; what is there is used
-# again, the kernel only for the same fragment and script. As root, since
-# mmdebstrap's roots are entered.
+# again, the kernel only for the same fragment and script, the toolchain for the
+# same packages. As root, since mmdebstrap's roots are entered.
 #
 # --twice: builds the kernel again from another copy of the source, into another
 # folder, as another user and with one job, and compares.
@@ -92,14 +92,16 @@ kernel_again() {
 }
 
 toolchain() {
-    local folder
-    if [[ -e $cache/root.erofs ]]; then return; fi
-    root toolchain gcc,libc6-dev,make,bash
+    local folder packages=gcc,libc6-dev,make,bash,curl,ca-certificates
+    if [[ -e $cache/root.erofs && $(cat "$cache/packages" 2>/dev/null) == "$packages" ]]; then return; fi
+    rm -rf --one-file-system "$cache/toolchain"
+    root toolchain "$packages"
     rm -rf "$cache"/toolchain/{var,boot,media,mnt,opt,srv,run,usr/share/doc,usr/share/man,usr/share/locale}
     for folder in build home/build tmp proc dev run; do mkdir -p "$cache/toolchain/$folder"; done
     in_builder mkfs.erofs -T 315532800 --all-root -U 7e37c0de-0000-4000-8000-000000000001 -zlz4hc,9 \
         -C65536 -Eztailpacking,fragments /cache/root.erofs.part /cache/toolchain >&2
     mv "$cache/root.erofs.part" "$cache/root.erofs"
+    echo "$packages" >"$cache/packages"
 }
 
 # Padded to whole blocks; the tree follows, without a header of its own.

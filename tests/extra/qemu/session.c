@@ -50,7 +50,7 @@ int main(int argc, char **argv)
         return 2;
     }
     struct place place = {argv[1], -1};
-    const struct guest guest = {await_guest, &place};
+    const struct guest guest = {.await = await_guest, .context = &place};
     tc_status status = client_build(argv[2], argv[3], &guest, &err);
     tc_close_ptr(&place.guest);
     return status == TC_OK ? 0 : 1;
