@@ -22,4 +22,4 @@ for way in packaged own launcher; do
     nice -n 19 /usr/bin/python3 -B "$here/boot.py" "$tools" "$prepared" "$build" "$way"
 done
 echo '-- nitro'
-nice -n 19 /usr/bin/python3 -B "$here/nitro.py" "$tools" "$prepared" "$build"
+nice -n 19 /usr/bin/python3 -B "$here/nitro.py" "$tools" "$build" "$lab/image.eif" "$prepared/paged.img"

@@ -248,7 +248,7 @@ int main(int argc, char **argv)
     build.driver.on_stop = halt;
     build.config =
         (struct tc_backend_config){.image = &image, .memory = memory, .interrupt_fd = -1};
-    const struct guest guest = {await, &build};
+    const struct guest guest = {.await = await, .context = &build};
     int status = client_build(argv[6], argv[7], &guest, &err) == TC_OK ? 0 : 1;
     if (build.enclave && tc_nitro_stop(build.enclave, &err) != TC_OK) {
         (void)fprintf(stderr, "qemu_nitro: %s\n", err.message);

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""nitro.py QEMU_FOLDER PREPARED_FOLDER BUILD_FOLDER: builds by the nitro back end, over the
+"""nitro.py QEMU_FOLDER BUILD_FOLDER IMAGE.eif EROFS: builds by the nitro back end, over the
 double of the driver that boots the memory that it is given (nitro.c).
 
   1. A session from start to end with a paged toolchain; PCR0-2 of the document are those
@@ -19,6 +19,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 import boot  # noqa: E402
 import eif  # noqa: E402
+import reworker  # noqa: E402
 
 
 class Lab:
@@ -41,21 +42,10 @@ class Lab:
         return process.returncode, said, console
 
 
-def make_image(folder, prepared, build):
-    def ldd(program):
-        return subprocess.run(["ldd", program], check=True, capture_output=True, text=True).stdout
-    bwrap, stripped = "/usr/bin/bwrap", f"{folder}/worker"
-    subprocess.run(["strip", "-o", stripped, f"{build}/src/tee-compile-worker"], check=True)
-    with open(f"{prepared}/bzImage", "rb") as file:
-        kernel = file.read()
-    with open(f"{prepared}/root.verity", "rb") as file:
-        verity = file.read()
-    first = eif.pack(eif.worker_ramdisk(stripped, bwrap, eif.libraries(bwrap, ldd)))
-    text = eif.image_text("c", boot.RECIPE, kernel, first, boot.CMDLINE, boot.PACKAGES)
-    ramdisks = [first, eif.toolchain_ramdisk(text, "root.verity", verity)]
-    eif.write(f"{folder}/image.eif", kernel, boot.CMDLINE, ramdisks)
-    os.symlink(os.path.abspath(f"{prepared}/paged.img"), f"{folder}/image.erofs")
-    return f"{folder}/image.eif", eif.measure(kernel, boot.CMDLINE, ramdisks)
+def measure(image):
+    parts = list(reworker.sections(image))
+    kernel, cmdline = (next(data for kind, data in parts if kind == wanted) for wanted in (eif.KERNEL, eif.CMDLINE))
+    return eif.measure(kernel, cmdline, [data for kind, data in parts if kind == eif.RAMDISK])
 
 
 def try_session(lab, pcrs):
@@ -66,7 +56,6 @@ def try_session(lab, pcrs):
     print("".join(f"   {line}\n" for line in said.splitlines() if line.startswith(("enclave:", "at "))), end="")
     boot.judge(f"{lab.build}/src/tee-compile", HERE, lab.project, f"{lab.folder}/one.tar", pcrs, lab.folder)
     boot.run_built(lab.folder)
-    boot.check_quoted(f"{lab.folder}/one.tar", pcrs)
 
 
 def output(lab, name):
@@ -108,15 +97,16 @@ def try_failures(lab):
 
 
 def main():
-    if len(sys.argv) != 4:
+    if len(sys.argv) != 5:
         sys.exit(__doc__)
-    tools, prepared, build = sys.argv[1:]
+    tools, build, given, erofs = sys.argv[1:]
     with tempfile.TemporaryDirectory(prefix="tee-nitro-") as folder:
         project = shutil.copytree(f"{HERE}/../../../examples/c-hello", f"{folder}/c-hello")
         boot.limit(project)
-        image, pcrs = make_image(folder, prepared, build)
+        image = shutil.copy(given, f"{folder}/image.eif")
+        os.symlink(os.path.abspath(erofs), f"{folder}/image.erofs")
         lab = Lab(folder, tools, build, image, project)
-        try_session(lab, pcrs)
+        try_session(lab, measure(image))
         try_two(lab)
         try_failures(lab)
     print("nitro: every check passed")
