@@ -382,12 +382,48 @@ static void test_lost_pages(void **state)
     expect_failure(&config, TC_UNAVAILABLE, "which were free a moment ago");
 }
 
+/* Ports that somebody has are another CID's. */
+static int refused_ports, refused_with;
+static int (*listen_really)(void *context, uint32_t port);
+
+static int listen_later(void *context, uint32_t port)
+{
+    if (refused_ports == 0) return listen_really(context, port);
+    refused_ports--;
+    errno = refused_with;
+    return -1;
+}
+
+static void test_ports_in_use(void **state)
+{
+    struct tc_error err = {0};
+    struct tc_enclave *enclave = NULL;
+    struct tc_backend_config config = configure();
+    int fd = -1;
+    (void)state;
+    listen_really = driver.ops.listen;
+    driver.ops.listen = listen_later;
+    refused_ports = 5;
+    refused_with = EADDRINUSE;
+    assert_int_equal(tc_nitro_start(&driver.ops, &config, &enclave, &fd, &err), TC_OK);
+    assert_int_equal(refused_ports, 0);
+    assert_int_equal(tc_nitro_stop(enclave, &err), TC_OK);
+    refused_ports = 1000;
+    expect_failure(&config, TC_UNAVAILABLE, "found no CID whose ports are free");
+    refused_with = EACCES;
+    expect_failure(&config, TC_UNAVAILABLE, "cannot listen for the enclave");
+}
+
 static void test_too_much(void **state)
 {
     struct tc_backend_config config = configure();
     (void)state;
     config.memory = (uint64_t)1 << 50;
     expect_failure(&config, TC_LIMIT, "more memory than any enclave has");
+    struct tc_error err = {0};
+    uint64_t memory = 0;
+    assert_int_equal(tc_nitro_memory(10 * MB + 1, 64 * MB, &memory, &err), TC_OK);
+    assert_int_equal(memory, (64 + 3 * 10 + 192 + 2) * MB);
 }
 
 /* --- what is missing --- */
@@ -544,6 +580,7 @@ int main(void)
         GUEST(test_full_pool),
         GUEST(test_pieces),
         GUEST(test_lost_pages),
+        GUEST(test_ports_in_use),
         GUEST(test_too_much),
         GUEST(test_lack_of_driver),
         GUEST(test_lack_of_permission),

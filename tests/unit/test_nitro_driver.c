@@ -138,6 +138,8 @@ static void test_memory(void **state)
     assert_int_equal(give(good + MB, 2 * MB, 0), NE_ERR_UNALIGNED_MEM_REGION_ADDR);
     assert_int_equal(give((uint64_t)1 << 60, 2 * MB, 0), NE_ERR_INVALID_MEM_REGION_ADDR);
     assert_int_equal(give(good, 0, 0), ENOMEM);
+    assert_int_equal(give(2 * MB, 2 * MB, 0), EFAULT);
+    assert_int_equal(give(good + 62 * MB, 4 * MB, 0), EFAULT);
     assert_int_equal(give(good, 32 * MB, 0), 0);
     assert_int_equal(give(good + 30 * MB, 4 * MB, 0), NE_ERR_MEM_REGION_ALREADY_USED);
     assert_int_equal(give(good, 2 * MB, 0), NE_ERR_MEM_REGION_ALREADY_USED);
