@@ -17,6 +17,7 @@ _tee_compile() {
             return
             ;;
         --cpus) return ;;
+        --emulator) mapfile -t COMPREPLY < <(compgen -c -- "$word"; compgen -f -- "$word"); return ;;
         --credential) return ;; # HOST=FILE, of which bash makes three words
         =)
             if [[ ${COMP_WORDS[COMP_CWORD - 3]-} == --credential ]]; then
@@ -24,11 +25,11 @@ _tee_compile() {
                 return
             fi
             ;;
-        --backend) mapfile -t COMPREPLY < <(compgen -W 'auto local nitro' -- "$word"); return ;;
+        --backend) mapfile -t COMPREPLY < <(compgen -W 'auto local qemu nitro' -- "$word"); return ;;
     esac
     local words
     case ${COMP_WORDS[1]} in
-        build) words='--dir --build-file --image --host-tool --backend --cpus --nonce --output --detached
+        build) words='--dir --build-file --image --host-tool --backend --emulator --cpus --nonce --output --detached
             --extract --archive --replay --credential --allow-dirty --no-log --json --debug --help' ;;
         verify) words='--artifact --source --commit --nonce --pcr --max-age --policy --root --images --images-key
             --min-list-version --allow-unmeasured
