@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -160,6 +161,9 @@ _Noreturn void tc_machine_run_console(const struct tc_machine_part *part, int pi
 
 /* --- emulator --- */
 
+/* The kernel takes the counters of several processors for one clock only of this vendor. */
+#define EMULATED "max,vendor=GenuineIntel"
+
 /* Its descriptors, in the order in which they are kept. */
 enum { VHOST = FIRST, IMAGE, RAMDISK };
 
@@ -178,28 +182,60 @@ static void add(struct words *words, const char *option, const char *value)
 
 /* reboot=t stands behind the image's own command line and is not measured: the
  * restart that these machines know how to do. */
-static void add_nitro(struct words *words, const struct tc_machine_config *config)
+/* How fast the counter of an emulated processor runs, in kHz: as fast as the real one.
+ * The guest cannot find out, and its clock would fall behind. 0: not known. */
+static unsigned measure_counter(void)
+{
+#ifdef __x86_64__
+    enum { SPAN_NS = 20000000 };
+    struct timespec start, now;
+    (void)clock_gettime(CLOCK_MONOTONIC_RAW, &start);
+    uint64_t first = __builtin_ia32_rdtsc(), last;
+    int64_t spent;
+    do {
+        (void)clock_gettime(CLOCK_MONOTONIC_RAW, &now);
+        last = __builtin_ia32_rdtsc();
+        spent = (int64_t)(now.tv_sec - start.tv_sec) * 1000000000 + now.tv_nsec - start.tv_nsec;
+    } while (spent < SPAN_NS);
+    return (unsigned)((last - first) * 1000000 / (uint64_t)spent);
+#else
+    return 0;
+#endif
+}
+
+/* Behind the image's own command line. */
+static void name_ending(bool kvm, char *out, size_t size)
+{
+    unsigned khz = kvm ? 0 : measure_counter();
+    if (khz > 0)
+        (void)snprintf(out, size, "reboot=t tsc_early_khz=%u", khz);
+    else
+        (void)snprintf(out, size, "reboot=t");
+}
+
+static void add_nitro(struct words *words, const struct tc_machine_config *config,
+                      const char *ending)
 {
     add(words, "-M", "nitro-enclave,vsock=c,id=tee-compile");
-    if (config->kvm) add(words, "-cpu", "host");
+    add(words, "-cpu", config->kvm ? "host" : EMULATED);
     add(words, "-kernel", "/proc/self/fd/4");
-    add(words, "-append", "reboot=t");
+    add(words, "-append", ending);
 }
 
 /* Without ACPI the machine names its devices on the kernel's command line, as an
  * enclave's does; the device's memory has to be one that another process can map. */
 static void add_microvm(struct words *words, const struct tc_machine_config *config,
-                        const char *memory, char **room)
+                        const char *memory, const char *ending, char **room)
 {
     add(words, "-M",
         "microvm,acpi=off,pic=on,pit=on,rtc=on,isa-serial=on,auto-kernel-cmdline=on,"
         "memory-backend=memory");
     if (asprintf(&room[0], "memory-backend-memfd,id=memory,share=on,size=%s", memory) >= 0)
         add(words, "-object", room[0]);
-    add(words, "-cpu", config->kvm ? "host" : "max");
+    add(words, "-cpu", config->kvm ? "host" : EMULATED);
     add(words, "-kernel", "/proc/self/fd/4");
     add(words, "-initrd", "/proc/self/fd/5");
-    if (asprintf(&room[1], "%s reboot=t", config->cmdline) >= 0) add(words, "-append", room[1]);
+    if (asprintf(&room[1], "%s %s", config->cmdline, ending) >= 0) add(words, "-append", room[1]);
     add(words, "-global", "virtio-mmio.force-legacy=false");
     add(words, "-device", "vhost-user-vsock-device,chardev=c");
 }
@@ -210,6 +246,7 @@ _Noreturn void tc_machine_run_emulator(const struct tc_machine_part *part,
 {
     struct tc_error err = {0};
     char memory[32], cpus[16], vhost[48];
+    char ending[48];
     char *room[2] = {NULL, NULL};
     struct words words = {.count = 0};
     bool is_microvm = config->kind == TC_MACHINE_MICROVM;
@@ -219,6 +256,7 @@ _Noreturn void tc_machine_run_emulator(const struct tc_machine_part *part,
     (void)snprintf(memory, sizeof memory, "%lluB", (unsigned long long)config->memory);
     (void)snprintf(cpus, sizeof cpus, "%u", config->cpus);
     (void)snprintf(vhost, sizeof vhost, "socket,id=c,fd=%d", VHOST);
+    name_ending(config->kvm, ending, sizeof ending);
     add(&words, config->emulator, "-no-user-config");
     add(&words, "-nodefaults", NULL);
     add(&words, "-accel", config->kvm ? "kvm" : "tcg");
@@ -226,9 +264,9 @@ _Noreturn void tc_machine_run_emulator(const struct tc_machine_part *part,
     add(&words, "-smp", cpus);
     add(&words, "-chardev", vhost);
     if (is_microvm)
-        add_microvm(&words, config, memory, room);
+        add_microvm(&words, config, memory, ending, room);
     else
-        add_nitro(&words, config);
+        add_nitro(&words, config, ending);
     add(&words, "-display", "none");
     add(&words, "-monitor", "none");
     add(&words, "-serial", "stdio");

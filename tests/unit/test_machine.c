@@ -265,7 +265,7 @@ static void test_microvm(void **state)
     read_console();
     expect_said("argument microvm,acpi=off,");
     expect_said("argument memory-backend-memfd,id=memory,share=on,size=100663296B\n");
-    expect_said("argument console=ttyS0 a=b,c reboot=t\n");
+    expect_said("argument console=ttyS0 a=b,c reboot=t tsc_early_khz=");
     expect_said("argument -accel\nargument tcg\n");
     expect_said("argument -smp\nargument 2\n");
     expect_said("ramdisk: ramdisks\n");
