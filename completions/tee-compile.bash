@@ -16,6 +16,8 @@ _tee_compile() {
                 compgen -f -X '!*.eif' -- "$word")
             return
             ;;
+        --cpus) return ;;
+        --emulator) mapfile -t COMPREPLY < <(compgen -c -- "$word"; compgen -f -- "$word"); return ;;
         --credential) return ;; # HOST=FILE, of which bash makes three words
         =)
             if [[ ${COMP_WORDS[COMP_CWORD - 3]-} == --credential ]]; then
@@ -23,11 +25,11 @@ _tee_compile() {
                 return
             fi
             ;;
-        --backend) mapfile -t COMPREPLY < <(compgen -W 'auto local' -- "$word"); return ;;
+        --backend) mapfile -t COMPREPLY < <(compgen -W 'auto local qemu nitro' -- "$word"); return ;;
     esac
     local words
     case ${COMP_WORDS[1]} in
-        build) words='--dir --build-file --image --host-tool --backend --nonce --output --detached
+        build) words='--dir --build-file --image --host-tool --backend --emulator --cpus --nonce --output --detached
             --extract --archive --replay --credential --allow-dirty --no-log --json --debug --help' ;;
         verify) words='--artifact --source --commit --nonce --pcr --max-age --policy --root --images --images-key
             --min-list-version --allow-unmeasured
@@ -58,6 +60,7 @@ _tee_compile() {
                 mapfile -t COMPREPLY < <(compgen -W "$(ls "$images" 2>/dev/null)" -- "$word")
                 return
             fi ;;
+        doctor) words='--json --help' ;;
         report) words='--json --markdown --help' ;;
         attestation)
             case $COMP_CWORD:${COMP_WORDS[2]} in
@@ -67,7 +70,7 @@ _tee_compile() {
             esac ;;
         *)
             words='verify report attestation image --help --version'
-            if [[ ${COMP_WORDS[0]##*/} != tee-verify ]]; then words="build $words"; fi ;;
+            if [[ ${COMP_WORDS[0]##*/} != tee-verify ]]; then words="build doctor $words"; fi ;;
     esac
     local first_file=2
     case ${COMP_WORDS[1]}:${COMP_WORDS[2]-} in

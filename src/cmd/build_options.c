@@ -7,6 +7,8 @@
 #include "base/text.h"
 #include "core/wire.h"
 
+enum { CPUS_MAX = 1024 };
+
 const char tc_build_usage[] =
     "usage: tee-compile build [options]\n"
     "\n"
@@ -18,7 +20,13 @@ const char tc_build_usage[] =
     "                      path of an .eif, or \"host\": the machine's own, unmeasured\n"
     "                      (default: \"image\" of build.json, else its \"language\")\n"
     "  --host-tool DIR     with --image host: bind DIR read-only, DIR/bin first in PATH (repeatable)\n"
-    "  --backend NAME      auto or local (default: auto)\n"
+    "  --backend NAME      where the worker runs: local (namespaces of this machine, attested by no\n"
+    "                      hardware), nitro (an AWS Nitro enclave of this instance), or auto: nitro\n"
+    "                      where tee-compile doctor says that it can be used, else local (default)\n"
+    "                      qemu: a virtual machine of this one, attested by no hardware\n"
+    "  --emulator PROGRAM  with --backend qemu: the emulator (default: qemu-system-x86_64)\n"
+    "  --cpus N            processors of an enclave, rounded up to whole cores (default: 2), or of a\n"
+    "                      virtual machine (default: this machine's, up to 8)\n"
     "  --nonce HEX         1 to 64 bytes that go into the signed document\n"
     "  --output FILE       the bundle (default: release.tar)\n"
     "  --detached FILE     also a bundle without the outputs\n"
@@ -31,11 +39,13 @@ const char tc_build_usage[] =
     "  --allow-dirty       build a changed work tree, without a commit\n"
     "  --no-log            keep the build's log out of the bundle\n"
     "  --json              the result on stdout as one object\n"
-    "  --debug             messages of the worker itself on stderr\n"
+    "  --debug             messages of the worker itself on stderr; of an enclave, its console: it\n"
+    "                      runs in debug mode then, which proves nothing and verifies as such\n"
     "  --help              this text\n"
     "\n"
-    "Options may begin with one dash (-dir, -output, -nonce, -debug). -mem N is accepted and\n"
-    "ignored: memory comes from limits.memory of build.json.\n"
+    "Options may begin with one dash (-dir, -output, -nonce, -debug). -nitro FILE.eif stands for\n"
+    "--backend nitro --image FILE.eif; -mem N is accepted and ignored: memory comes from the limits\n"
+    "of build.json.\n"
     "\n"
     "The network is reached from here, through the HTTP proxy that https_proxy or all_proxy\n"
     "names, if any, but for the hosts in no_proxy.\n"
@@ -55,7 +65,8 @@ void tc_build_options_free(struct tc_build_options *options)
 enum {
     OPT_DIR = 1000, OPT_BUILD_FILE, OPT_IMAGE, OPT_HOST_TOOL, OPT_BACKEND, OPT_NONCE, OPT_OUTPUT,
     OPT_DETACHED, OPT_EXTRACT, OPT_ALLOW_DIRTY, OPT_NO_LOG, OPT_JSON, OPT_DEBUG, OPT_HELP,
-    OPT_NITRO, OPT_MEM, OPT_WITH_SOURCE, OPT_ARCHIVE, OPT_REPLAY, OPT_CREDENTIAL,
+    OPT_NITRO, OPT_MEM, OPT_WITH_SOURCE, OPT_ARCHIVE, OPT_REPLAY, OPT_CREDENTIAL, OPT_CPUS,
+    OPT_EMULATOR,
 };
 
 static const struct option long_options[] = {
@@ -64,6 +75,8 @@ static const struct option long_options[] = {
     {"image", required_argument, NULL, OPT_IMAGE},
     {"host-tool", required_argument, NULL, OPT_HOST_TOOL},
     {"backend", required_argument, NULL, OPT_BACKEND},
+    {"cpus", required_argument, NULL, OPT_CPUS},
+    {"emulator", required_argument, NULL, OPT_EMULATOR},
     {"nonce", required_argument, NULL, OPT_NONCE},
     {"output", required_argument, NULL, OPT_OUTPUT},
     {"detached", required_argument, NULL, OPT_DETACHED},
@@ -117,6 +130,16 @@ static tc_status set_nonce(struct tc_build_options *options, const char *hex, st
     return TC_OK;
 }
 
+static tc_status set_cpus(struct tc_build_options *options, const char *text, struct tc_error *err)
+{
+    char *end = NULL;
+    unsigned long cpus = *text >= '1' && *text <= '9' ? strtoul(text, &end, 10) : 0;
+    if (cpus < 1 || cpus > CPUS_MAX || *end)
+        return tc_fail(err, TC_USAGE, "--cpus takes a number from 1 to %d", CPUS_MAX);
+    options->cpus = (unsigned)cpus;
+    return TC_OK;
+}
+
 /* Options of the contract that this version cannot honour are refused by name:
  * an ignored option would be a promise that is not kept. */
 static tc_status refuse(const char *option, const char *instead, struct tc_error *err)
@@ -133,6 +156,7 @@ static tc_status take(struct tc_build_options *options, int option, const char *
     case OPT_IMAGE: options->image = value; return TC_OK;
     case OPT_HOST_TOOL: return add_host_tool(options, value, err);
     case OPT_BACKEND: options->backend = value; return TC_OK;
+    case OPT_EMULATOR: options->emulator = value; return TC_OK;
     case OPT_NONCE: return set_nonce(options, value, err);
     case OPT_OUTPUT: options->output = value; return TC_OK;
     case OPT_DETACHED: options->detached = value; return TC_OK;
@@ -142,7 +166,11 @@ static tc_status take(struct tc_build_options *options, int option, const char *
     case OPT_JSON: options->json = true; return TC_OK;
     case OPT_DEBUG: options->debug = true; return TC_OK;
     case OPT_HELP: options->help = true; return TC_OK;
-    case OPT_NITRO: return refuse("--nitro", "it has the local back end only", err);
+    case OPT_CPUS: return set_cpus(options, value, err);
+    case OPT_NITRO:
+        options->backend = "nitro";
+        options->image = value;
+        return TC_OK;
     case OPT_MEM: options->memory_given = true; return TC_OK;
     case OPT_WITH_SOURCE: return refuse("--with-source", "publish the source beside it", err);
     case OPT_ARCHIVE: options->archive = value; return TC_OK;
@@ -154,10 +182,8 @@ static tc_status take(struct tc_build_options *options, int option, const char *
 
 static tc_status check(const struct tc_build_options *options, struct tc_error *err)
 {
-    if (strcmp(options->backend, "auto") != 0 && strcmp(options->backend, "local") != 0)
-        return tc_fail(err, TC_UNAVAILABLE,
-                       "--backend %s is not part of this version: it has auto and local",
-                       options->backend);
+    if (options->emulator && (strcmp(options->backend, "qemu") != 0 || !*options->emulator))
+        return tc_fail(err, TC_USAGE, "--emulator goes with --backend qemu and names a program");
     if (options->image && !*options->image)
         return tc_fail(err, TC_USAGE, "--image is empty: expected a name, a PCR0, a path or host");
     if (options->output && strcmp(options->output, "-") == 0)

@@ -11,6 +11,7 @@ struct tc_build_options {
     const char *build_file;
     const char *image;
     const char *backend;
+    const char *emulator; /* NULL: not given */
     const char *output;   /* NULL: not given */
     const char *detached; /* NULL: not wanted */
     const char *extract;  /* NULL: not wanted */
@@ -21,6 +22,7 @@ struct tc_build_options {
     uint8_t *nonce;          /* owned */
     size_t nonce_size;
     bool allow_dirty, no_log, json, debug, help;
+    unsigned cpus;     /* 0: not given */
     bool memory_given; /* the reference's -mem, which nothing follows */
 };
 #define TC_AUTO_BUILD_OPTIONS TC_CLEANUP(tc_build_options_free)

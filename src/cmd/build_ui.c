@@ -85,7 +85,7 @@ void tc_build_ui_warn(struct tc_build_ui *ui, const char *text)
 {
     char shown[1024];
     put_line(ui, ui->colour ? "\033[33mwarning:\033[0m " : "warning: ",
-             tc_printable(tc_span_of_text(text), shown, sizeof shown), "\n");
+             tc_printable_again(tc_span_of_text(text), shown, sizeof shown), "\n");
 }
 
 void tc_build_ui_image(struct tc_build_ui *ui, const struct tc_imagefile *image)
@@ -97,11 +97,17 @@ void tc_build_ui_image(struct tc_build_ui *ui, const struct tc_imagefile *image)
     say(ui, line);
 }
 
-void tc_build_ui_start(struct tc_build_ui *ui, const char *backend)
+void tc_build_ui_start(struct tc_build_ui *ui, const struct tc_backend *backend, bool debug,
+                       const char *because)
 {
-    char line[256];
-    (void)snprintf(line, sizeof line, "worker: %s back end; no enclave, NOT attested by hardware",
-                   backend);
+    char line[2 * TC_ERROR_MAX], shown[TC_ERROR_MAX];
+    (void)snprintf(line, sizeof line, "worker: %s back end; %s%s%s%s", backend->name,
+                   !backend->hardware ? "no enclave, NOT attested by hardware"
+                   : debug            ? "an enclave in debug mode, which attests nothing"
+                                      : "an enclave, attested by hardware",
+                   *because ? " (auto: " : "",
+                   tc_printable_again(tc_span_of_text(because), shown, sizeof shown),
+                   *because ? ")" : "");
     say(ui, line);
 }
 
@@ -179,8 +185,12 @@ static void say_how_to_check(struct tc_build_ui *ui, const struct tc_verdict *ve
 {
     enum { NAMED_MAX = 3 };
     TC_AUTO_BUF struct tc_buf line = tc_buf_new(16384);
-    tc_buf_add_text(&line, "check it: tee-compile verify --root");
-    add_word(&line, made->root);
+    tc_buf_add_text(&line, "check it: tee-compile verify");
+    if (made->root) {
+        tc_buf_add_text(&line, " --root");
+        add_word(&line, made->root);
+    }
+    if (made->debug) tc_buf_add_text(&line, " --allow-debug");
     const struct tc_statement *statement = &verdict->statement;
     if (statement->platform.measured) {
         char hex[TC_SHA384_HEX];

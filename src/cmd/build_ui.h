@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "core/wire.h"
+#include "host/backend.h"
 #include "host/imagefile.h"
 #include "source/pack.h"
 #include "verify/verify.h"
@@ -24,7 +25,9 @@ struct tc_build_ui {
 void tc_build_ui_init(struct tc_build_ui *ui, FILE *out);
 void tc_build_ui_source(struct tc_build_ui *ui, const struct tc_pack *pack, const char *folder);
 void tc_build_ui_image(struct tc_build_ui *ui, const struct tc_imagefile *image); /* NULL: host */
-void tc_build_ui_start(struct tc_build_ui *ui, const char *backend);
+/* because: why this back end; "": it was named. */
+void tc_build_ui_start(struct tc_build_ui *ui, const struct tc_backend *backend, bool debug,
+                       const char *because);
 void tc_build_ui_phase(struct tc_build_ui *ui, enum tc_phase phase);
 void tc_build_ui_log(struct tc_build_ui *ui, struct tc_span bytes);
 void tc_build_ui_warn(struct tc_build_ui *ui, const char *text);
@@ -32,7 +35,8 @@ void tc_build_ui_end(struct tc_build_ui *ui); /* closes an open line */
 
 struct tc_build_made {
     const char *bundle, *detached, *extract; /* paths; NULL: not made, but not bundle and detached both */
-    const char *root; /* the development root that signed */
+    const char *root; /* the development root that signed; NULL: the hardware did */
+    bool debug;       /* in an enclave that its host can read */
     bool root_created;
 };
 /* What was made and the command that checks it. */

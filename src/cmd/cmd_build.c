@@ -15,6 +15,7 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "cmd/backends.h"
 #include "cmd/build_network.h"
 #include "cmd/build_options.h"
 #include "cmd/build_ui.h"
@@ -37,12 +38,15 @@ struct build {
     struct tc_pack *pack;
     struct tc_buildspec spec;
     struct tc_image_choice image;
+    struct tc_backend_choice choice;
+    struct tc_enclave *enclave; /* while the worker runs */
     struct tc_manifest_summary source;
     struct tc_tempfile bundle, detached, log;
+    struct tc_tempfile console; /* of a machine; else not open */
     struct tc_extract *extract;
     struct tc_build_network network;
-    char *bundle_path, *log_path;
-    char *ignore[9]; /* absolute paths of what this build makes; NULL-terminated */
+    char *bundle_path, *log_path, *console_path;
+    char *ignore[11]; /* absolute paths of what this build makes; NULL-terminated */
     bool keep_bundle; /* false: only --detached and --extract were asked for */
     char *devroot_folder, *devroot_pem;
     bool devroot_created;
@@ -60,12 +64,14 @@ static void build_free(struct build *build)
     tc_tempfile_drop(&build->bundle);
     tc_tempfile_drop(&build->detached);
     tc_tempfile_drop(&build->log);
+    tc_tempfile_drop(&build->console);
     tc_extract_free(build->extract);
     tc_build_network_done(&build->network);
     for (size_t i = 0; build->ignore[i]; i++)
         free(build->ignore[i]);
     free(build->bundle_path);
     free(build->log_path);
+    free(build->console_path);
     free(build->devroot_folder);
     free(build->devroot_pem);
     tc_close_ptr(&build->interrupt_fd);
@@ -79,6 +85,14 @@ static char *beside(const char *path, const char *name)
     char *slash = real ? strrchr(real, '/') : NULL, *result;
     if (!slash || asprintf(&result, "%.*s/%s", (int)(slash - real), real, name) < 0) return NULL;
     return result;
+}
+
+/* As much of it as there is room for. */
+static void add_to_message(struct tc_error *err, const char *before, const char *text)
+{
+    size_t used = strlen(err->message), size = sizeof err->message;
+    used += (size_t)snprintf(err->message + used, size - used, "%s", before);
+    if (used < size) (void)snprintf(err->message + used, size - used, "%.*s", (int)(size - used), text);
 }
 
 static bool is_same_file(const char *one, const char *other)
@@ -98,6 +112,10 @@ static tc_status open_outputs(struct build *build, struct tc_error *err)
         build->log_path = NULL;
         return tc_fail(err, TC_SYSTEM, "out of memory");
     }
+    if (asprintf(&build->console_path, "%s.console", path) < 0) {
+        build->console_path = NULL;
+        return tc_fail(err, TC_SYSTEM, "out of memory");
+    }
     if (options->detached && is_same_file(path, options->detached))
         return tc_fail(err, TC_USAGE, "--output and --detached both name %s: give each a name of its own",
                        options->detached);
@@ -108,6 +126,8 @@ static tc_status open_outputs(struct build *build, struct tc_error *err)
                        options->archive);
     TC_TRY(tc_tempfile_open(path, &build->bundle, err));
     TC_TRY(tc_tempfile_open(build->log_path, &build->log, err));
+    if (strcmp(options->backend, tc_backend_qemu.name) == 0)
+        TC_TRY(tc_tempfile_open(build->console_path, &build->console, err));
     if (options->detached) TC_TRY(tc_tempfile_open(options->detached, &build->detached, err));
     return options->extract ? tc_extract_open(options->extract, &build->extract, err) : TC_OK;
 }
@@ -149,7 +169,7 @@ static void warn_of_the_ignored(struct build *build)
     char text[512];
     const struct tc_buildspec *spec = &build->spec;
     if (build->options.memory_given)
-        tc_build_ui_warn(&build->ui, "-mem is ignored: memory comes from limits.memory");
+        tc_build_ui_warn(&build->ui, "-mem is ignored: memory comes from the limits of build.json");
     const char *named = spec->image ? spec->image : spec->language;
     const char *used = tc_image_choice_name(&build->image);
     if (strcmp(named, used) != 0 && (spec->image || !build->image.host)) {
@@ -168,8 +188,9 @@ static tc_status read_project(struct build *build, struct tc_error *err)
 {
     const struct tc_build_options *options = &build->options;
     /* What earlier builds left in the project is no source. */
-    enum { MADE = 3 };
-    const struct tc_tempfile *const made[MADE] = {&build->bundle, &build->log, &build->detached};
+    enum { MADE = 4 };
+    const struct tc_tempfile *const made[MADE] = {&build->bundle, &build->log, &build->console,
+                                                  &build->detached};
     size_t count = 0;
     for (size_t i = 0; i < MADE; i++) {
         if (!made[i]->path) continue;
@@ -188,6 +209,7 @@ static tc_status read_project(struct build *build, struct tc_error *err)
     TC_TRY(tc_buildspec_parse(tc_pack_build_file(build->pack), options->build_file, &build->spec,
                               err));
     TC_TRY(choose_image(build, err));
+    TC_TRY(tc_backend_choose(options->backend, build->image.host, &build->choice, err));
     TC_TRY(check_extract(build, err));
     tc_build_ui_source(&build->ui, build->pack, options->folder);
     warn_of_the_ignored(build);
@@ -210,10 +232,25 @@ static void on_phase(void *context, enum tc_phase phase)
     tc_build_ui_phase(&build->ui, phase);
 }
 
+static tc_status sign(void *context, struct tc_span document, struct tc_buf *buf,
+                      struct tc_error *err)
+{
+    struct build *build = context;
+    return build->choice.backend->sign(build->enclave, document, buf, err);
+}
+
 static void on_log(void *context, struct tc_span bytes)
 {
     struct build *build = context;
     tc_build_ui_log(&build->ui, bytes);
+}
+
+/* A worker may be silent as long as all its commands may run, and then a while. One that
+ * says nothing for longer keeps its own limit no more. */
+static int64_t patience_ms(const struct tc_buildspec *spec)
+{
+    enum { MARGIN_S = 300 };
+    return ((int64_t)spec->limits.timeout + MARGIN_S) * 1000;
 }
 
 static tc_status talk(struct build *build, int fd, struct tc_error *err)
@@ -235,8 +272,10 @@ static tc_status talk(struct build *build, int fd, struct tc_error *err)
         .build_file = tc_pack_build_file(build->pack),
         .context = build,
         .send_source = send_source,
+        .sign = build->choice.backend->sign ? sign : NULL,
         .on_phase = on_phase,
         .on_log = on_log,
+        .build_patience_ms = patience_ms(&build->spec),
         .log_fd = build->log.fd,
         .bundle_fd = build->bundle.fd,
         .detached_fd = build->detached.fd,
@@ -245,9 +284,15 @@ static tc_status talk(struct build *build, int fd, struct tc_error *err)
     return tc_client_run(&config, err);
 }
 
+static void on_note(void *context, const char *text)
+{
+    struct build *build = context;
+    tc_build_ui_warn(&build->ui, text);
+}
+
 static tc_status run_worker(struct build *build, struct tc_error *err)
 {
-    const struct tc_backend *backend = &tc_backend_local;
+    const struct tc_backend *backend = build->choice.backend;
     TC_AUTO_FREE char *worker = NULL;
     TC_TRY(tc_find_worker(&worker, err));
     struct tc_backend_config config = {
@@ -256,21 +301,31 @@ static tc_status run_worker(struct build *build, struct tc_error *err)
         .worker = worker,
         .devroot_folder = build->devroot_folder,
         .debug = build->options.debug,
-        .egress = build->network.egress};
-    struct tc_enclave *enclave = NULL;
+        .egress = build->network.egress,
+        .memory = build->spec.limits.memory + build->spec.limits.disk,
+        .cpus = build->options.cpus,
+        .interrupt_fd = build->interrupt_fd,
+        .emulator = build->options.emulator,
+        .console_fd = build->console.fd,
+        .note = on_note,
+        .context = build};
     int fd = -1;
     tc_build_ui_image(&build->ui, config.image);
-    tc_build_ui_start(&build->ui, backend->name);
-    TC_TRY(backend->start(&config, &enclave, &fd, err));
+    if (build->choice.weaker) tc_build_ui_warn(&build->ui, build->choice.because);
+    tc_build_ui_start(&build->ui, backend, build->options.debug,
+                      build->choice.weaker ? "see above" : build->choice.because);
+    TC_TRY(backend->start(&config, &build->enclave, &fd, err));
     tc_status status = talk(build, fd, err);
     struct tc_error end = {0};
-    tc_status ended = backend->stop(enclave, &end);
+    tc_status ended = backend->stop(TC_TAKE(build->enclave), &end);
     tc_build_network_stop(&build->network);
     /* What the session says explains more than how the worker ended. */
     if (status == TC_OK && ended != TC_OK) {
         *err = end;
         return ended;
     }
+    if (status == TC_PEER && ended != TC_OK)
+        add_to_message(err, "; ", end.message);
     return status;
 }
 
@@ -289,7 +344,9 @@ static tc_status verify_result(struct build *build, struct tc_error *err)
     TC_AUTO_BUF struct tc_buf root = {0};
     /* Of all images exactly this one: no list, no other word is asked. */
     struct tc_pcrs_asked pcrs = {.asked = 1, .value = {build->image.file.pcr[0]}};
-    TC_TRY(tc_read_certificate(build->devroot_pem, &root, err));
+    bool debug = build->choice.backend->hardware && options->debug;
+    if (debug) pcrs.value[0] = (struct tc_sha384){{0}}; /* what such an enclave has for all of them */
+    if (build->devroot_pem) TC_TRY(tc_read_certificate(build->devroot_pem, &root, err));
     char commit[TC_SHA1_HEX] = "";
     if (tc_pack_commit(build->pack))
         tc_hex((struct tc_span){tc_pack_commit(build->pack)->bytes, TC_SHA1_SIZE}, commit);
@@ -297,6 +354,7 @@ static tc_status verify_result(struct build *build, struct tc_error *err)
                                        .go_on = go_on,
                                        .root = tc_buf_span(&root),
                                        .allow_unmeasured = build->image.host,
+                                       .allow_debug = debug,
                                        /* build.json and the user asked for it; whether
                                         * it is enough is for others to say. */
                                        .allow_unauthenticated = true,
@@ -346,14 +404,17 @@ static tc_status commit_outputs(struct build *build, struct tc_error *err)
 
 static tc_status run(struct build *build, struct tc_error *err)
 {
+    TC_TRY(tc_backend_check_name(build->options.backend, err));
     TC_TRY(open_outputs(build, err));
     TC_TRY(read_project(build, err));
     TC_TRY(tc_build_network_open(&build->options,
                                  build->spec.network.mode == TC_NETWORK_OFFLINE, &build->network,
                                  err));
-    TC_TRY(tc_devroot_folder(&build->devroot_folder, err));
-    TC_TRY(tc_devroot_ensure(build->devroot_folder, &build->devroot_pem, &build->devroot_created,
-                             err));
+    if (!build->choice.backend->hardware) {
+        TC_TRY(tc_devroot_folder(&build->devroot_folder, err));
+        TC_TRY(tc_devroot_ensure(build->devroot_folder, &build->devroot_pem,
+                                 &build->devroot_created, err));
+    }
     /* Until here a signal ends the client as it ends any program, and there is
      * nothing to clean up. */
     TC_TRY(tc_interrupts_catch(&build->interrupt_fd, err));
@@ -361,6 +422,16 @@ static tc_status run(struct build *build, struct tc_error *err)
     TC_TRY(run_worker(build, err));
     TC_TRY(verify_result(build, err));
     return commit_outputs(build, err);
+}
+
+/* What a machine said, where the build's own command is not what failed. */
+static void keep_console(struct build *build, struct tc_error *err)
+{
+    struct tc_error ignored = {0};
+    if (build->console.fd < 0 || err->status == TC_BUILD) return;
+    if (lseek(build->console.fd, 0, SEEK_END) <= 0) return;
+    if (tc_tempfile_commit(&build->console, &ignored) == TC_OK)
+        add_to_message(err, "; the machine's console is in ", build->console_path);
 }
 
 /* A log that says something outlives a failed build, under a name that the
@@ -391,12 +462,16 @@ static bool print_result(struct build *build, const struct tc_error *failure)
                                        .detached = build->options.detached,
                                        .extract = build->options.extract,
                                        .root = build->devroot_pem,
+                                       .debug = build->choice.backend &&
+                                                build->choice.backend->hardware &&
+                                                build->options.debug,
                                        .root_created = build->devroot_created};
     if (failure->status == TC_OK) tc_build_ui_done(&build->ui, &build->verdict, &made);
     if (failure->status != TC_OK)
         return tc_print_failure("build", failure, build->options.json);
     if (!build->options.json) return true;
-    tc_status status = tc_print_verdict_json(stdout, &build->verdict, &err);
+    tc_status status = tc_print_verdict_json(stdout, &build->verdict,
+                                             build->choice.backend->name, &err);
     if (status != TC_OK) tc_print_error("build", &err);
     return status == TC_OK;
 }
@@ -407,6 +482,7 @@ int tc_cmd_build(int argc, char **argv)
     struct build build = {.bundle = TC_TEMPFILE_NONE,
                           .detached = TC_TEMPFILE_NONE,
                           .log = TC_TEMPFILE_NONE,
+                          .console = TC_TEMPFILE_NONE,
                           .image = TC_IMAGE_CHOICE_NONE,
                           .interrupt_fd = -1};
     tc_build_ui_init(&build.ui, stderr);
@@ -420,7 +496,10 @@ int tc_cmd_build(int argc, char **argv)
     }
     if (status == TC_OK) status = run(&build, &err);
     tc_build_ui_end(&build.ui);
-    if (status != TC_OK && status != TC_INTERRUPTED) keep_log(&build, &err);
+    if (status != TC_OK && status != TC_INTERRUPTED) {
+        keep_console(&build, &err);
+        keep_log(&build, &err);
+    }
     tc_extract_free(TC_TAKE(build.extract));
     /* From here on a signal ends the client again, which must not wait for somebody
      * to read its last words. */

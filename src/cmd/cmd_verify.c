@@ -326,7 +326,7 @@ static tc_status run(struct request *request, enum tc_verdict_kind *ret_kind, bo
     struct tc_error print_error = {0};
     tc_status printed = TC_OK;
     if (verdict.checks_count > 0 && request->json) {
-        printed = tc_print_verdict_json(stdout, &verdict, &print_error);
+        printed = tc_print_verdict_json(stdout, &verdict, NULL, &print_error);
     } else if (verdict.checks_count > 0) {
         tc_print_verdict(stdout, &verdict, request->bundle);
         printed = tc_print_flush(stdout, &print_error);

@@ -10,6 +10,7 @@ int tc_cmd_verify(int argc, char **argv);
 int tc_cmd_report(int argc, char **argv);
 int tc_cmd_image(int argc, char **argv);
 int tc_cmd_attestation(int argc, char **argv);
+int tc_cmd_doctor(int argc, char **argv);
 
 /* Of `image`: argv[0] is the verb. */
 int tc_cmd_image_inspect(int argc, char **argv);

@@ -10,10 +10,11 @@ static const struct tc_command commands[] = {
     {"report", tc_cmd_report, "show what a bundle says, trusting nothing"},
     {"attestation", tc_cmd_attestation, "show or judge an attestation document of any enclave"},
     {"image", tc_cmd_image, "enclave images: list, pull, build, lock, measure, trust and more"},
+    {"doctor", tc_cmd_doctor, "what this machine can run, and what mends the rest"},
     {NULL, NULL, NULL},
 };
 
-static const char *const later[] = {"challenge", "tally", "init", "doctor", NULL};
+static const char *const later[] = {"challenge", "tally", "init", NULL};
 
 int main(int argc, char **argv)
 {

@@ -366,13 +366,14 @@ static void write_outputs(struct tc_jsonw *w, const struct tc_statement *stateme
 }
 
 tc_status tc_print_verdict_json(FILE *stream, const struct tc_verdict *verdict,
-                                struct tc_error *err)
+                                const char *backend, struct tc_error *err)
 {
     TC_AUTO_BUF struct tc_buf buf = tc_buf_new(TC_STATEMENT_MAX);
     struct tc_jsonw w = tc_jsonw_new(&buf);
     tc_jsonw_object(&w, NULL);
     tc_jsonw_text(&w, "verdict", tc_verdict_name(verdict->kind));
     tc_jsonw_bool(&w, "hardware", verdict->hardware);
+    if (backend) tc_jsonw_text(&w, "backend", backend);
     tc_jsonw_bool(&w, "source_compared", is_source_compared(verdict));
     if (verdict->reason[0]) tc_jsonw_text(&w, "reason", verdict->reason);
     if (verdict->signed_at > 0) {

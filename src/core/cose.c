@@ -140,6 +140,38 @@ tc_status tc_cose_sign1_decode_ecdsa(struct tc_span bytes, size_t payload_max,
     return decode(bytes, payload_max, true, ret_sign1, err);
 }
 
+static bool is_zero(struct tc_span bytes)
+{
+    for (size_t i = 0; i < bytes.size; i++)
+        if (bytes.data[i] != 0) return false;
+    return true;
+}
+
+tc_status tc_cose_sign1_decode_unsigned(struct tc_span bytes, size_t payload_max,
+                                        struct tc_span *ret_payload, struct tc_error *err)
+{
+    static const uint8_t unsigned_header[] = {0xa1, HEADER_ALG, 0x20}; /* {1: -1} */
+    struct tc_cursor cursor = tc_cursor_of(bytes);
+    struct tc_cbor_map unprotected = {0};
+    struct tc_span header, payload, signature;
+    size_t count = 0;
+    TC_TRY(tc_cbor_array(&cursor, "COSE_Sign1", 4, &count, err));
+    if (count != 4)
+        return tc_fail(err, TC_MALFORMED, "COSE_Sign1: an array of %zu; expected 4 items", count);
+    TC_TRY(tc_cbor_bytes(&cursor, "COSE protected header", PROTECTED_MAX, &header, err));
+    if (!tc_span_equal(header, (struct tc_span){unsigned_header, sizeof unsigned_header}))
+        return tc_fail(err, TC_REFUSED, "COSE protected header: expected algorithm -1, an emulator's");
+    TC_TRY(tc_cbor_map(&cursor, "COSE unprotected header, which must be empty", 0,
+                       TC_CBOR_DEFINITE, &unprotected, err));
+    TC_TRY(tc_cbor_bytes(&cursor, "COSE payload", payload_max, &payload, err));
+    TC_TRY(tc_cbor_bytes(&cursor, "COSE signature", TC_COSE_SIGNATURE_MAX, &signature, err));
+    if (!is_zero(signature))
+        return tc_fail(err, TC_REFUSED, "COSE signature: expected zeros, as an emulator's");
+    TC_TRY(tc_cbor_end(&cursor, "COSE_Sign1", err));
+    *ret_payload = payload;
+    return TC_OK;
+}
+
 /* RFC 9052 section 4.4: what is signed. The protected header goes in as the
  * bytes that were received, never re-encoded. */
 static void add_signed_bytes(const struct tc_cose_sign1 *sign1, struct tc_buf *buf)

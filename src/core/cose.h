@@ -44,6 +44,12 @@ tc_status tc_cose_sign1_decode_ecdsa(struct tc_span bytes, size_t payload_max,
                                      struct tc_cose_sign1 *ret_sign1, struct tc_error *err)
     TC_MUST_USE;
 
+/* What an emulator's NSM makes: the same form, but for algorithm -1 and a signature of
+ * zeros, which nobody made. For whoever is to sign the payload; no verifier calls this. */
+tc_status tc_cose_sign1_decode_unsigned(struct tc_span bytes, size_t payload_max,
+                                        struct tc_span *ret_payload, struct tc_error *err)
+    TC_MUST_USE;
+
 /* The signature by a key on the algorithm's curve over the bytes received. Either s or n - s
  * verifies, as ECDSA has it: the bytes of a document do not identify it.
  * TC_REFUSED when it does not verify. */

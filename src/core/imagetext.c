@@ -340,11 +340,18 @@ static bool is_device(struct tc_span word)
     return word.size == 0;
 }
 
+/* How fast the processor's counter runs, of an emulated one. */
+static bool is_clock(struct tc_span word)
+{
+    return take_text(&word, "tsc_early_khz=") && take_some(&word, "0123456789") && word.size == 0;
+}
+
 static bool is_harmless(struct tc_span word)
 {
     static const char reboot[] = "reboot=";
     size_t size = sizeof reboot - 1;
-    return is_device(word) || tc_span_equal(word, tc_span_of_text("pci=off")) ||
+    return is_device(word) || is_clock(word) ||
+           tc_span_equal(word, tc_span_of_text("pci=off")) ||
            (word.size == size + 1 && memcmp(word.data, reboot, size) == 0 &&
             is_lower((char)word.data[size]));
 }
@@ -380,7 +387,7 @@ tc_status tc_image_cmdline_check(const char *measured, struct tc_span running, s
         if (word.size > 0 && !is_harmless(word))
             return tc_fail(err, TC_REFUSED,
                            "the kernel's command line has the word '%s' behind the measured ones; "
-                           "expected only virtio_mmio.device=..., pci=off and reboot=X there",
+                           "expected only virtio_mmio.device=..., pci=off, tsc_early_khz=N and reboot=X there",
                            tc_printable(word, text, sizeof text));
     }
     return TC_OK;

@@ -63,8 +63,8 @@ tc_status tc_image_text_decode(struct tc_span bytes, struct tc_image_text *ret_t
 /* Is `running`, the text of /proc/cmdline with or without its line feed, the
  * measured command line, alone or followed by what a hypervisor appends? Behind
  * the measured text only words of these forms may stand: virtio_mmio.device=...,
- * pci=off, and reboot=X (one letter), which say where devices are and how a machine
- * ends.
+ * pci=off, tsc_early_khz=N and reboot=X (one letter), which say where devices are, how
+ * fast an emulated processor's counter runs and how a machine ends.
  * TC_REFUSED names the word that is missing or too many. */
 tc_status tc_image_cmdline_check(const char *measured, struct tc_span running, struct tc_error *err)
     TC_MUST_USE;

@@ -202,6 +202,18 @@ tc_status tc_nitrodoc_decode(struct tc_span bytes, struct tc_nitrodoc *ret_docum
     return TC_OK;
 }
 
+tc_status tc_nitrodoc_decode_unsigned(struct tc_span bytes, struct tc_nitrodoc *ret_document,
+                                      struct tc_error *err)
+{
+    struct tc_nitrodoc document = {0};
+    struct tc_span payload;
+    if (tc_cose_sign1_decode_unsigned(bytes, TC_NITRODOC_PAYLOAD_MAX, &payload, err) != TC_OK ||
+        read_payload(payload, &document, err) != TC_OK)
+        return tc_wrap(err, "an emulator's attestation document");
+    *ret_document = document;
+    return TC_OK;
+}
+
 static void free_key(EVP_PKEY **key)
 {
     EVP_PKEY_free(*key);

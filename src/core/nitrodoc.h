@@ -37,6 +37,11 @@ struct tc_nitrodoc {
 tc_status tc_nitrodoc_decode(struct tc_span bytes, struct tc_nitrodoc *ret_document,
                              struct tc_error *err) TC_MUST_USE;
 
+/* The same of an emulator's document, which nobody signed (cose.h): what it claims, for
+ * the development attester to sign. No verifier calls this. */
+tc_status tc_nitrodoc_decode_unsigned(struct tc_span bytes, struct tc_nitrodoc *ret_document,
+                                      struct tc_error *err) TC_MUST_USE;
+
 /* Step 2: chain from `root` (DER, one certificate, pinned by the caller) to the
  * leaf, judged at `at` (seconds since the epoch; the document's own signed time
  * for releases) and at the document's signed time, which must both be inside

@@ -30,9 +30,8 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
-#include "core/pcr.h"
+#include "host/attester.h"
 #include "host/backend.h"
-#include "host/devattest.h"
 #include "host/egress.h"
 #include "host/local_cgroup.h"
 #include "host/local_ids.h"
@@ -58,36 +57,6 @@ struct tc_enclave {
 };
 
 /* --- in the children --- */
-
-_Noreturn static void complain(const struct tc_error *err)
-{
-    (void)dprintf(STDERR_FILENO, "tee-compile: %s\n", err->message);
-    _exit(EXIT_FAILURE);
-}
-
-_Noreturn static void run_attester(const struct tc_backend_config *config, int fd, pid_t parent)
-{
-    struct tc_error err = {0};
-    const struct tc_imagefile *image = config->image;
-    struct tc_sha384 pcrs[3];
-    (void)setsid();
-    if (tc_process_reset_signals(&err) != TC_OK || tc_process_keep(&fd, 1, -1, &err) != TC_OK ||
-        tc_process_die_with(parent, &err) != TC_OK)
-        complain(&err);
-    for (size_t i = 0; i < 3; i++) {
-        if (image)
-            pcrs[i] = image->pcr[i];
-        else if (tc_pcr_unmeasured(&pcrs[i], &err) != TC_OK)
-            complain(&err);
-    }
-    struct tc_devattest_config attester = {
-        .folder = config->devroot_folder,
-        .pcrs = pcrs,
-        .pcr8 = image && image->is_signed ? &image->pcr8 : NULL,
-    };
-    if (tc_devattest_serve(TC_PROCESS_FIRST_FD, &attester, &err) != TC_OK) complain(&err);
-    _exit(EXIT_SUCCESS);
-}
 
 struct launch {
     const struct tc_backend_config *config;
@@ -298,17 +267,6 @@ static tc_status make_pair(int type, int *ret_a, int *ret_b, struct tc_error *er
     return TC_OK;
 }
 
-static tc_status fork_attester(const struct tc_backend_config *config, int fd,
-                               struct tc_enclave *enclave, struct tc_error *err)
-{
-    pid_t parent = getpid(), pid = fork();
-    if (pid < 0)
-        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot start the development attester");
-    if (pid == 0) run_attester(config, fd, parent);
-    enclave->attester = pid;
-    return TC_OK;
-}
-
 static tc_status await_launcher(int ready_fd, int report_fd, struct tc_error *err)
 {
     char byte;
@@ -385,7 +343,8 @@ static tc_status start_parts(const struct tc_backend_config *config, struct tc_e
     TC_TRY(make_pair(SOCK_STREAM, &enclave->host_fd, &worker_end, err));
     TC_TRY(make_pair(SOCK_STREAM, &nsm, &attester, err));
     TC_TRY(make_pair(SOCK_SEQPACKET, &streams, &dialler, err));
-    TC_TRY(fork_attester(config, attester, enclave, err));
+    const struct tc_attester_config given = {config->image, config->devroot_folder};
+    TC_TRY(tc_attester_start(&given, attester, &enclave->attester, err));
     tc_close_ptr(&attester); /* so that nobody but the attester keeps it alive */
     enclave->complaints_fd = memfd_create("worker-stderr", MFD_CLOEXEC);
     if (enclave->complaints_fd < 0)
@@ -415,7 +374,7 @@ static tc_status start(const struct tc_backend_config *config, struct tc_enclave
     tc_status status = start_parts(config, enclave, err);
     if (status != TC_OK) {
         end_process(&enclave->launcher);
-        end_process(&enclave->attester);
+        tc_attester_stop(&enclave->attester);
         enclave_free(enclave);
         return status;
     }
@@ -458,9 +417,51 @@ static tc_status stop(struct tc_enclave *enclave, struct tc_error *err)
                          WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status),
                          complaints(enclave, said, sizeof said));
     }
-    end_process(&enclave->attester);
+    tc_attester_stop(&enclave->attester);
     enclave_free(enclave);
     return result;
 }
 
-const struct tc_backend tc_backend_local = {"local", start, stop};
+/* Some distributions let programs make user namespaces only where a profile says so. */
+static bool can_unshare(void)
+{
+    int status = 0;
+    pid_t pid = fork();
+    if (pid == 0) _exit(unshare(CLONE_NEWUSER) == 0 ? EXIT_SUCCESS : EXIT_FAILURE);
+    while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+    }
+    return pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SUCCESS;
+}
+
+static void probe(struct tc_probe *ret_probe)
+{
+    struct tc_error err = {0};
+    struct tc_local_ids ids;
+    struct tc_local_cgroup cgroup;
+    struct tc_probe seen = {0};
+    const char *why = NULL;
+    if (access("/usr/bin/bwrap", X_OK) != 0) {
+        why = "there is no sandbox";
+        (void)tc_fail(&err, TC_UNAVAILABLE, "apt-get install bubblewrap");
+    } else if (tc_local_ids_find(&ids, &err) != TC_OK) {
+        why = "the build would have no user ids of its own";
+    } else if (!can_unshare()) {
+        why = "this user cannot make a user namespace";
+        (void)tc_fail(&err, TC_UNAVAILABLE,
+                      "sysctl kernel.unprivileged_userns_clone=1, user.max_user_namespaces=65536, "
+                      "kernel.apparmor_restrict_unprivileged_userns=0, whichever there is");
+    } else if (tc_local_cgroup_make(&cgroup, &err) != TC_OK) {
+        why = "the build would have no limits";
+    } else {
+        tc_local_cgroup_remove(&cgroup);
+        seen.usable = true;
+    }
+    (void)snprintf(seen.why, sizeof seen.why, "%s",
+                   why ? why
+                       : "namespaces and control groups of this machine; no hardware attests it");
+    (void)snprintf(seen.fix, sizeof seen.fix, "%s", err.message);
+    *ret_probe = seen;
+}
+
+const struct tc_backend tc_backend_local = {
+    .name = "local", .probe = probe, .start = start, .stop = stop};

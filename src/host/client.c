@@ -12,8 +12,8 @@
 #include "os/files.h"
 
 /* A build may be silent for as long as its own limit allows, which the worker
- * keeps; the source and the result have to flow. */
-enum { FLOW_PATIENCE_MS = 120 * 1000 };
+ * keeps, and the caller's patience beyond that; the source and the result have to flow. */
+enum { FLOW_PATIENCE_MS = 120 * 1000, DOCUMENT_MAX = 1 << 20 };
 
 struct client {
     const struct tc_client_config *config;
@@ -151,6 +151,27 @@ static tc_status copy_data(struct client *client, bool is_output, uint64_t size,
     return write_padding(client, is_output, size, err);
 }
 
+/* A small member as a whole; signed by the caller it has another size. */
+static tc_status take_document(struct client *client, const char *name, uint64_t size,
+                               struct tc_error *err)
+{
+    TC_AUTO_BUF struct tc_buf received = tc_buf_new(DOCUMENT_MAX);
+    TC_AUTO_BUF struct tc_buf document = tc_buf_new(DOCUMENT_MAX);
+    while (received.size < size) {
+        struct tc_span data;
+        TC_TRY(tc_channel_expect(&client->worker, TC_WIRE_DATA, &data, err));
+        tc_buf_add_span(&received, data);
+        TC_TRY(tc_buf_check(&received, "the document", err));
+    }
+    if (received.size > size)
+        return tc_fail(err, TC_MALFORMED, "the worker sent more bytes than it announced");
+    TC_TRY(client->config->sign(client->config->context, tc_buf_span(&received), &document, err));
+    TC_TRY(tc_buf_check(&document, "the signed document", err));
+    TC_TRY(write_header(client, false, tc_span_of_text(name), false, document.size, err));
+    TC_TRY(write_both(client, false, tc_buf_span(&document), err));
+    return write_padding(client, false, document.size, err);
+}
+
 static tc_status write_log(struct client *client, struct tc_error *err)
 {
     const struct tc_client_config *config = client->config;
@@ -178,7 +199,7 @@ static tc_status take_members(struct client *client, struct tc_span first, struc
         uint64_t max;
     } table[] = {
         {TC_MEMBER_BUILD_FILE, TC_BUNDLE_BUILD_FILE, TC_BUILDSPEC_SIZE_MAX},
-        {TC_MEMBER_DOCUMENT, TC_BUNDLE_DOCUMENT, 1 << 20},
+        {TC_MEMBER_DOCUMENT, TC_BUNDLE_DOCUMENT, DOCUMENT_MAX},
         {TC_MEMBER_ENVELOPE, TC_BUNDLE_ENVELOPE, 2 * TC_STATEMENT_MAX},
         {TC_MEMBER_TRANSCRIPT, TC_BUNDLE_TRANSCRIPT, TC_FILE_SIZE_MAX},
         {TC_MEMBER_STATEMENT, TC_BUNDLE_STATEMENT, TC_STATEMENT_MAX},
@@ -191,6 +212,10 @@ static tc_status take_members(struct client *client, struct tc_span first, struc
         if (member.member != table[i].member || member.size > table[i].max)
             return tc_fail(err, TC_MALFORMED, "the worker sent member %d of %llu bytes out of place",
                            (int)member.member, (unsigned long long)member.size);
+        if (member.member == TC_MEMBER_DOCUMENT && client->config->sign) {
+            TC_TRY(take_document(client, table[i].name, member.size, err));
+            continue;
+        }
         TC_TRY(write_header(client, false, tc_span_of_text(table[i].name), false, member.size, err));
         TC_TRY(copy_data(client, false, member.size, err));
         if (table[i].member == TC_MEMBER_BUILD_FILE && !client->config->hello.no_log)
@@ -232,7 +257,8 @@ static tc_status run(struct client *client, struct tc_error *err)
     tc_status status = greet_and_send(client, err);
     if (status != TC_OK) return explain_hangup(client, status, err);
     struct tc_span first = {0};
-    client->worker.patience_ms = -1;
+    client->worker.patience_ms =
+        client->config->build_patience_ms > 0 ? client->config->build_patience_ms : -1;
     TC_TRY(follow_build(client, &first, err));
     client->worker.patience_ms = FLOW_PATIENCE_MS;
     TC_TRY(take_members(client, first, err));

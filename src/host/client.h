@@ -9,8 +9,9 @@
 #include "core/wire.h"
 
 struct tc_client_config {
-    int fd;           /* stream to the worker; borrowed */
-    int interrupt_fd; /* readable: stop with TC_INTERRUPTED; -1: none */
+    int fd;                    /* stream to the worker; borrowed */
+    int interrupt_fd;          /* readable: stop with TC_INTERRUPTED; -1: none */
+    int64_t build_patience_ms; /* longest silence while the build runs; 0: for ever */
     struct tc_wire_hello hello;
     const struct tc_wire_credential *credentials; /* at most TC_CREDENTIALS_MAX */
     size_t credentials_count;
@@ -21,6 +22,9 @@ struct tc_client_config {
                              tc_status (*send)(void *sink, enum tc_wire_kind kind,
                                                struct tc_span payload, struct tc_error *err),
                              struct tc_error *err);
+    /* Appends what goes into the bundle as the document to buf. NULL: what the worker sent. */
+    tc_status (*sign)(void *context, struct tc_span document, struct tc_buf *buf,
+                      struct tc_error *err);
     void (*on_phase)(void *context, enum tc_phase phase);
     void (*on_log)(void *context, struct tc_span bytes);
     int log_fd;      /* gets the log; read back into the bundle */

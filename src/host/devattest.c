@@ -182,6 +182,19 @@ static uint64_t now_in_ms(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
+static tc_status sign(const struct attester *attester, struct tc_nitrodoc *document,
+                      struct tc_buf *buf, struct tc_error *err)
+{
+    document->certificate = tc_buf_span(&attester->leaf);
+    document->cabundle[0] = tc_buf_span(&attester->root);
+    document->cabundle[1] = tc_buf_span(&attester->intermediate);
+    document->cabundle_count = 2;
+    struct tc_buf payload TC_AUTO_BUF = tc_buf_new(TC_NITRODOC_PAYLOAD_MAX);
+    tc_nitrodoc_encode_payload(document, &payload);
+    TC_TRY(tc_buf_check(&payload, "the payload of a document", err));
+    return tc_cose_sign1_create(tc_buf_span(&payload), attester->leaf_key, buf, err);
+}
+
 static tc_status attest(const struct attester *attester, const struct tc_nsm_request *request,
                         struct tc_buf *room, struct tc_nsm_response *response, struct tc_error *err)
 {
@@ -194,9 +207,6 @@ static tc_status attest(const struct attester *attester, const struct tc_nsm_req
         .module_id = tc_span_of_text(attester->module_id),
         .timestamp = now_in_ms(),
         .pcr_present = attester->locked,
-        .certificate = tc_buf_span(&attester->leaf),
-        .cabundle = {tc_buf_span(&attester->root), tc_buf_span(&attester->intermediate)},
-        .cabundle_count = 2,
         .has_public_key = request->has_public_key,
         .has_user_data = request->has_user_data,
         .has_nonce = request->has_nonce,
@@ -206,10 +216,7 @@ static tc_status attest(const struct attester *attester, const struct tc_nsm_req
     };
     for (size_t i = 0; i < TC_NITRODOC_PCRS; i++)
         memcpy(document.pcr[i], attester->pcrs[i].bytes, TC_PCR_SIZE);
-    struct tc_buf payload TC_AUTO_BUF = tc_buf_new(TC_NITRODOC_PAYLOAD_MAX);
-    tc_nitrodoc_encode_payload(&document, &payload);
-    TC_TRY(tc_buf_check(&payload, "the payload of a document", err));
-    TC_TRY(tc_cose_sign1_create(tc_buf_span(&payload), attester->leaf_key, room, err));
+    TC_TRY(sign(attester, &document, room, err));
     response->data = tc_buf_span(room);
     return TC_OK;
 }
@@ -274,6 +281,32 @@ tc_status tc_devattest_serve(int fd, const struct tc_devattest_config *config, s
 {
     struct attester attester TC_CLEANUP(attester_done) = {0};
     if (start(&attester, config, err) != TC_OK || serve(fd, &attester, err) != TC_OK)
+        return tc_wrap(err, "development attester");
+    return TC_OK;
+}
+
+static tc_status check_measured(const struct tc_devattest_config *config,
+                                const struct tc_nitrodoc *document, struct tc_error *err)
+{
+    for (size_t i = 0; i < MEASURED_PCRS; i++) {
+        char expected[TC_SHA384_HEX], seen[TC_SHA384_HEX];
+        if (memcmp(document->pcr[i], config->pcrs[i].bytes, TC_PCR_SIZE) == 0) continue;
+        tc_hex((struct tc_span){config->pcrs[i].bytes, TC_PCR_SIZE}, expected);
+        tc_hex((struct tc_span){document->pcr[i], TC_PCR_SIZE}, seen);
+        return tc_fail(err, TC_REFUSED, "PCR%zu of the image is %s, and the emulator measured %s",
+                       i, expected, seen);
+    }
+    return TC_OK;
+}
+
+tc_status tc_devattest_sign(const struct tc_devattest_config *config, struct tc_span claims,
+                            struct tc_buf *buf, struct tc_error *err)
+{
+    struct attester attester TC_CLEANUP(attester_done) = {0};
+    struct tc_nitrodoc document = {0};
+    if (tc_nitrodoc_decode_unsigned(claims, &document, err) != TC_OK ||
+        check_measured(config, &document, err) != TC_OK || start(&attester, config, err) != TC_OK ||
+        sign(&attester, &document, buf, err) != TC_OK)
         return tc_wrap(err, "development attester");
     return TC_OK;
 }

@@ -5,6 +5,7 @@
 #ifndef TC_HOST_DEVATTEST_H
 #define TC_HOST_DEVATTEST_H
 
+#include "base/bytes.h"
 #include "core/digest.h"
 
 /* Where the root is kept: $XDG_DATA_HOME/tee-compile, else
@@ -31,5 +32,11 @@ struct tc_devattest_config {
  * a process of its own. */
 tc_status tc_devattest_serve(int fd, const struct tc_devattest_config *config, struct tc_error *err)
     TC_MUST_USE;
+
+/* Signs what an emulator's NSM claims in its unsigned document, and appends the document
+ * that carries it to buf. TC_REFUSED when the emulator has measured something else than
+ * the config says. */
+tc_status tc_devattest_sign(const struct tc_devattest_config *config, struct tc_span claims,
+                            struct tc_buf *buf, struct tc_error *err) TC_MUST_USE;
 
 #endif

@@ -320,6 +320,9 @@ tc_status tc_egress_new(struct tc_egress_config *config, struct tc_egress **ret_
 
 tc_status tc_egress_follow(struct tc_egress *egress, int dialler_fd, struct tc_error *err)
 {
+    if (egress->has_follower) (void)pthread_join(egress->follower, NULL);
+    egress->has_follower = false;
+    tc_close_ptr(&egress->dialler_fd);
     egress->dialler_fd = dialler_fd;
     TC_TRY(start_thread(&egress->follower, false, run_follower, egress, err));
     egress->has_follower = true;

@@ -32,7 +32,8 @@ void tc_egress_take(struct tc_egress *egress, int fd);
 
 /* Takes every stream that is sent over dialler_fd (SOCK_SEQPACKET; messages of one byte,
  * with one end of a socket pair), in a thread, until the other side hangs up or breaks
- * that form. Takes dialler_fd. Once. */
+ * that form. Takes dialler_fd. Once more only for another worker, when the one before has
+ * gone: waits until its thread has seen that. */
 tc_status tc_egress_follow(struct tc_egress *egress, int dialler_fd, struct tc_error *err)
     TC_MUST_USE;
 

@@ -9,7 +9,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,10 +17,12 @@
 #include "base/text.h"
 #include "host/egress.h"
 #include "host/machine_parts.h"
+#include "os/message.h"
 #include "os/vsock.h"
 
 /* In the order in which they are ended: nobody is left to complain that its peer
  * has gone, and the console's keeper comes when nobody can say any more. */
+enum { LINGER_MS = 1000 };
 enum part { PAGES, HEARTBEAT, DEVICE, EMULATOR, CONSOLE, PARTS };
 
 struct tc_machine {
@@ -29,7 +30,8 @@ struct tc_machine {
     int emulator_fd;   /* a pidfd */
     int emulator_status;
     bool has_ended;
-    int session_fd;
+    int dialler_fd;    /* where the session comes from, until it has; else -1 */
+    int session_fd;    /* once it has come */
     int complaints_fd; /* a memfd with lines of parts that failed */
 };
 
@@ -40,14 +42,13 @@ struct plan {
     size_t ports_count, own_count;
     int session, pages, heartbeat, streams; /* the host's ends */
     int front, vhost;                       /* the device's end, the emulator's */
-    int console_out, console_in, log, file;
+    int console_out, console_in;
 };
 
 static void plan_done(struct plan *plan)
 {
     int *const fds[] = {&plan->session, &plan->pages, &plan->heartbeat,   &plan->streams,
-                        &plan->front,   &plan->vhost, &plan->console_out, &plan->console_in,
-                        &plan->log,     &plan->file};
+                        &plan->front,   &plan->vhost, &plan->console_out, &plan->console_in};
     for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
         tc_close_ptr(fds[i]);
     for (size_t i = 0; i < plan->own_count; i++)
@@ -74,26 +75,9 @@ static tc_status add_port(struct plan *plan, uint32_t port, bool many, int *ret_
     return TC_OK;
 }
 
-static tc_status open_files(struct plan *plan, struct tc_error *err)
+static tc_status make_pipe(struct plan *plan, struct tc_error *err)
 {
-    const struct tc_machine_config *config = plan->config;
-    struct stat info;
     int ends[2];
-    if (access(config->emulator, X_OK) != 0)
-        return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot run the emulator %s",
-                             config->emulator);
-    if (stat(config->image, &info) != 0)
-        return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot find the image %s", config->image);
-    if (config->pages) {
-        plan->file = open(config->pages, O_RDONLY | O_CLOEXEC);
-        if (plan->file < 0 || fstat(plan->file, &info) != 0 || !S_ISREG(info.st_mode))
-            return tc_fail(err, TC_UNAVAILABLE,
-                           "cannot open the toolchain %s: expected a regular file", config->pages);
-    }
-    plan->log = open(config->console, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    if (plan->log < 0)
-        return tc_fail_errno(err, TC_USAGE, errno, "cannot write the console's log %s",
-                             config->console);
     if (pipe2(ends, O_CLOEXEC) != 0)
         return tc_fail_errno(err, TC_SYSTEM, errno, "cannot make a pipe");
     plan->console_in = ends[0];
@@ -107,11 +91,16 @@ static tc_status make_plan(struct plan *plan, struct tc_error *err)
     if (config->ports_count > TC_MACHINE_PORTS_MAX)
         return tc_fail(err, TC_USAGE, "a machine has at most %d ports of its caller's",
                        TC_MACHINE_PORTS_MAX);
-    TC_TRY(open_files(plan, err));
+    if (access(config->emulator, X_OK) != 0)
+        return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot run the emulator %s",
+                             config->emulator);
+    TC_TRY(make_pipe(plan, err));
     TC_TRY(make_pair(SOCK_STREAM, &plan->front, &plan->vhost, err));
-    TC_TRY(add_port(plan, TC_VSOCK_PORT_SESSION, false, &plan->session, err));
+    /* The session comes as a message, which says when. */
+    TC_TRY(add_port(plan, TC_VSOCK_PORT_SESSION, true, &plan->session, err));
     TC_TRY(add_port(plan, TC_VSOCK_PORT_HEARTBEAT, false, &plan->heartbeat, err));
-    if (config->pages) TC_TRY(add_port(plan, TC_VSOCK_PORT_PAGES, false, &plan->pages, err));
+    if (config->pages_fd >= 0)
+        TC_TRY(add_port(plan, TC_VSOCK_PORT_PAGES, false, &plan->pages, err));
     if (config->egress) TC_TRY(add_port(plan, TC_VSOCK_PORT_EGRESS, true, &plan->streams, err));
     for (size_t i = 0; i < config->ports_count; i++)
         plan->ports[plan->ports_count++] = config->ports[i];
@@ -126,9 +115,9 @@ _Noreturn static void run_part(enum part which, const struct plan *plan,
     switch (which) {
     case EMULATOR: tc_machine_run_emulator(part, plan->config, plan->vhost, plan->console_out);
     case DEVICE: tc_machine_run_device(part, plan->front, plan->ports, plan->ports_count);
-    case PAGES: tc_machine_run_pages(part, plan->pages, plan->file);
+    case PAGES: tc_machine_run_pages(part, plan->pages, plan->config->pages_fd);
     case HEARTBEAT: tc_machine_run_heartbeat(part, plan->heartbeat);
-    case CONSOLE: tc_machine_run_console(part, plan->console_in, plan->log);
+    case CONSOLE: tc_machine_run_console(part, plan->console_in, plan->config->console_fd);
     case PARTS: break;
     }
     _exit(EXIT_FAILURE);
@@ -139,7 +128,7 @@ static tc_status start_parts(struct tc_machine *machine, const struct plan *plan
 {
     const struct tc_machine_part part = {getpid(), machine->complaints_fd};
     for (int which = 0; which < PARTS; which++) {
-        if (which == PAGES && !plan->config->pages) continue;
+        if (which == PAGES && plan->config->pages_fd < 0) continue;
         pid_t pid = fork();
         if (pid < 0)
             return tc_fail_errno(err, TC_SYSTEM, errno, "cannot start a machine's process");
@@ -175,20 +164,21 @@ static void end_parts(struct tc_machine *machine)
 static void machine_free(struct tc_machine *machine)
 {
     tc_close_ptr(&machine->emulator_fd);
+    tc_close_ptr(&machine->dialler_fd);
     tc_close_ptr(&machine->session_fd);
     tc_close_ptr(&machine->complaints_fd);
     free(machine);
 }
 
 tc_status tc_machine_start(const struct tc_machine_config *config, struct tc_machine **ret_machine,
-                           int *ret_fd, struct tc_error *err)
+                           struct tc_error *err)
 {
-    struct plan plan = {config,           .session = -1, .pages = -1, .heartbeat = -1,
-                        .streams = -1,    .front = -1,   .vhost = -1, .console_out = -1,
-                        .console_in = -1, .log = -1,     .file = -1};
+    struct plan plan = {config,          .session = -1,     .pages = -1,
+                        .heartbeat = -1, .streams = -1,     .front = -1,
+                        .vhost = -1,     .console_out = -1, .console_in = -1};
     struct tc_machine *machine = calloc(1, sizeof *machine);
     if (!machine) return tc_fail(err, TC_SYSTEM, "out of memory");
-    machine->emulator_fd = machine->session_fd = -1;
+    machine->emulator_fd = machine->dialler_fd = machine->session_fd = -1;
     machine->complaints_fd = memfd_create("machine-complaints", MFD_CLOEXEC);
     tc_status status = machine->complaints_fd < 0
                            ? tc_fail_errno(err, TC_SYSTEM, errno, "cannot make a file in memory")
@@ -198,8 +188,7 @@ tc_status tc_machine_start(const struct tc_machine_config *config, struct tc_mac
     if (status == TC_OK && config->egress)
         status = tc_egress_follow(config->egress, TC_TAKE_FD(plan.streams), err);
     if (status == TC_OK) {
-        machine->session_fd = TC_TAKE_FD(plan.session);
-        *ret_fd = machine->session_fd;
+        machine->dialler_fd = TC_TAKE_FD(plan.session);
         *ret_machine = machine;
     }
     /* Each end lives where it is used alone: so a hang-up is seen. */
@@ -211,23 +200,67 @@ tc_status tc_machine_start(const struct tc_machine_config *config, struct tc_mac
     return status;
 }
 
+static void note_end(struct tc_machine *machine)
+{
+    machine->emulator_status = reap(&machine->pids[EMULATOR]);
+    machine->has_ended = true;
+}
+
+static tc_status say_end(const struct tc_machine *machine, struct tc_error *err)
+{
+    int status = machine->emulator_status;
+    return tc_fail(err, TC_PEER, "the emulator ended with %s %d: see the console",
+                   WIFEXITED(status) ? "status" : "signal",
+                   WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
+}
+
+tc_status tc_machine_await(struct tc_machine *machine, int patience_ms, int interrupt_fd,
+                           int *ret_fd, struct tc_error *err)
+{
+    enum { SESSION, END, INTERRUPT, COUNT };
+    struct pollfd fds[COUNT] = {[SESSION] = {.fd = machine->dialler_fd, .events = POLLIN},
+                                [END] = {.fd = machine->emulator_fd, .events = POLLIN},
+                                [INTERRUPT] = {.fd = interrupt_fd, .events = POLLIN}};
+    int ready;
+    char byte;
+    do
+        ready = poll(fds, COUNT, patience_ms);
+    while (ready < 0 && errno == EINTR);
+    if (ready < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot wait for the guest");
+    if (ready == 0)
+        return tc_fail(err, TC_PEER, "the guest did not connect within %d s", patience_ms / 1000);
+    if (fds[INTERRUPT].revents != 0) return tc_fail(err, TC_INTERRUPTED, "interrupted");
+    /* A guest that has come and gone has come. */
+    if ((fds[SESSION].revents & POLLIN) != 0 &&
+        tc_message_receive(machine->dialler_fd, &byte, 1, &machine->session_fd, 1, NULL, err) ==
+            TC_OK) {
+        tc_close_ptr(&machine->dialler_fd); /* refuses a second one */
+        *ret_fd = machine->session_fd;
+        return TC_OK;
+    }
+    /* The device ends when the emulator has, and may be seen first. */
+    if (fds[END].revents != 0 || poll(&fds[END], 1, LINGER_MS) > 0) {
+        note_end(machine);
+        (void)say_end(machine, err);
+        return tc_wrap(err, "the guest did not connect");
+    }
+    return tc_fail(err, TC_PEER, "the guest cannot connect: the vsock device has ended");
+}
+
 tc_status tc_machine_wait(struct tc_machine *machine, int patience_ms, struct tc_error *err)
 {
     struct pollfd fd = {.fd = machine->emulator_fd, .events = POLLIN};
+    tc_close_ptr(&machine->dialler_fd);
     tc_close_ptr(&machine->session_fd);
     while (!machine->has_ended) {
         int ready = poll(&fd, 1, patience_ms);
         if (ready < 0 && errno == EINTR) continue;
         if (ready < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot wait for the emulator");
         if (ready == 0) return tc_fail(err, TC_PEER, "the machine does not end");
-        machine->emulator_status = reap(&machine->pids[EMULATOR]);
-        machine->has_ended = true;
+        note_end(machine);
     }
     int status = machine->emulator_status;
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return TC_OK;
-    return tc_fail(err, TC_PEER, "the emulator ended with %s %d: see the console",
-                   WIFEXITED(status) ? "status" : "signal",
-                   WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? TC_OK : say_end(machine, err);
 }
 
 /* The first line of what parts complained about. */

@@ -1,6 +1,5 @@
-/* An enclave's machine without the hardware: QEMU's nitro-enclave machine with an
- * image, and what its guest needs of a host. No back end yet: it boots images in
- * tests and in bench/.
+/* An enclave's machine without the hardware: QEMU with an image, and what its guest
+ * needs of a host. What the qemu back end (backend_qemu.c) starts.
  *
  * Five processes, each of which dies with the caller, however that ends: the
  * emulator, the vsock device, the page server, the heartbeat's echo, and the one
@@ -18,9 +17,18 @@
 enum {
     TC_MACHINE_PORTS_MAX = 3, /* of the caller's own */
     TC_MACHINE_CONSOLE_MAX = 4 << 20,
+    TC_MACHINE_CONSOLE_TAIL = 64 << 10,
 };
 
 struct tc_egress;
+
+enum tc_machine_kind {
+    /* QEMU's own imitation of an enclave, in few builds of it: reads the image and
+     * measures it, and has an NSM that signs nothing. */
+    TC_MACHINE_NITRO,
+    /* In every QEMU for this processor: starts a kernel that is given to it. No NSM. */
+    TC_MACHINE_MICROVM,
+};
 
 /* The guest's first connection to port is handed this stream socket's other end;
  * a second one is refused. With `many`, fd is of SOCK_SEQPACKET, and each connection is
@@ -33,14 +41,20 @@ struct tc_machine_port {
 };
 
 struct tc_machine_config {
-    const char *emulator; /* qemu-system-x86_64 with the nitro-enclave machine */
+    const char *emulator; /* path of qemu-system-x86_64 */
     const char *firmware; /* folder of its firmware; NULL: its own */
-    const char *image;    /* of the enclave, an EIF */
-    const char *pages;    /* file with the toolchain's blocks; NULL: none is served */
-    uint64_t memory;      /* bytes */
-    /* File that gets what the guest's console and the emulator say, replaced if it
-     * is there; what goes beyond TC_MACHINE_CONSOLE_MAX bytes is dropped. */
-    const char *console;
+    enum tc_machine_kind kind;
+    bool kvm;        /* else the processor is emulated */
+    unsigned cpus;   /* 1 or more */
+    uint64_t memory; /* bytes */
+    /* Regular files, borrowed and needed no more once the machine runs: an EIF; or, of
+     * a microvm, its kernel, all its ramdisks one behind the other, and the text. */
+    int image_fd, kernel_fd, ramdisk_fd;
+    const char *cmdline;
+    int pages_fd; /* with the toolchain's blocks; -1: none are served */
+    /* Gets what the guest's console and the emulator say. Of what goes beyond
+     * TC_MACHINE_CONSOLE_MAX bytes the last ones are kept. */
+    int console_fd;
     /* Serves the network that the guest asks for, from the start on (tc_egress_follow);
      * borrowed, and stopped by the caller: after the machine, or before it, when the guest
      * is to lose its network. NULL: whoever asks is refused. */
@@ -51,9 +65,15 @@ struct tc_machine_config {
 
 struct tc_machine;
 
-/* Starts it. ret_fd is the stream to the session, owned by the machine: it gives
- * an end of file when the machine ends. Errors of the emulator are in the console. */
+/* Starts it. Errors of the emulator are in the console. */
 tc_status tc_machine_start(const struct tc_machine_config *config, struct tc_machine **ret_machine,
+                           struct tc_error *err) TC_MUST_USE;
+
+/* Waits until the guest has connected to its session. ret_fd is the stream to it, owned
+ * by the machine: it gives an end of file when the machine ends. TC_PEER: the emulator
+ * has ended, or patience_ms (-1: for ever) are over; TC_INTERRUPTED: interrupt_fd (-1:
+ * none) is readable. Once. */
+tc_status tc_machine_await(struct tc_machine *machine, int patience_ms, int interrupt_fd,
                            int *ret_fd, struct tc_error *err) TC_MUST_USE;
 
 /* Hangs up the session, which is what a guest that is done waits for, and waits

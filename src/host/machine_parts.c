@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -102,55 +103,179 @@ _Noreturn void tc_machine_run_heartbeat(const struct tc_machine_part *part, int 
     end(status, "the heartbeat", &err);
 }
 
+/* What was said last explains an end: of a flood it is kept beside the beginning. */
+struct tail {
+    uint8_t bytes[TC_MACHINE_CONSOLE_TAIL];
+    size_t at; /* where the next byte goes */
+    uint64_t dropped;
+};
+
+static void keep_tail(struct tail *tail, struct tc_span bytes)
+{
+    for (size_t i = 0; i < bytes.size; i++) {
+        tail->bytes[tail->at] = bytes.data[i];
+        tail->at = (tail->at + 1) % sizeof tail->bytes;
+    }
+    tail->dropped += bytes.size;
+}
+
+static tc_status write_tail(int fd, const struct tail *tail, struct tc_error *err)
+{
+    static const char what[] = "the console's log";
+    bool is_whole = tail->dropped <= sizeof tail->bytes;
+    size_t start = is_whole ? 0 : tail->at;
+    if (!is_whole && dprintf(fd, "\n[%llu bytes are left out here]\n",
+                             (unsigned long long)(tail->dropped - sizeof tail->bytes)) < 0)
+        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot write %s", what);
+    if (!is_whole)
+        TC_TRY(tc_write_all(fd, (struct tc_span){tail->bytes + start, sizeof tail->bytes - start},
+                            what, err));
+    return tc_write_all(fd, (struct tc_span){tail->bytes, tail->at}, what, err);
+}
+
 _Noreturn void tc_machine_run_console(const struct tc_machine_part *part, int pipe_fd, int log_fd)
 {
     struct tc_error err = {0};
     const int fds[2] = {pipe_fd, log_fd};
     uint8_t bytes[PIECE];
+    struct tail tail = {.at = 0};
     size_t room = TC_MACHINE_CONSOLE_MAX;
     tc_status status = settle(part, fds, 2, part->complaints_fd, &err);
-    while (status == TC_OK) {
+    if (status != TC_OK) end(status, "the console", &err);
+    for (;;) {
         ssize_t got = read(FIRST, bytes, sizeof bytes);
         if (got < 0 && errno == EINTR) continue;
         if (got <= 0) break;
-        /* Read on when the file is full: the guest must not wait for it. */
+        /* Read on whatever becomes of the file, a full disk included: the guest must
+         * not wait for it. */
         size_t size = (size_t)got < room ? (size_t)got : room;
         room -= size;
-        status = tc_write_all(FIRST + 1, (struct tc_span){bytes, size}, "the console's log", &err);
+        if (status == TC_OK)
+            status =
+                tc_write_all(FIRST + 1, (struct tc_span){bytes, size}, "the console's log", &err);
+        keep_tail(&tail, (struct tc_span){bytes + size, (size_t)got - size});
     }
+    if (status == TC_OK) status = write_tail(FIRST + 1, &tail, &err);
     end(status, "the console", &err);
 }
 
 /* --- emulator --- */
 
+/* The kernel takes the counters of several processors for one clock only of this vendor. */
+#define EMULATED "max,vendor=GenuineIntel"
+
+/* Its descriptors, in the order in which they are kept. */
+enum { VHOST = FIRST, IMAGE, RAMDISK };
+
+struct words {
+    const char *list[64];
+    size_t count;
+};
+
+static void add(struct words *words, const char *option, const char *value)
+{
+    const char *const both[] = {option, value};
+    for (size_t i = 0; i < 2; i++)
+        if (both[i] && words->count + 1 < sizeof words->list / sizeof *words->list)
+            words->list[words->count++] = both[i];
+}
+
+/* reboot=t stands behind the image's own command line and is not measured: the
+ * restart that these machines know how to do. */
+/* How fast the counter of an emulated processor runs, in kHz: as fast as the real one.
+ * The guest cannot find out, and its clock would fall behind. 0: not known. */
+static unsigned measure_counter(void)
+{
+#ifdef __x86_64__
+    enum { SPAN_NS = 20000000 };
+    struct timespec start, now;
+    (void)clock_gettime(CLOCK_MONOTONIC_RAW, &start);
+    uint64_t first = __builtin_ia32_rdtsc(), last;
+    int64_t spent;
+    do {
+        (void)clock_gettime(CLOCK_MONOTONIC_RAW, &now);
+        last = __builtin_ia32_rdtsc();
+        spent = (int64_t)(now.tv_sec - start.tv_sec) * 1000000000 + now.tv_nsec - start.tv_nsec;
+    } while (spent < SPAN_NS);
+    return (unsigned)((last - first) * 1000000 / (uint64_t)spent);
+#else
+    return 0;
+#endif
+}
+
+/* Behind the image's own command line. */
+static void name_ending(bool kvm, char *out, size_t size)
+{
+    unsigned khz = kvm ? 0 : measure_counter();
+    if (khz > 0)
+        (void)snprintf(out, size, "reboot=t tsc_early_khz=%u", khz);
+    else
+        (void)snprintf(out, size, "reboot=t");
+}
+
+static void add_nitro(struct words *words, const struct tc_machine_config *config,
+                      const char *ending)
+{
+    add(words, "-M", "nitro-enclave,vsock=c,id=tee-compile");
+    add(words, "-cpu", config->kvm ? "host" : EMULATED);
+    add(words, "-kernel", "/proc/self/fd/4");
+    add(words, "-append", ending);
+}
+
+/* Without ACPI the machine names its devices on the kernel's command line, as an
+ * enclave's does; the device's memory has to be one that another process can map. */
+static void add_microvm(struct words *words, const struct tc_machine_config *config,
+                        const char *memory, const char *ending, char **room)
+{
+    add(words, "-M",
+        "microvm,acpi=off,pic=on,pit=on,rtc=on,isa-serial=on,auto-kernel-cmdline=on,"
+        "memory-backend=memory");
+    if (asprintf(&room[0], "memory-backend-memfd,id=memory,share=on,size=%s", memory) >= 0)
+        add(words, "-object", room[0]);
+    add(words, "-cpu", config->kvm ? "host" : EMULATED);
+    add(words, "-kernel", "/proc/self/fd/4");
+    add(words, "-initrd", "/proc/self/fd/5");
+    if (asprintf(&room[1], "%s %s", config->cmdline, ending) >= 0) add(words, "-append", room[1]);
+    add(words, "-global", "virtio-mmio.force-legacy=false");
+    add(words, "-device", "vhost-user-vsock-device,chardev=c");
+}
+
 _Noreturn void tc_machine_run_emulator(const struct tc_machine_part *part,
                                        const struct tc_machine_config *config, int vhost_fd,
                                        int console_fd)
 {
-    enum { ARGUMENTS = 24 };
     struct tc_error err = {0};
-    char memory[32], vhost[48];
-    const char *arguments[ARGUMENTS];
-    size_t count = 0;
+    char memory[32], cpus[16], vhost[48];
+    char ending[48];
+    char *room[2] = {NULL, NULL};
+    struct words words = {.count = 0};
+    bool is_microvm = config->kind == TC_MACHINE_MICROVM;
+    const int fds[] = {vhost_fd, is_microvm ? config->kernel_fd : config->image_fd,
+                       config->ramdisk_fd};
+    _Static_assert(VHOST == 3 && IMAGE == 4 && RAMDISK == 5, "the paths below name these");
     (void)snprintf(memory, sizeof memory, "%lluB", (unsigned long long)config->memory);
-    (void)snprintf(vhost, sizeof vhost, "socket,id=c,fd=%d", FIRST);
-    const char *const fixed[] = {config->emulator, "-M", "nitro-enclave,vsock=c,id=tee-compile",
-                                 "-accel", "tcg", "-m", memory, "-kernel", config->image,
-                                 /* Behind the image's own command line and not measured: the
-                                  * restart that this machine knows how to do. */
-                                 "-append", "reboot=t", "-display", "none", "-monitor", "none",
-                                 "-serial", "stdio", "-no-reboot", "-chardev", vhost};
-    _Static_assert(sizeof fixed / sizeof *fixed + 3 <= ARGUMENTS, "all arguments have a place");
-    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
-        arguments[count++] = fixed[i];
-    if (config->firmware) {
-        arguments[count++] = "-L";
-        arguments[count++] = config->firmware;
-    }
-    arguments[count] = NULL;
-    tc_status status = settle(part, &vhost_fd, 1, console_fd, &err);
+    (void)snprintf(cpus, sizeof cpus, "%u", config->cpus);
+    (void)snprintf(vhost, sizeof vhost, "socket,id=c,fd=%d", VHOST);
+    name_ending(config->kvm, ending, sizeof ending);
+    add(&words, config->emulator, "-no-user-config");
+    add(&words, "-nodefaults", NULL);
+    add(&words, "-accel", config->kvm ? "kvm" : "tcg");
+    add(&words, "-m", memory);
+    add(&words, "-smp", cpus);
+    add(&words, "-chardev", vhost);
+    if (is_microvm)
+        add_microvm(&words, config, memory, ending, room);
+    else
+        add_nitro(&words, config, ending);
+    add(&words, "-display", "none");
+    add(&words, "-monitor", "none");
+    add(&words, "-serial", "stdio");
+    add(&words, "-no-reboot", NULL);
+    if (config->firmware) add(&words, "-L", config->firmware);
+    words.list[words.count] = NULL;
+    tc_status status = settle(part, fds, is_microvm ? 3 : 2, console_fd, &err);
     if (status == TC_OK) {
-        (void)execv(config->emulator, (char *const *)(uintptr_t)arguments);
+        (void)execv(config->emulator, (char *const *)(uintptr_t)words.list);
         status = tc_fail_errno(&err, TC_UNAVAILABLE, errno, "cannot run %s", config->emulator);
     }
     end(status, "the emulator", &err);

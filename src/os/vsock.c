@@ -1,6 +1,8 @@
 #include "os/vsock.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 /* Wants struct sockaddr, which it does not include. */
@@ -9,7 +11,22 @@
 
 #include "base/cleanup.h"
 
-enum { PIECE_OF_HOST = 28 * 1024 };
+enum { PIECE_OF_HOST = 28 * 1024, PORTS_OF_ONE = 8 };
+
+uint32_t tc_vsock_port_shift(uint32_t cid)
+{
+    return cid > TC_VSOCK_CID_FIRST ? PORTS_OF_ONE * (cid - TC_VSOCK_CID_FIRST) : 0;
+}
+
+tc_status tc_vsock_local_cid(uint32_t *ret_cid, struct tc_error *err)
+{
+    unsigned cid = 0;
+    TC_AUTO_CLOSE int fd = open("/dev/vsock", O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || ioctl(fd, IOCTL_VM_SOCKETS_GET_LOCAL_CID, &cid) != 0)
+        return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot ask for the machine's CID");
+    *ret_cid = cid;
+    return TC_OK;
+}
 
 size_t tc_vsock_piece(enum tc_parent parent)
 {

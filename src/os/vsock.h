@@ -8,12 +8,22 @@
 #include "base/status.h"
 
 enum {
-    /* Fixed ports: an enclave has one host and one session. */
+    /* An enclave has one session. Shifted by tc_vsock_port_shift. */
     TC_VSOCK_PORT_SESSION = 7301,
     TC_VSOCK_PORT_PAGES = 7302,
     TC_VSOCK_PORT_EGRESS = 7303,
-    TC_VSOCK_PORT_HEARTBEAT = 9000, /* Nitro's own */
+    TC_VSOCK_PORT_ATTESTER = 7304, /* where there is no NSM */
+    TC_VSOCK_PORT_HEARTBEAT = 9000, /* Nitro's own, and not shifted */
+    /* The first CID that a guest can have; its ports are those above as they are. */
+    TC_VSOCK_CID_FIRST = 4,
 };
+
+/* What is added to the ports above for the guest of that CID: the ports of a host are
+ * one space for all its guests, and so each has its own. */
+uint32_t tc_vsock_port_shift(uint32_t cid);
+
+/* This machine's own CID. */
+tc_status tc_vsock_local_cid(uint32_t *ret_cid, struct tc_error *err) TC_MUST_USE;
 
 /* Which parent answers differs by platform. */
 enum tc_parent {

@@ -44,6 +44,7 @@ enum {
 struct boot {
     int nsm_fd, host_fd;
     enum tc_parent parent;
+    uint32_t port_shift;
 };
 
 static void say(const char *what, const struct tc_error *err)
@@ -66,17 +67,33 @@ static tc_status open_console(struct tc_error *err)
     return TC_OK;
 }
 
+/* Before /dev is that of the session, which has no vsock. */
+static tc_status find_ports(struct boot *boot, struct tc_error *err)
+{
+    uint32_t cid = 0;
+    TC_TRY(tc_vsock_local_cid(&cid, err));
+    boot->port_shift = tc_vsock_port_shift(cid);
+    return TC_OK;
+}
+
+static tc_status connect_session(struct boot *boot, struct tc_error *err)
+{
+    return tc_vsock_connect_out(TC_VSOCK_PORT_SESSION + boot->port_shift, &boot->host_fd,
+                                &boot->parent, err);
+}
+
 static tc_status make_world(struct boot *boot, struct tc_error *err)
 {
     TC_TRY(tc_boot_mount_kernel(err));
     TC_TRY(open_console(err));
+    TC_TRY(find_ports(boot, err));
     TC_AUTO_BUF struct tc_buf text = tc_buf_new(TC_IMAGE_TEXT_MAX);
     TC_TRY(tc_boot_check_ramdisks("", err));
     TC_TRY(tc_boot_check_text("", "/proc/cmdline", &text, err));
-    TC_TRY(tc_boot_open_nsm(&boot->nsm_fd, err));
+    TC_TRY(tc_boot_open_nsm(boot->port_shift, &boot->nsm_fd, err));
     TC_TRY(tc_boot_set_kernel(err));
-    TC_TRY(tc_boot_enter_root(tc_buf_span(&text), err));
-    return tc_vsock_connect_out(TC_VSOCK_PORT_SESSION, &boot->host_fd, &boot->parent, err);
+    TC_TRY(tc_boot_enter_root(tc_buf_span(&text), boot->port_shift, err));
+    return connect_session(boot, err);
 }
 
 /* What Nitro's launcher waits for: one byte there and back. Others do not, and
@@ -100,6 +117,7 @@ _Noreturn static void run_stages(const struct boot *boot)
                                             .nsm_fd = boot->nsm_fd,
                                             .dialler_fd = -1,
                                             .parent = boot->parent,
+                                            .port_shift = boot->port_shift,
                                             .host_piece = tc_vsock_piece(boot->parent)};
     if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) != 0) {
         struct tc_error err = {0};
@@ -140,9 +158,7 @@ static void tell_host(struct boot *boot, const struct tc_error *failure)
 {
     struct tc_error ignored = {0};
     struct tc_channel host = {0};
-    if (boot->host_fd < 0 && tc_vsock_connect_out(TC_VSOCK_PORT_SESSION, &boot->host_fd,
-                                                  &boot->parent, &ignored) != TC_OK)
-        return;
+    if (boot->host_fd < 0 && connect_session(boot, &ignored) != TC_OK) return;
     if (tc_channel_init(&host, boot->host_fd, LAST_WORD_MS, "the host", &ignored) != TC_OK) return;
     TC_AUTO_BUF struct tc_buf payload = tc_buf_new(2 * TC_ERROR_MAX);
     tc_wire_fail_encode(failure, &payload);

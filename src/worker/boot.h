@@ -35,13 +35,16 @@ tc_status tc_boot_check_text(const char *root, const char *cmdline, struct tc_bu
 tc_status tc_boot_mount_kernel(struct tc_error *err) TC_MUST_USE;
 tc_status tc_boot_set_kernel(struct tc_error *err) TC_MUST_USE;
 /* Assembles the root that spawner.h asks for, all but /proc, and moves into it.
- * text becomes its /image. */
-tc_status tc_boot_enter_root(struct tc_span text, struct tc_error *err) TC_MUST_USE;
+ * text becomes its /image; port_shift is that of the host's ports (os/vsock.h). */
+tc_status tc_boot_enter_root(struct tc_span text, uint32_t port_shift, struct tc_error *err)
+    TC_MUST_USE;
 
 /* boot_toolchain.c: mounts the toolchain read-only on target. */
-tc_status tc_boot_mount_toolchain(const char *target, struct tc_error *err) TC_MUST_USE;
+tc_status tc_boot_mount_toolchain(const char *target, uint32_t port_shift, struct tc_error *err)
+    TC_MUST_USE;
 
-/* boot_entropy.c: opens the NSM and seeds the kernel from it; ret_fd is owned. */
-tc_status tc_boot_open_nsm(int *ret_fd, struct tc_error *err) TC_MUST_USE;
+/* boot_entropy.c: opens the NSM and seeds the kernel from it; ret_fd is owned. Where the
+ * machine has no NSM, and only there, it is a stream to the host's development attester. */
+tc_status tc_boot_open_nsm(uint32_t port_shift, int *ret_fd, struct tc_error *err) TC_MUST_USE;
 
 #endif

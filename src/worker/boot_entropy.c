@@ -1,13 +1,22 @@
 /* Random bytes before anything needs them: the host runs the machine and can
  * make every other source predictable, the NSM is the hardware's. What it gives
- * is credited in full. */
+ * is credited in full.
+ *
+ * A virtual machine that is no enclave has no NSM. There, the host's development
+ * attester answers in its place, and the host knows the random bytes too: nothing is
+ * lost, since it can read such a machine's memory, and nothing is gained, since a
+ * verifier goes by the chain of the document alone, which is then no vendor's. An
+ * enclave always has the device: its host cannot take that away, and this program does
+ * not ask the host while it is there (docs/adr/0033-a-worker-without-an-nsm.md). */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/random.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
 #include "base/cleanup.h"
+#include "os/vsock.h"
 #include "worker/boot.h"
 #include "worker/nsm.h"
 
@@ -20,7 +29,8 @@ static tc_status seed_kernel(int nsm_fd, struct tc_error *err)
         int entropy_count, buf_size; /* bits, bytes */
         uint8_t bytes[SEED_SIZE];
     } pool = {.entropy_count = 8 * SEED_SIZE, .buf_size = SEED_SIZE};
-    _Static_assert(sizeof(struct rand_pool_info) == 2 * sizeof(int), "the bytes follow two numbers");
+    _Static_assert(sizeof(struct rand_pool_info) == 2 * sizeof(int),
+                   "the bytes follow two numbers");
     struct tc_nsm nsm;
     TC_TRY(tc_nsm_open(nsm_fd, &nsm, err));
     TC_TRY(tc_nsm_random(&nsm, pool.bytes, sizeof pool.bytes, err));
@@ -31,13 +41,27 @@ static tc_status seed_kernel(int nsm_fd, struct tc_error *err)
     return TC_OK;
 }
 
-tc_status tc_boot_open_nsm(int *ret_fd, struct tc_error *err)
+static tc_status ask_host(uint32_t port_shift, int *ret_fd, struct tc_error *err)
+{
+    enum tc_parent parent;
+    (void)dprintf(STDERR_FILENO,
+                  "tee-compile-worker: there is no Nitro Security Module (/dev/nsm): the host's "
+                  "development attester signs, NOT the hardware\n");
+    if (tc_vsock_connect_out(TC_VSOCK_PORT_ATTESTER + port_shift, ret_fd, &parent, err) != TC_OK)
+        return tc_wrap(err, "there is no Nitro Security Module (/dev/nsm), and the host has no "
+                            "development attester in its place: this image runs in an enclave, or "
+                            "by tee-compile build --backend qemu");
+    return TC_OK;
+}
+
+tc_status tc_boot_open_nsm(uint32_t port_shift, int *ret_fd, struct tc_error *err)
 {
     TC_AUTO_CLOSE int fd = open("/dev/nsm", O_RDWR | O_CLOEXEC);
-    if (fd < 0)
+    /* Only where there is none: one that cannot be opened is a fault to be told. */
+    if (fd < 0 && errno != ENOENT)
         return tc_fail_errno(err, TC_UNAVAILABLE, errno,
-                             "there is no Nitro Security Module (/dev/nsm): this image runs in an "
-                             "enclave");
+                             "cannot open the Nitro Security Module (/dev/nsm)");
+    if (fd < 0) TC_TRY(ask_host(port_shift, &fd, err));
     TC_TRY(seed_kernel(fd, err));
     *ret_fd = TC_TAKE_FD(fd);
     return TC_OK;

@@ -153,7 +153,7 @@ static tc_status write_text(struct tc_span text, struct tc_error *err)
     return TC_OK;
 }
 
-tc_status tc_boot_enter_root(struct tc_span text, struct tc_error *err)
+tc_status tc_boot_enter_root(struct tc_span text, uint32_t port_shift, struct tc_error *err)
 {
     static const char *const empty[] = {NEW "/scratch", NEW "/tmp", NEW "/proc", NEW "/toolchain"};
     (void)umask(022);
@@ -164,7 +164,7 @@ tc_status tc_boot_enter_root(struct tc_span text, struct tc_error *err)
     TC_TRY(bind_usr(err));
     TC_TRY(make_devices(err));
     TC_TRY(mount_on("cgroup2", NEW "/cgroup", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL, err));
-    TC_TRY(tc_boot_mount_toolchain(NEW "/toolchain", err));
+    TC_TRY(tc_boot_mount_toolchain(NEW "/toolchain", port_shift, err));
     TC_TRY(make_read_only(NEW, MS_NODEV, err));
     return move_in(err);
 }

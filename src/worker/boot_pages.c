@@ -169,14 +169,15 @@ static tc_status fork_device(int device, struct tc_error *err)
     return TC_OK;
 }
 
-tc_status tc_boot_attach_pages(const struct tc_verity *verity, struct tc_error *err)
+tc_status tc_boot_attach_pages(const struct tc_verity *verity, uint32_t port_shift,
+                               struct tc_error *err)
 {
     enum tc_parent parent;
     int ends[2];
     uint64_t size = verity->total_blocks * TC_VERITY_BLOCK;
     struct sockaddr_nl all = {.nl_family = AF_NETLINK, .nl_groups = 1};
     TC_AUTO_CLOSE int host = -1;
-    TC_TRY(tc_vsock_connect_out(TC_VSOCK_PORT_PAGES, &host, &parent, err));
+    TC_TRY(tc_vsock_connect_out(TC_VSOCK_PORT_PAGES + port_shift, &host, &parent, err));
     TC_TRY(tc_boot_greet_pages(host, size, err));
     TC_AUTO_CLOSE int device = open(TC_BOOT_PAGES_DEVICE, O_RDWR | O_CLOEXEC);
     TC_AUTO_CLOSE int events =

@@ -10,7 +10,8 @@ enum { TC_BOOT_DEVICE_MAX = 32 };
 
 /* boot_pages.c: TC_BOOT_PAGES_DEVICE reads what the host serves. Starts two
  * processes that stay. */
-tc_status tc_boot_attach_pages(const struct tc_verity *verity, struct tc_error *err) TC_MUST_USE;
+tc_status tc_boot_attach_pages(const struct tc_verity *verity, uint32_t port_shift,
+                               struct tc_error *err) TC_MUST_USE;
 
 /* Its first step: the handshake over fd. TC_REFUSED when the host has fewer than the
  * expected bytes to serve; the device gets no more than those, whatever it has. */

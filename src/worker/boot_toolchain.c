@@ -46,7 +46,8 @@ static tc_status mount_file(int image, const char *target, struct tc_error *err)
     return mount_device(device, target, err);
 }
 
-static tc_status mount_pages(int description, const char *target, struct tc_error *err)
+static tc_status mount_pages(int description, const char *target, uint32_t port_shift,
+                             struct tc_error *err)
 {
     uint8_t text[TC_VERITY_TEXT_MAX + 1];
     char device[TC_BOOT_DEVICE_MAX];
@@ -54,17 +55,17 @@ static tc_status mount_pages(int description, const char *target, struct tc_erro
     ssize_t got = read(description, text, sizeof text);
     if (got < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot read " TC_BOOT_TOOLCHAIN_VERITY);
     TC_TRY(tc_verity_decode((struct tc_span){text, (size_t)got}, &verity, err));
-    TC_TRY(tc_boot_attach_pages(&verity, err));
+    TC_TRY(tc_boot_attach_pages(&verity, port_shift, err));
     TC_TRY(tc_boot_make_verity(&verity, device, err));
     return mount_device(device, target, err);
 }
 
-tc_status tc_boot_mount_toolchain(const char *target, struct tc_error *err)
+tc_status tc_boot_mount_toolchain(const char *target, uint32_t port_shift, struct tc_error *err)
 {
     TC_AUTO_CLOSE int image = open(TC_BOOT_TOOLCHAIN_IMAGE, O_RDONLY | O_CLOEXEC);
     if (image >= 0) return mount_file(image, target, err);
     TC_AUTO_CLOSE int description = open(TC_BOOT_TOOLCHAIN_VERITY, O_RDONLY | O_CLOEXEC);
-    if (description >= 0) return mount_pages(description, target, err);
+    if (description >= 0) return mount_pages(description, target, port_shift, err);
     return tc_fail_errno(err, TC_UNAVAILABLE, errno,
                          "the image names no toolchain: neither " TC_BOOT_TOOLCHAIN_IMAGE
                          " nor " TC_BOOT_TOOLCHAIN_VERITY);

@@ -207,6 +207,7 @@ tc_status tc_children_start(const struct tc_stages_config *config, struct tc_chi
                                                             .bundle_fd = anchors,
                                                             .denied_fd = denied,
                                                             .parent = config->parent,
+                                                            .port_shift = config->port_shift,
                                                             .piece = config->host_piece};
     const struct tc_session_config for_session = {.host_fd = config->host_fd,
                                                   .spawner_fd = sockets.spawner[1],

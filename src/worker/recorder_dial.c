@@ -58,7 +58,8 @@ tc_status tc_dialler_open(void *context, int *ret_fd, struct tc_error *err)
     const struct tc_dialler *dialler = context;
     TC_AUTO_CLOSE int fd = -1;
     if (dialler->dialler_fd >= 0) return open_pair(dialler->dialler_fd, ret_fd, err);
-    TC_TRY(tc_vsock_connect(dialler->parent, TC_VSOCK_PORT_EGRESS, PATIENCE_MS, &fd, err));
+    TC_TRY(tc_vsock_connect(dialler->parent, TC_VSOCK_PORT_EGRESS + dialler->port_shift,
+                            PATIENCE_MS, &fd, err));
     int flags = fcntl(fd, F_GETFL);
     if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0)
         return tc_fail_errno(err, TC_SYSTEM, errno, "cannot prepare a stream to the host");

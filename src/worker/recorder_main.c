@@ -317,7 +317,7 @@ int tc_recorder_main(const struct tc_recorder_process_config *config)
     struct tc_error err = {0};
     struct process process = {
         .config = config,
-        .dialler = {config->dialler_fd, config->parent},
+        .dialler = {config->dialler_fd, config->parent, config->port_shift},
         .bundle = tc_buf_new(BUNDLE_MAX),
         .transcript_fd = -1,
     };

@@ -51,6 +51,7 @@ void tc_dns_serve_stream(const struct tc_dns_service *service, int fd);
 struct tc_dialler {
     int dialler_fd; /* -1: vsock */
     enum tc_parent parent;
+    uint32_t port_shift;
 };
 /* context is a struct tc_dialler: the open of struct tc_egress_link. */
 tc_status tc_dialler_open(void *context, int *ret_fd, struct tc_error *err) TC_MUST_USE;

@@ -14,7 +14,8 @@ struct tc_stages_config {
      * SOCK_SEQPACKET; -1: by vsock, to parent. */
     int dialler_fd;
     enum tc_parent parent;
-    size_t host_piece; /* most bytes of one write to the host; 0: no cap */
+    uint32_t port_shift; /* of the host's ports (os/vsock.h) */
+    size_t host_piece;   /* most bytes of one write to the host; 0: no cap */
     /* Folders that the local launcher added to the toolchain (--host-tool);
      * their bin/ goes to the front of PATH. NULL-terminated. */
     const char *const *host_tools;
@@ -47,13 +48,14 @@ struct tc_recorder_process_config {
     int bundle_fd;  /* trust anchors of the toolchain; -1: it has none */
     int denied_fd;  /* its list of denied certificates; -1: it has none */
     enum tc_parent parent;
+    uint32_t port_shift;
     size_t piece; /* most bytes of one write to the host; 0: no cap */
 };
 int tc_recorder_main(const struct tc_recorder_process_config *config);
 
 struct tc_monitor_config {
     int nsm_fd, session_fd, stages_fd;
-    int image_fd; /* what the image says of itself; -1: nothing */
+    int image_fd;    /* what the image says of itself; -1: nothing */
     int recorder_fd; /* stream socket to the recorder alone; -1: none, offline builds only */
 };
 int tc_monitor_main(const struct tc_monitor_config *config);

@@ -474,6 +474,66 @@ def test_bad_build_files(p):
     assert p.left() == []
 
 
+def test_back_ends(p):
+    """What cannot be had is said before anything starts, and what was chosen is in the result."""
+    p.spec("echo > out")
+    said = p.build("--backend", "cloud", expect=2).stderr
+    assert "--backend cloud: expected auto, local, " in said and "nitro" in said, said
+    said = p.build("--backend", "nitro", expect=2).stderr
+    assert "--image host is none: name an image" in said, said
+    for cpus in ("0", "-1", "2x", "", "1025"):
+        assert "--cpus takes a number" in p.build("--cpus", cpus, expect=2).stderr
+    assert not p.left(), p.left()
+    done = p.build("--json")
+    assert "worker: local back end; no enclave, NOT attested by hardware (auto: this machine's own" in done.stderr
+    assert json.loads(done.stdout)["backend"] == "local"
+    done = p.build("--json", "--backend", "local")
+    assert "(auto" not in done.stderr, done.stderr
+    # An EIF after the reference's -nitro is taken for an enclave's, and not for another back end's.
+    said = p.run("build", "--dir", p.dir, "--output", p.base / "b", "-nitro", p.base / "none.eif", expect=2).stderr
+    assert "none.eif" in said and "local back end" not in said, said
+
+
+def test_doctor(p):
+    """Each back end: yes or no; where no, the command that mends it. A build agrees with it."""
+    said = p.run("doctor", expect=0).stdout
+    assert "local  yes  " in said and "\nauto   " in said, said
+    found = json.loads(p.run("doctor", "--json").stdout)
+    assert found["verdict"] == "done" and isinstance(found["images"], list)
+    ends = {end["name"]: end for end in found["backends"]}
+    assert ends["local"]["usable"] and not ends["local"]["hardware"] and ends["nitro"]["hardware"]
+    for end in ends.values():
+        assert end["why"] and end["usable"] == ("fix" not in end or not end["fix"]), end
+    assert [c["name"] for c in found["checks"]] == list(ends)
+    assert found["auto"] in ends and ends[found["auto"]]["usable"]
+    if not os.path.exists("/dev/nitro_enclaves"):
+        assert not ends["nitro"]["usable"] and "nitro_enclaves" in ends["nitro"]["fix"], ends["nitro"]
+    # An image that is not what its folder says; the user's own are not touched.
+    home = {"XDG_DATA_HOME": str(p.base / "data")}
+    damaged = p.base / "data/tee-compile/images" / ("ab" * 48)
+    damaged.mkdir(parents=True, mode=0o700)
+    (damaged / "image.eif").write_bytes(b"no image")
+    image, = json.loads(p.run("doctor", "--json", env=home).stdout)["images"]
+    assert image["pcr0"] == "ab" * 48 and image["complete"] is False and image["problem"], image
+    assert "image  DAMAGED, PCR0 abab" in p.run("doctor", env=home).stdout
+    for wrong in (["--jsn"], ["word"]):
+        p.run("doctor", *wrong, expect=2)
+    assert "usage: tee-compile doctor" in p.run("doctor", "--help").stdout
+
+
+def test_doctor_without_a_back_end(p):
+    """Exit status 1, and why. Without a sandbox program no worker starts."""
+    hide = ["unshare", "--mount", "--map-root-user", "bash", "-c",
+            'mount --bind /dev/null /usr/bin/bwrap && exec "$@"', "-"]
+    done = subprocess.run([*hide, TOOL, "doctor", "--json"], capture_output=True, text=True, timeout=60)
+    found = json.loads(done.stdout)
+    if any(end["usable"] for end in found["backends"] if end["name"] != "local"):
+        return
+    assert done.returncode == 1 and found["verdict"] == "failed", done
+    local = found["backends"][0]
+    assert local["name"] == "local" and "apt-get install bubblewrap" in local["fix"], local
+
+
 def test_usage(p):
     p.spec("echo > out")
     p.run("build", "--image", "host", "--dir", p.base / "none", "--output", p.out, expect=2)

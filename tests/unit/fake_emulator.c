@@ -1,16 +1,23 @@
 /* In the place of QEMU for the tests of the launcher: finds its "image", a file
- * with words, and does what they say as a guest over the device that it was given.
+ * with words or the kernel of a microvm, and does what they say as a guest over the device that it
+ * was given.
  *
  *   arguments   prints what it was started with
  *   session     connects to the session, sends "hello", prints what comes back
+ *   garbage     connects to the session, sends what is no frame, prints what comes back
  *   heartbeat   sends 0xb7 and prints the byte that comes back
  *   pages       prints the first bytes of the page server
  *   own         connects to port 7400, prints what comes
  *   many        connects to port 7303 three times, sends "ask", prints what comes
  *   network     asks there to store something, prints the answer
+ *   nsm         asks the attester on port 7304 who it is, prints the answer
+ *   storm       connects to the network's port 10000 times, prints how often it was let
  *   twice       connects to the session again and prints what happens
  *   break       gives the device a chain without an end
  *   flood       prints very much
+ *   last        prints "last words"
+ *   mark        makes the file that FAKE_MARK names
+ *   ramdisk     prints the file that is named as one
  *   wait        never ends
  *   fail        ends with status 7 */
 #include <setjmp.h>
@@ -48,7 +55,9 @@ static bool start_stream(uint32_t port)
     struct tc_vsockpkt packet = lab_packet(&lab, ++guest_port, TC_VSOCKPKT_REQUEST);
     packet.dst_port = port;
     lab_send(&lab, &packet, NULL);
-    return receive(NULL).op == TC_VSOCKPKT_RESPONSE;
+    /* What earlier streams bring meanwhile is left out. */
+    static uint8_t bytes[LAB_BUFFER];
+    return receive(bytes).op == TC_VSOCKPKT_RESPONSE;
 }
 
 static void talk_bytes(const char *name, uint32_t port, struct tc_span sent, size_t expected)
@@ -89,6 +98,42 @@ static void ask_network(void)
                SIZE_MAX);
 }
 
+static void make_mark(void)
+{
+    const char *path = getenv("FAKE_MARK");
+    FILE *file = path ? fopen(path, "w") : NULL;
+    if (file) (void)fclose(file);
+}
+
+static void print_ramdisk(int argc, char **argv)
+{
+    char text[32] = "";
+    for (int i = 1; i + 1 < argc; i++) {
+        FILE *file = strcmp(argv[i], "-initrd") == 0 ? fopen(argv[i + 1], "r") : NULL;
+        if (!file) continue;
+        (void)!fread(text, 1, sizeof text - 1, file);
+        (void)fclose(file);
+    }
+    (void)printf("ramdisk: %s\n", text);
+}
+
+static void ask_nsm(void)
+{
+    /* A block of 12 bytes: CBOR of the text DescribeNSM. */
+    static const uint8_t question[] = "\0\0\0\x0c\x6b"
+                                      "DescribeNSM";
+    talk_bytes("nsm", TC_VSOCK_PORT_ATTESTER, (struct tc_span){question, sizeof question - 1}, 64);
+}
+
+/* None of them is ever closed. */
+static void storm(void)
+{
+    size_t let = 0;
+    for (size_t i = 0; i < 10000; i++)
+        let += start_stream(TC_VSOCK_PORT_EGRESS);
+    (void)printf("storm: %zu\n", let);
+}
+
 static void obey(const char *word, int argc, char **argv)
 {
     static char line[1024];
@@ -96,12 +141,19 @@ static void obey(const char *word, int argc, char **argv)
         for (int i = 1; i < argc; i++)
             (void)printf("argument %s\n", argv[i]);
     if (strcmp(word, "session") == 0) talk("session", 7301, "hello", 7);
+    if (strcmp(word, "last") == 0) (void)puts("last words");
+    if (strcmp(word, "mark") == 0) make_mark();
+    if (strcmp(word, "ramdisk") == 0) print_ramdisk(argc, argv);
     if (strcmp(word, "heartbeat") == 0) talk("heartbeat", 9000, "\xb7", 1);
     if (strcmp(word, "pages") == 0) talk("pages", 7302, "", 18);
     if (strcmp(word, "own") == 0) talk("own", 7400, "", 3);
     for (size_t i = 0; strcmp(word, "many") == 0 && i < 3; i++)
         talk("many", 7303, "ask", 6);
     if (strcmp(word, "network") == 0) ask_network();
+    if (strcmp(word, "garbage") == 0)
+        talk("session", 7301, "garbage, and then some more that is no frame of ours", SIZE_MAX);
+    if (strcmp(word, "nsm") == 0) ask_nsm();
+    if (strcmp(word, "storm") == 0) storm();
     if (strcmp(word, "twice") == 0) talk("twice", 7301, "", 1);
     if (strcmp(word, "fail") == 0) {
         (void)fflush(stdout);
@@ -129,6 +181,10 @@ int main(int argc, char **argv)
 {
     char word[32];
     const char *image = NULL;
+    if (argc == 3 && strcmp(argv[1], "-M") == 0) {
+        (void)puts("Supported machines are:\nmicrovm              microvm (i386)");
+        return 0;
+    }
     for (int i = 1; i + 1 < argc; i++)
         if (strcmp(argv[i], "-kernel") == 0) image = argv[i + 1];
     FILE *file = image ? fopen(image, "r") : NULL;

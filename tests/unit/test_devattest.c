@@ -18,6 +18,7 @@
 #include <openssl/pem.h>
 
 #include "base/cleanup.h"
+#include "core/cbor.h"
 #include "core/nitrodoc.h"
 #include "core/pcr.h"
 #include "host/devattest.h"
@@ -131,8 +132,8 @@ static void test_document(void **state)
     struct tc_span user_data = tc_span_of_text("user data"), nonce = tc_span_of_text("nonce");
     struct tc_nitrodoc document;
     int64_t before = time(NULL);
-    assert_ok(tc_nsm_attest(&fixture->nsm, user_data, nonce, (struct tc_span){NULL, 0}, &bytes,
-                            &err));
+    assert_ok(
+        tc_nsm_attest(&fixture->nsm, user_data, nonce, (struct tc_span){NULL, 0}, &bytes, &err));
     assert_ok(tc_nitrodoc_decode(tc_buf_span(&bytes), &document, &err));
     assert_true(tc_span_equal(document.user_data, user_data));
     assert_true(tc_span_equal(document.nonce, nonce));
@@ -366,6 +367,101 @@ static void test_root_race(void **state)
     remove_folder(&fixture);
 }
 
+/* --- an emulator's document --- */
+
+/* What QEMU's NSM makes: claims under algorithm -1 and a signature of zeros. */
+static struct tc_buf make_claims(const struct fixture *fixture, int algorithm, uint8_t last)
+{
+    static const uint8_t der[] = {0};
+    uint8_t header[] = {0xa1, 0x01, 0x20}, signature[96] = {[95] = last};
+    struct tc_nitrodoc document = {.module_id = tc_span_of_text("emulated"),
+                                   .timestamp = (uint64_t)time(NULL) * 1000,
+                                   .pcr_present = 0x1ffff,
+                                   .certificate = {der, sizeof der},
+                                   .cabundle = {{der, sizeof der}},
+                                   .cabundle_count = 1,
+                                   .has_user_data = true,
+                                   .user_data = tc_span_of_text("what was built")};
+    struct tc_buf payload = tc_buf_new(TC_NITRODOC_PAYLOAD_MAX);
+    struct tc_buf claims = tc_buf_new(TC_NITRODOC_MAX);
+    for (size_t i = 0; i < 3; i++)
+        memcpy(document.pcr[i], fixture->pcrs[i].bytes, TC_PCR_SIZE);
+    memset(document.pcr[16], 0x16, TC_PCR_SIZE);
+    header[2] = (uint8_t)(0x20 - 1 - algorithm);
+    tc_nitrodoc_encode_payload(&document, &payload);
+    tc_cbor_add_array(&claims, 4);
+    tc_cbor_add_bytes(&claims, (struct tc_span){header, sizeof header});
+    tc_cbor_add_map(&claims, 0);
+    tc_cbor_add_bytes(&claims, tc_buf_span(&payload));
+    tc_cbor_add_bytes(&claims, (struct tc_span){signature, sizeof signature});
+    assert_true(tc_buf_ok(&claims));
+    tc_buf_free(&payload);
+    return claims;
+}
+
+static tc_status sign_claims(const struct fixture *fixture, struct tc_buf *claims,
+                             struct tc_buf *ret_document, struct tc_error *err)
+{
+    const struct tc_devattest_config config = {.folder = fixture->data, .pcrs = fixture->pcrs};
+    *ret_document = tc_buf_new(TC_NITRODOC_MAX);
+    tc_status status = tc_devattest_sign(&config, tc_buf_span(claims), ret_document, err);
+    tc_buf_free(claims);
+    return status;
+}
+
+static void test_emulators_claims(void **state)
+{
+    struct fixture *fixture = *state;
+    struct tc_error err = {0};
+    struct tc_nitrodoc document = {0};
+    struct tc_buf claims = make_claims(fixture, -1, 0), signed_document;
+    /* As it comes no verifier takes it. */
+    assert_int_equal(tc_nitrodoc_decode(tc_buf_span(&claims), &document, &err), TC_REFUSED);
+    assert_ok(sign_claims(fixture, &claims, &signed_document, &err));
+    assert_ok(tc_nitrodoc_decode(tc_buf_span(&signed_document), &document, &err));
+    struct tc_buf root = root_der(fixture);
+    assert_ok(tc_nitrodoc_authenticate(&document, tc_buf_span(&root), (int64_t)time(NULL), &err));
+    assert_int_not_equal(
+        tc_nitrodoc_authenticate(&document, tc_aws_root(), (int64_t)time(NULL), &err), TC_OK);
+    assert_true(tc_span_equal(document.user_data, tc_span_of_text("what was built")));
+    assert_memory_equal(document.pcr[0], fixture->pcrs[0].bytes, TC_PCR_SIZE);
+    assert_int_equal(document.pcr[16][0], 0x16);
+    assert_int_equal(document.pcr_present, 0x1ffff);
+    tc_buf_free(&root);
+    tc_buf_free(&signed_document);
+}
+
+static void test_emulators_claims_refused(void **state)
+{
+    struct fixture *fixture = *state;
+    struct tc_error err = {0};
+    struct tc_buf document;
+    static const struct {
+        int algorithm;
+        uint8_t last;
+        const char *why;
+    } cases[] = {{-2, 0, "expected algorithm -1"}, {-1, 1, "expected zeros"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct tc_buf claims = make_claims(fixture, cases[i].algorithm, cases[i].last);
+        assert_int_equal(sign_claims(fixture, &claims, &document, &err), TC_REFUSED);
+        assert_non_null(strstr(err.message, cases[i].why));
+        assert_int_equal(document.size, 0);
+        tc_buf_free(&document);
+    }
+    for (size_t i = 0; i < 3; i++) { /* the emulator has measured another image */
+        struct tc_buf claims = make_claims(fixture, -1, 0);
+        fixture->pcrs[i].bytes[47] ^= 1;
+        assert_int_equal(sign_claims(fixture, &claims, &document, &err), TC_REFUSED);
+        assert_non_null(strstr(err.message, "the emulator measured"));
+        fixture->pcrs[i].bytes[47] ^= 1;
+        tc_buf_free(&document);
+    }
+    struct tc_buf claims = make_claims(fixture, -1, 0);
+    claims.size--;
+    assert_int_equal(sign_claims(fixture, &claims, &document, &err), TC_MALFORMED);
+    tc_buf_free(&document);
+}
+
 static void test_root_folder(void **state)
 {
     (void)state;
@@ -394,6 +490,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_garbage, start, stop),
         cmocka_unit_test_setup_teardown(test_broken_framing_ends_it, start, stop),
         cmocka_unit_test_setup_teardown(test_root_is_kept, start, stop),
+        cmocka_unit_test_setup_teardown(test_emulators_claims, start, stop),
+        cmocka_unit_test_setup_teardown(test_emulators_claims_refused, start, stop),
         cmocka_unit_test(test_client_refuses),
         cmocka_unit_test(test_root_race),
         cmocka_unit_test(test_root_folder),

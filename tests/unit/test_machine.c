@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -24,7 +25,8 @@
 
 static const char *emulator;
 static char folder[] = "/tmp/tee-machine-XXXXXX";
-static char image[64], console[64], pages[64], said[1 << 16];
+static char image[64], pages[64], said[1 << 16];
+static int image_fd = -1, console_fd = -1, pages_fd = -1;
 
 static void put(const char *path, const char *text)
 {
@@ -37,16 +39,33 @@ static void put(const char *path, const char *text)
 static struct tc_machine_config configure(const char *words)
 {
     put(image, words);
-    return (struct tc_machine_config){
-        .emulator = emulator, .image = image, .memory = 96 << 20, .console = console};
+    assert_int_equal(ftruncate(console_fd, 0), 0);
+    assert_int_equal(lseek(console_fd, 0, SEEK_SET), 0);
+    return (struct tc_machine_config){.emulator = emulator,
+                                      .kind = TC_MACHINE_NITRO,
+                                      .cpus = 2,
+                                      .memory = 96 << 20,
+                                      .image_fd = image_fd,
+                                      .kernel_fd = -1,
+                                      .ramdisk_fd = -1,
+                                      .pages_fd = -1,
+                                      .console_fd = console_fd};
 }
 
 static void read_console(void)
 {
-    FILE *file = fopen(console, "r");
-    assert_non_null(file);
-    said[fread(said, 1, sizeof said - 1, file)] = '\0';
-    (void)fclose(file);
+    ssize_t got = pread(console_fd, said, sizeof said - 1, 0);
+    assert_true(got >= 0);
+    said[got] = '\0';
+}
+
+/* The stream to the guest's session. */
+static int meet(struct tc_machine *machine)
+{
+    struct tc_error err = {0};
+    int session = -1;
+    assert_int_equal(tc_machine_await(machine, -1, -1, &session, &err), TC_OK);
+    return session;
 }
 
 static void expect_said(const char *text)
@@ -78,11 +97,12 @@ static void test_ports(void **state)
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
     const struct tc_machine_port port = {.port = 7400, .fd = ends[0]};
     struct tc_machine_config config = configure("arguments session heartbeat pages own twice");
-    config.pages = pages;
+    config.pages_fd = pages_fd;
     config.firmware = "/a/folder";
     config.ports = &port;
     config.ports_count = 1;
-    assert_int_equal(tc_machine_start(&config, &machine, &session, &err), TC_OK);
+    assert_int_equal(tc_machine_start(&config, &machine, &err), TC_OK);
+    session = meet(machine);
     assert_int_equal(recv(session, hello, sizeof hello, MSG_WAITALL), sizeof hello);
     assert_memory_equal(hello, "hello", sizeof hello);
     assert_int_equal(send(session, "welcome", 7, MSG_NOSIGNAL), 7);
@@ -110,14 +130,14 @@ static void test_port_of_many(void **state)
 {
     struct tc_error err = {0};
     struct tc_machine *machine = NULL;
-    int session = -1, ends[2], before = count_fds();
+    int ends[2], before = count_fds();
     (void)state;
     assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
     const struct tc_machine_port port = {.port = 7303, .fd = ends[0], .many = true};
     struct tc_machine_config config = configure("many own");
     config.ports = &port;
     config.ports_count = 1;
-    assert_int_equal(tc_machine_start(&config, &machine, &session, &err), TC_OK);
+    assert_int_equal(tc_machine_start(&config, &machine, &err), TC_OK);
     (void)close(ends[0]);
     for (size_t i = 0; i < 3; i++) {
         char byte, text[3], answer[8];
@@ -154,12 +174,12 @@ static void test_network(void **state)
     struct tc_error err = {0};
     struct tc_machine *machine = NULL;
     struct tc_egress *egress = NULL;
-    int session = -1, before = count_fds();
+    int before = count_fds();
     (void)state;
     struct tc_machine_config config = configure("network network");
     make_egress(&egress);
     config.egress = egress;
-    assert_int_equal(tc_machine_start(&config, &machine, &session, &err), TC_OK);
+    assert_int_equal(tc_machine_start(&config, &machine, &err), TC_OK);
     assert_int_equal(tc_machine_wait(machine, -1, &err), TC_OK);
     assert_int_equal(tc_machine_stop(machine, &err), TC_OK);
     tc_egress_stop(egress);
@@ -174,10 +194,9 @@ static void test_no_network(void **state)
 {
     struct tc_error err = {0};
     struct tc_machine *machine = NULL;
-    int session = -1;
     (void)state;
     const struct tc_machine_config config = configure("network");
-    assert_int_equal(tc_machine_start(&config, &machine, &session, &err), TC_OK);
+    assert_int_equal(tc_machine_start(&config, &machine, &err), TC_OK);
     assert_int_equal(tc_machine_wait(machine, -1, &err), TC_OK);
     assert_int_equal(tc_machine_stop(machine, &err), TC_OK);
     read_console();
@@ -196,7 +215,8 @@ static void test_end_of_network(void **state)
     struct tc_machine_config config = configure("network session network");
     make_egress(&egress);
     config.egress = egress;
-    assert_int_equal(tc_machine_start(&config, &machine, &session, &err), TC_OK);
+    assert_int_equal(tc_machine_start(&config, &machine, &err), TC_OK);
+    session = meet(machine);
     assert_int_equal(recv(session, hello, sizeof hello, MSG_WAITALL), sizeof hello);
     tc_egress_stop(egress);
     assert_int_equal(send(session, "welcome", 7, MSG_NOSIGNAL), 7);
@@ -213,15 +233,51 @@ static void test_end_of_session(void **state)
 {
     struct tc_error err = {0};
     struct tc_machine *machine = NULL;
-    int session = -1;
-    uint8_t byte;
+    char hello[5];
     (void)state;
-    const struct tc_machine_config config = configure("arguments");
-    assert_int_equal(tc_machine_start(&config, &machine, &session, &err), TC_OK);
-    assert_int_equal(recv(session, &byte, 1, MSG_WAITALL), 0);
+    const struct tc_machine_config config = configure("session");
+    assert_int_equal(tc_machine_start(&config, &machine, &err), TC_OK);
+    int session = meet(machine);
+    assert_int_equal(recv(session, hello, sizeof hello, MSG_WAITALL), sizeof hello);
+    assert_int_equal(send(session, "welcome", 7, MSG_NOSIGNAL), 7);
+    assert_int_equal(recv(session, hello, 1, MSG_WAITALL), 0);
     assert_int_equal(tc_machine_wait(machine, -1, &err), TC_OK);
     assert_int_equal(tc_machine_wait(machine, -1, &err), TC_OK); /* as often as one likes */
     assert_int_equal(tc_machine_stop(machine, &err), TC_OK);
+}
+
+/* A microvm gets the parts of an image, and starts what is in its kernel's place. */
+static void test_microvm(void **state)
+{
+    struct tc_error err = {0};
+    struct tc_machine *machine = NULL;
+    (void)state;
+    put(pages, "ramdisks");
+    struct tc_machine_config config = configure("arguments ramdisk");
+    config.kind = TC_MACHINE_MICROVM;
+    config.kernel_fd = image_fd;
+    config.image_fd = -1;
+    config.ramdisk_fd = pages_fd;
+    config.cmdline = "console=ttyS0 a=b,c";
+    assert_int_equal(tc_machine_start(&config, &machine, &err), TC_OK);
+    assert_int_equal(tc_machine_wait(machine, -1, &err), TC_OK);
+    assert_int_equal(tc_machine_stop(machine, &err), TC_OK);
+    read_console();
+    expect_said("argument microvm,acpi=off,");
+    expect_said("argument memory-backend-memfd,id=memory,share=on,size=100663296B\n");
+    expect_said("argument console=ttyS0 a=b,c reboot=t tsc_early_khz=");
+    expect_said("argument -accel\nargument tcg\n");
+    expect_said("argument -smp\nargument 2\n");
+    expect_said("ramdisk: ramdisks\n");
+    config.kvm = true;
+    machine = NULL;
+    (void)configure("arguments");
+    assert_int_equal(tc_machine_start(&config, &machine, &err), TC_OK);
+    assert_int_equal(tc_machine_wait(machine, -1, &err), TC_OK);
+    assert_int_equal(tc_machine_stop(machine, &err), TC_OK);
+    read_console();
+    expect_said("argument -accel\nargument kvm\n");
+    expect_said("argument -cpu\nargument host\n");
 }
 
 /* --- failures --- */
@@ -233,7 +289,10 @@ static void test_failing_emulator(void **state)
     int session = -1;
     (void)state;
     const struct tc_machine_config config = configure("arguments fail");
-    assert_int_equal(tc_machine_start(&config, &machine, &session, &err), TC_OK);
+    assert_int_equal(tc_machine_start(&config, &machine, &err), TC_OK);
+    assert_int_equal(tc_machine_await(machine, -1, -1, &session, &err), TC_PEER);
+    assert_non_null(strstr(err.message, "did not connect: the emulator ended with status 7"));
+    assert_int_equal(session, -1);
     assert_int_equal(tc_machine_wait(machine, -1, &err), TC_PEER);
     assert_non_null(strstr(err.message, "status 7"));
     assert_int_equal(tc_machine_stop(machine, &err), TC_OK);
@@ -241,60 +300,94 @@ static void test_failing_emulator(void **state)
     expect_said("argument -kernel");
 }
 
+/* It runs and never says a word; or somebody does not want to wait any more. */
+static void test_silent_guest(void **state)
+{
+    struct tc_error err = {0};
+    struct tc_machine *machine = NULL;
+    int session = -1, interrupt[2];
+    (void)state;
+    const struct tc_machine_config config = configure("wait");
+    assert_int_equal(pipe2(interrupt, O_CLOEXEC), 0);
+    assert_int_equal(tc_machine_start(&config, &machine, &err), TC_OK);
+    assert_int_equal(tc_machine_await(machine, 1, interrupt[0], &session, &err), TC_PEER);
+    assert_non_null(strstr(err.message, "did not connect within"));
+    assert_int_equal(write(interrupt[1], "i", 1), 1);
+    assert_int_equal(tc_machine_await(machine, -1, interrupt[0], &session, &err), TC_INTERRUPTED);
+    assert_int_equal(session, -1);
+    assert_int_equal(tc_machine_stop(machine, &err), TC_OK);
+    (void)close(interrupt[0]);
+    (void)close(interrupt[1]);
+}
+
 static void test_breaking_guest(void **state)
 {
     struct tc_error err = {0};
     struct tc_machine *machine = NULL;
     int session = -1;
-    uint8_t byte;
     (void)state;
     const struct tc_machine_config config = configure("break wait");
-    assert_int_equal(tc_machine_start(&config, &machine, &session, &err), TC_OK);
-    assert_int_equal(recv(session, &byte, 1, MSG_WAITALL), 0);
+    assert_int_equal(tc_machine_start(&config, &machine, &err), TC_OK);
+    assert_int_equal(tc_machine_await(machine, -1, -1, &session, &err), TC_PEER);
+    assert_non_null(strstr(err.message, "the vsock device has ended"));
     assert_int_equal(tc_machine_wait(machine, 0, &err), TC_PEER); /* it runs still */
     assert_non_null(strstr(err.message, "does not end"));
     assert_int_equal(tc_machine_stop(machine, &err), TC_PEER);
     assert_non_null(strstr(err.message, "the vsock device: the guest's driver broke a queue"));
 }
 
+/* Of a flood the beginning is kept and the end, which says why. */
 static void test_console_is_limited(void **state)
 {
     struct tc_error err = {0};
     struct tc_machine *machine = NULL;
     struct stat info;
-    int session = -1;
+    char end[16];
     (void)state;
-    const struct tc_machine_config config = configure("flood");
-    assert_int_equal(tc_machine_start(&config, &machine, &session, &err), TC_OK);
+    const struct tc_machine_config config = configure("arguments flood last");
+    assert_int_equal(tc_machine_start(&config, &machine, &err), TC_OK);
     assert_int_equal(tc_machine_wait(machine, -1, &err), TC_OK);
     assert_int_equal(tc_machine_stop(machine, &err), TC_OK);
-    assert_int_equal(stat(console, &info), 0);
-    assert_int_equal(info.st_size, TC_MACHINE_CONSOLE_MAX);
+    assert_int_equal(fstat(console_fd, &info), 0);
+    assert_in_range(info.st_size, TC_MACHINE_CONSOLE_MAX + TC_MACHINE_CONSOLE_TAIL,
+                    TC_MACHINE_CONSOLE_MAX + TC_MACHINE_CONSOLE_TAIL + 64);
+    assert_int_equal(pread(console_fd, end, 11, info.st_size - 11), 11);
+    assert_memory_equal(end, "last words\n", 11);
+    read_console();
+    expect_said("argument -kernel");
+}
+
+/* The disk is full: the guest runs on all the same. */
+static void test_console_without_room(void **state)
+{
+    struct tc_error err = {0};
+    struct tc_machine *machine = NULL;
+    (void)state;
+    struct tc_machine_config config = configure("flood session");
+    config.console_fd = open("/dev/full", O_WRONLY | O_CLOEXEC);
+    assert_true(config.console_fd >= 0);
+    assert_int_equal(tc_machine_start(&config, &machine, &err), TC_OK);
+    int session = meet(machine);
+    assert_int_equal(send(session, "welcome", 7, MSG_NOSIGNAL), 7);
+    assert_int_equal(tc_machine_wait(machine, -1, &err), TC_OK);
+    assert_int_equal(tc_machine_stop(machine, &err), TC_PEER);
+    assert_non_null(strstr(err.message, "the console: "));
+    (void)close(config.console_fd);
 }
 
 static void test_what_is_missing(void **state)
 {
     struct tc_error err = {0};
     struct tc_machine *machine = NULL;
-    int session = -1, before = count_fds();
+    int before = count_fds();
     (void)state;
     struct tc_machine_config config = configure("fail");
     config.emulator = "/nowhere/qemu";
-    assert_int_equal(tc_machine_start(&config, &machine, &session, &err), TC_UNAVAILABLE);
-    config = configure("fail");
-    config.image = "/nowhere/image";
-    assert_int_equal(tc_machine_start(&config, &machine, &session, &err), TC_UNAVAILABLE);
-    config = configure("fail");
-    config.pages = "/dev/zero";
-    assert_int_equal(tc_machine_start(&config, &machine, &session, &err), TC_UNAVAILABLE);
-    config = configure("fail");
-    config.console = "/nowhere/console";
-    assert_int_equal(tc_machine_start(&config, &machine, &session, &err), TC_USAGE);
+    assert_int_equal(tc_machine_start(&config, &machine, &err), TC_UNAVAILABLE);
     config = configure("fail");
     config.ports_count = TC_MACHINE_PORTS_MAX + 1;
-    assert_int_equal(tc_machine_start(&config, &machine, &session, &err), TC_USAGE);
+    assert_int_equal(tc_machine_start(&config, &machine, &err), TC_USAGE);
     assert_null(machine);
-    assert_int_equal(session, -1);
     assert_int_equal(count_fds(), before);
     assert_int_equal(tc_machine_stop(NULL, &err), TC_OK);
 }
@@ -336,8 +429,9 @@ static void test_stop_ends_all(void **state)
     int session = -1;
     (void)state;
     struct tc_machine_config config = configure("session wait");
-    config.pages = pages;
-    assert_int_equal(tc_machine_start(&config, &machine, &session, &err), TC_OK);
+    config.pages_fd = pages_fd;
+    assert_int_equal(tc_machine_start(&config, &machine, &err), TC_OK);
+    session = meet(machine);
     assert_int_equal(recv(session, hello, sizeof hello, MSG_WAITALL), sizeof hello);
     size_t count = watch_children(getpid(), fds, 8);
     assert_int_equal(count, 5);
@@ -354,14 +448,15 @@ static void test_death_of_the_caller(void **state)
     int ready[2];
     (void)state;
     struct tc_machine_config config = configure("session wait");
-    config.pages = pages;
+    config.pages_fd = pages_fd;
     assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
     pid_t pid = fork();
     if (pid == 0) {
         struct tc_error err = {0};
         struct tc_machine *machine = NULL;
         int session = -1;
-        if (tc_machine_start(&config, &machine, &session, &err) != TC_OK ||
+        if (tc_machine_start(&config, &machine, &err) != TC_OK ||
+            tc_machine_await(machine, -1, -1, &session, &err) != TC_OK ||
             recv(session, hello, sizeof hello, MSG_WAITALL) != sizeof hello)
             _exit(1);
         (void)!write(ready[1], "r", 1);
@@ -383,16 +478,20 @@ static int make_folder(void **state)
     (void)state;
     if (!mkdtemp(folder)) return -1;
     (void)snprintf(image, sizeof image, "%s/image", folder);
-    (void)snprintf(console, sizeof console, "%s/console", folder);
     (void)snprintf(pages, sizeof pages, "%s/pages", folder);
-    return 0;
+    image_fd = open(image, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    pages_fd = open(pages, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    console_fd = memfd_create("console", MFD_CLOEXEC);
+    return image_fd < 0 || pages_fd < 0 || console_fd < 0 ? -1 : 0;
 }
 
 static int remove_folder(void **state)
 {
     (void)state;
+    (void)close(image_fd);
+    (void)close(pages_fd);
+    (void)close(console_fd);
     (void)unlink(image);
-    (void)unlink(console);
     (void)unlink(pages);
     return rmdir(folder); /* which also says that nothing else was in it */
 }
@@ -406,9 +505,12 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_no_network),
         cmocka_unit_test(test_end_of_network),
         cmocka_unit_test(test_end_of_session),
+        cmocka_unit_test(test_microvm),
         cmocka_unit_test(test_failing_emulator),
+        cmocka_unit_test(test_silent_guest),
         cmocka_unit_test(test_breaking_guest),
         cmocka_unit_test(test_console_is_limited),
+        cmocka_unit_test(test_console_without_room),
         cmocka_unit_test(test_what_is_missing),
         cmocka_unit_test(test_stop_ends_all),
         cmocka_unit_test(test_death_of_the_caller),

@@ -6,6 +6,7 @@
  * 1 without one; 3 when the machine did not end by itself. The machine's own complaint, if
  * it has one, is a line on stderr. */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -34,7 +35,8 @@ struct start {
 static tc_status start(void *context, int *ret_fd, struct tc_error *err)
 {
     struct start *start = context;
-    return tc_machine_start(&start->config, &start->machine, ret_fd, err);
+    TC_TRY(tc_machine_start(&start->config, &start->machine, err));
+    return tc_machine_await(start->machine, END_PATIENCE_MS, -1, ret_fd, err);
 }
 
 static void greet(void *context, struct tc_wire_hello *hello)
@@ -62,8 +64,9 @@ static bool set_pages(struct start *start, const char *pages, struct tc_machine_
         start->config.ports_count = 1;
         return port->fd >= 0;
     }
-    if (strcmp(pages, "-") != 0) start->config.pages = pages;
-    return true;
+    if (strcmp(pages, "-") == 0) return true;
+    start->config.pages_fd = open(pages, O_RDONLY | O_CLOEXEC);
+    return start->config.pages_fd >= 0;
 }
 
 /* --- network --- */
@@ -143,13 +146,23 @@ int main(int argc, char **argv)
             stderr);
         return 2;
     }
-    context.config = (struct tc_machine_config){.emulator = argv[1],
-                                                .firmware = argv[2],
-                                                .image = argv[3],
-                                                .memory = memory,
-                                                .console = argv[5]};
+    context.config = (struct tc_machine_config){
+        .emulator = argv[1],
+        .firmware = argv[2],
+        .kind = TC_MACHINE_NITRO,
+        .cpus = 1,
+        .memory = memory,
+        .image_fd = open(argv[3], O_RDONLY | O_CLOEXEC),
+        .kernel_fd = -1,
+        .ramdisk_fd = -1,
+        .pages_fd = -1,
+        .console_fd = open(argv[5], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644)};
+    if (context.config.image_fd < 0 || context.config.console_fd < 0) {
+        (void)fputs("qemu_machine: cannot open the image or the console's log\n", stderr);
+        return 2;
+    }
     if (!set_pages(&context, argv[6], &port)) {
-        (void)fprintf(stderr, "qemu_machine: cannot connect to %s\n", argv[6]);
+        (void)fprintf(stderr, "qemu_machine: cannot open %s\n", argv[6]);
         return 2;
     }
     if (open_network(&context, &options, &err) != TC_OK) {

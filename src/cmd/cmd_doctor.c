@@ -1,0 +1,182 @@
+/* tee-compile doctor: what this machine can run, and the command that mends what it
+ * cannot. Starts no worker. */
+#include <getopt.h>
+#include <stdio.h>
+
+#include "base/cleanup.h"
+#include "base/text.h"
+#include "cmd/backends.h"
+#include "cmd/commands.h"
+#include "cmd/print.h"
+#include "host/imagestore.h"
+
+static const char usage[] =
+    "usage: tee-compile doctor [--json]\n"
+    "\n"
+    "Says for each back end of `build` whether it can start a worker here, why not and what\n"
+    "mends that, which of them --backend auto takes, and for each image of this machine\n"
+    "whether its files are complete.\n"
+    "\n"
+    "Exit status: 0 a back end can be used; 1 none; 2 it could not be told.\n";
+
+enum { BACKENDS_MAX = 8 };
+
+struct findings {
+    struct tc_probe probes[BACKENDS_MAX]; /* of tc_backends */
+    bool usable;                          /* any */
+    struct tc_backend_choice best;        /* of an image */
+    struct tc_stored_list images;
+};
+
+static tc_status parse(int argc, char **argv, bool *ret_json, bool *ret_help, struct tc_error *err)
+{
+    enum { JSON = 1, HELP };
+    static const struct option options[] = {
+        {"json", no_argument, NULL, JSON}, {"help", no_argument, NULL, HELP}, {NULL, 0, NULL, 0}};
+    int option;
+    opterr = 0;
+    optind = 0; /* GNU: start anew, whatever main has parsed before */
+    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        if (option == '?')
+            return tc_fail(err, TC_USAGE, "%s is unknown or ambiguous", argv[optind - 1]);
+        *(option == JSON ? ret_json : ret_help) = true;
+    }
+    if (optind < argc) return tc_fail(err, TC_USAGE, "unexpected argument %s", argv[optind]);
+    return TC_OK;
+}
+
+static tc_status find_out(struct findings *findings, struct tc_error *err)
+{
+    TC_AUTO_FREE char *folder = NULL;
+    TC_AUTO_IMAGESTORE struct tc_imagestore *store = NULL;
+    for (size_t i = 0; tc_backends[i] && i < BACKENDS_MAX; i++) {
+        tc_backends[i]->probe(&findings->probes[i]);
+        findings->usable = findings->usable || findings->probes[i].usable;
+    }
+    TC_TRY(tc_backend_choose("auto", false, &findings->best, err));
+    TC_TRY(tc_imagestore_folder(&folder, err));
+    TC_TRY(tc_imagestore_open(folder, &store, err));
+    return tc_imagestore_list(store, &findings->images, err);
+}
+
+/* --- text --- */
+
+static void show(const struct findings *findings)
+{
+    char hex[TC_SHA384_HEX], shown[2 * TC_ERROR_MAX];
+    for (size_t i = 0; tc_backends[i] && i < BACKENDS_MAX; i++) {
+        const struct tc_probe *probe = &findings->probes[i];
+        (void)printf("%-6s %-3s  %s\n", tc_backends[i]->name, probe->usable ? "yes" : "no",
+                     tc_printable_again(tc_span_of_text(probe->why), shown, sizeof shown));
+        if (!probe->usable)
+            (void)printf("             mend it: %s\n",
+                         tc_printable_again(tc_span_of_text(probe->fix), shown, sizeof shown));
+    }
+    (void)printf("auto   %s for an image, local for --image host\n", findings->best.backend->name);
+    if (findings->images.count == 0)
+        (void)printf(
+            "images none; make or fetch one: tee-compile image build, tee-compile image pull\n");
+    for (size_t i = 0; i < findings->images.count; i++) {
+        const struct tc_stored_image *image = &findings->images.images[i];
+        tc_hex((struct tc_span){image->pcr0.bytes, sizeof image->pcr0.bytes}, hex);
+        if (image->good)
+            (void)printf("image  %s, complete, PCR0 %s\n", image->name, hex);
+        else
+            (void)printf("image  DAMAGED, PCR0 %s\n             because %s\n", hex,
+                         tc_printable_again(tc_span_of_text(image->problem), shown, sizeof shown));
+    }
+}
+
+/* --- JSON --- */
+
+static void write_probe(struct tc_jsonw *w, const struct tc_backend *backend,
+                        const struct tc_probe *probe)
+{
+    char shown[2 * TC_ERROR_MAX];
+    tc_jsonw_object(w, NULL);
+    tc_jsonw_text(w, "name", backend->name);
+    tc_jsonw_bool(w, "usable", probe->usable);
+    tc_jsonw_bool(w, "hardware", backend->hardware);
+    tc_jsonw_text(w, "why", tc_printable_again(tc_span_of_text(probe->why), shown, sizeof shown));
+    if (!probe->usable)
+        tc_jsonw_text(w, "fix",
+                      tc_printable_again(tc_span_of_text(probe->fix), shown, sizeof shown));
+    tc_jsonw_end_object(w);
+}
+
+static void write_check(struct tc_jsonw *w, const char *name, bool good, const char *expected,
+                        const char *seen)
+{
+    char shown[2 * TC_ERROR_MAX];
+    tc_jsonw_object(w, NULL);
+    tc_jsonw_text(w, "name", name);
+    tc_jsonw_text(w, "result", good ? "pass" : "fail");
+    tc_jsonw_text(w, "expected", expected);
+    tc_jsonw_text(w, "seen", tc_printable_again(tc_span_of_text(seen), shown, sizeof shown));
+    tc_jsonw_end_object(w);
+}
+
+static void write_image(struct tc_jsonw *w, const struct tc_stored_image *image)
+{
+    char shown[2 * TC_ERROR_MAX];
+    tc_jsonw_object(w, NULL);
+    tc_jsonw_hex(w, "pcr0", image->pcr0.bytes, sizeof image->pcr0.bytes);
+    tc_jsonw_bool(w, "complete", image->good);
+    if (image->good) {
+        tc_jsonw_text(w, "name", image->name);
+        tc_jsonw_bool(w, "newest", image->newest);
+    } else {
+        tc_jsonw_text(w, "problem",
+                      tc_printable_again(tc_span_of_text(image->problem), shown, sizeof shown));
+    }
+    tc_jsonw_end_object(w);
+}
+
+static tc_status show_json(const struct findings *findings, struct tc_error *err)
+{
+    TC_AUTO_BUF struct tc_buf buf =
+        tc_buf_new((size_t)1 << 17 | findings->images.count * 8 * TC_ERROR_MAX);
+    struct tc_jsonw w = tc_jsonw_new(&buf);
+    tc_jsonw_object(&w, NULL);
+    tc_jsonw_text(&w, "verdict", findings->usable ? "done" : "failed");
+    tc_jsonw_array(&w, "checks");
+    for (size_t i = 0; tc_backends[i] && i < BACKENDS_MAX; i++)
+        write_check(&w, tc_backends[i]->name, findings->probes[i].usable, "usable",
+                    findings->probes[i].why);
+    tc_jsonw_end_array(&w);
+    tc_jsonw_text(&w, "auto", findings->best.backend->name);
+    tc_jsonw_array(&w, "backends");
+    for (size_t i = 0; tc_backends[i] && i < BACKENDS_MAX; i++)
+        write_probe(&w, tc_backends[i], &findings->probes[i]);
+    tc_jsonw_end_array(&w);
+    tc_jsonw_array(&w, "images");
+    for (size_t i = 0; i < findings->images.count; i++)
+        write_image(&w, &findings->images.images[i]);
+    tc_jsonw_end_array(&w);
+    tc_jsonw_end_object(&w);
+    TC_TRY(tc_buf_check(&buf, "the findings", err));
+    return tc_print_buf(stdout, &buf, err);
+}
+
+int tc_cmd_doctor(int argc, char **argv)
+{
+    struct tc_error err = {0};
+    struct findings findings = {0};
+    bool json = false, help = false;
+    tc_status status = parse(argc, argv, &json, &help, &err);
+    if (status != TC_OK) json = tc_wants_json(argc, argv);
+    if (status == TC_OK && help)
+        return tc_print_usage(stdout, usage) ? TC_EXIT_YES : TC_EXIT_UNDECIDED;
+    if (status == TC_OK) status = find_out(&findings, &err);
+    if (status == TC_OK && json) status = show_json(&findings, &err);
+    if (status == TC_OK && !json) {
+        show(&findings);
+        status = tc_print_flush(stdout, &err);
+    }
+    tc_stored_list_free(&findings.images);
+    if (status != TC_OK) {
+        (void)tc_print_failure("doctor", &err, json);
+        return TC_EXIT_UNDECIDED;
+    }
+    return findings.usable ? TC_EXIT_YES : TC_EXIT_NO;
+}

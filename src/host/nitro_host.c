@@ -1,0 +1,281 @@
+#include "host/nitro_host.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/text.h"
+
+#define MODULE "/sys/module/nitro_enclaves"
+#define POOL MODULE "/parameters/ne_cpus"
+#define DEVICE "/dev/nitro_enclaves"
+#define ALLOCATOR "/etc/nitro_enclaves/allocator.yaml"
+#define RESTART "sudo systemctl restart nitro-enclaves-allocator.service (while no enclave runs)"
+#define HUGE_2M "hugepages-2048kB"
+#define HUGE_1G "hugepages-1048576kB"
+
+enum { PATH_SIZE = 512, TEXT_SIZE = 512 };
+
+/* What the driver does not go below. */
+#define MEMORY_MIN ((uint64_t)64 << 20)
+/* Kernel, worker, the tables of the memory itself: measured with the c image, whose
+ * boot takes less than half of it, and rounded up. */
+#define MEMORY_OWN ((uint64_t)192 << 20)
+#define MEMORY_MAX ((uint64_t)1 << 50)
+
+/* --- numbers --- */
+
+static uint64_t pages_of(uint64_t bytes, uint64_t page)
+{
+    return bytes / page + (bytes % page != 0);
+}
+
+bool tc_nitro_plan(uint64_t need, uint64_t free_1g, uint64_t free_2m,
+                   struct tc_nitro_plan *ret_plan)
+{
+    uint64_t large = need / TC_NITRO_PAGE_1G;
+    if (large > free_1g) large = free_1g;
+    uint64_t small = pages_of(need - large * TC_NITRO_PAGE_1G, TC_NITRO_PAGE_2M);
+    if (small > free_2m) {
+        if (large >= free_1g) return false;
+        large++;
+        small = 0;
+    }
+    *ret_plan = (struct tc_nitro_plan){large, small};
+    return true;
+}
+
+tc_status tc_nitro_memory(uint64_t image_size, uint64_t build_memory, uint64_t *ret_bytes,
+                          struct tc_error *err)
+{
+    if (image_size > MEMORY_MAX / 8 || build_memory > MEMORY_MAX / 2)
+        return tc_fail(err, TC_LIMIT,
+                       "the limits of build.json ask for more memory than any enclave has: make "
+                       "limits.memory or limits.disk smaller");
+    /* Loaded once, unpacked once, and once more while that goes on. */
+    uint64_t need = build_memory + 3 * image_size + MEMORY_OWN;
+    *ret_bytes = pages_of(need, TC_NITRO_PAGE_2M) * TC_NITRO_PAGE_2M;
+    return TC_OK;
+}
+
+/* --- files --- */
+
+static void locate(const struct tc_nitro_ops *ops, const char *path, char out[PATH_SIZE])
+{
+    (void)snprintf(out, PATH_SIZE, "%s%s", ops->root, path);
+}
+
+static bool is_there(const struct tc_nitro_ops *ops, const char *path)
+{
+    char place[PATH_SIZE];
+    struct stat info;
+    locate(ops, path, place);
+    return stat(place, &info) == 0;
+}
+
+/* One line without its end; "" when there is none. */
+static void read_line(const struct tc_nitro_ops *ops, const char *path, char *out, size_t size)
+{
+    char place[PATH_SIZE];
+    locate(ops, path, place);
+    TC_AUTO_CLOSE int fd = open(place, O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd < 0 ? 0 : read(fd, out, size - 1);
+    out[got > 0 ? got : 0] = '\0';
+    out[strcspn(out, "\n")] = '\0';
+}
+
+static uint64_t read_number(const struct tc_nitro_ops *ops, const char *path)
+{
+    char text[32];
+    read_line(ops, path, text, sizeof text);
+    return strtoull(text, NULL, 10);
+}
+
+static uint64_t read_pages(const struct tc_nitro_ops *ops, int node, const char *kind,
+                           const char *what)
+{
+    char path[PATH_SIZE / 2];
+    (void)snprintf(path, sizeof path, "/sys/devices/system/node/node%d/hugepages/%s/%s", node, kind,
+                   what);
+    return read_number(ops, path);
+}
+
+/* A processor's folder names its node; it does so also while it is offline, as all of
+ * the pool are. A kernel without nodes has node 0 alone. */
+static int find_node(const struct tc_nitro_ops *ops, const char *pool)
+{
+    char path[PATH_SIZE / 2], place[PATH_SIZE];
+    int node = 0;
+    (void)snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%lu", strtoul(pool, NULL, 10));
+    locate(ops, path, place);
+    DIR *folder = opendir(place);
+    if (!folder) return node;
+    for (const struct dirent *entry = readdir(folder); entry; entry = readdir(folder))
+        if (strncmp(entry->d_name, "node", 4) == 0 && entry->d_name[4] >= '0' &&
+            entry->d_name[4] <= '9')
+            node = (int)strtol(entry->d_name + 4, NULL, 10);
+    (void)closedir(folder);
+    return node;
+}
+
+/* --- what is missing --- */
+
+static bool lacks_driver(const struct tc_nitro_ops *ops, struct tc_probe *probe)
+{
+    if (is_there(ops, DEVICE)) return false;
+    if (!is_there(ops, MODULE)) {
+        (void)snprintf(probe->why, sizeof probe->why,
+                       "the driver nitro_enclaves is not loaded: there is no " DEVICE);
+        (void)snprintf(probe->fix, sizeof probe->fix,
+                       "on an EC2 instance that was launched with enclaves enabled: sudo modprobe "
+                       "nitro_enclaves");
+        return true;
+    }
+    (void)snprintf(probe->why, sizeof probe->why,
+                   "the driver is loaded and has found no enclave device: there is no " DEVICE);
+    (void)snprintf(probe->fix, sizeof probe->fix,
+                   "launch an instance of a type that has enclaves with: aws ec2 run-instances "
+                   "--enclave-options Enabled=true ...");
+    return true;
+}
+
+/* Who may open it: the group's name, or its number. */
+static void name_group(const struct tc_nitro_ops *ops, char *out, size_t size)
+{
+    char place[PATH_SIZE];
+    struct stat info = {0};
+    locate(ops, DEVICE, place);
+    (void)stat(place, &info);
+    const struct group *group = info.st_gid == 0 ? NULL : getgrgid(info.st_gid);
+    if (group)
+        (void)snprintf(out, size, "%s", group->gr_name);
+    else
+        out[0] = '\0';
+}
+
+static bool lacks_permission(const struct tc_nitro_ops *ops, struct tc_probe *probe)
+{
+    char group[64];
+    int fd = ops->open_device(ops->context);
+    int seen = errno;
+    if (fd >= 0) {
+        (void)ops->close(ops->context, fd);
+        return false;
+    }
+    (void)snprintf(probe->why, sizeof probe->why, "cannot open " DEVICE ": %s", strerror(seen));
+    name_group(ops, group, sizeof group);
+    if (seen != EACCES && seen != EPERM)
+        (void)snprintf(
+            probe->fix, sizeof probe->fix,
+            "look for nitro_enclaves in: sudo dmesg; then: sudo modprobe -r nitro_enclaves "
+            "&& sudo modprobe nitro_enclaves");
+    else if (group[0])
+        (void)snprintf(probe->fix, sizeof probe->fix,
+                       "sudo usermod -aG %s \"$USER\", then log in again", group);
+    else
+        (void)snprintf(probe->fix, sizeof probe->fix,
+                       "sudo groupadd -f ne && sudo chgrp ne " DEVICE " && sudo chmod 660 " DEVICE
+                       " && sudo usermod -aG ne \"$USER\", then log in again");
+    return true;
+}
+
+/* Does a list such as "0,4-6" name processor 0? */
+static bool names_zero(const char *list)
+{
+    return strtoul(list, NULL, 10) == 0;
+}
+
+/* A whole core that is not processor 0's, which the instance keeps; "" when none is
+ * online. */
+static void suggest_core(const struct tc_nitro_ops *ops, char *out, size_t size)
+{
+    out[0] = '\0';
+    for (unsigned i = 1; i < 1024 && !out[0]; i++) {
+        char path[PATH_SIZE / 2], list[64];
+        (void)snprintf(path, sizeof path,
+                       "/sys/devices/system/cpu/cpu%u/topology/thread_siblings_list", i);
+        read_line(ops, path, list, sizeof list);
+        if (list[0] && !names_zero(list)) (void)snprintf(out, size, "%s", list);
+    }
+}
+
+static bool lacks_pool(const struct tc_nitro_ops *ops, char *ret_pool, struct tc_probe *probe)
+{
+    char core[64];
+    read_line(ops, POOL, ret_pool, TC_NITRO_CPUS_MAX);
+    if (ret_pool[0] >= '0' && ret_pool[0] <= '9') return false;
+    (void)snprintf(probe->why, sizeof probe->why,
+                   "no processors are set aside for enclaves: " POOL " is empty");
+    suggest_core(ops, core, sizeof core);
+    if (is_there(ops, ALLOCATOR))
+        (void)snprintf(probe->fix, sizeof probe->fix,
+                       "set cpu_count in " ALLOCATOR ", then: " RESTART);
+    else if (core[0])
+        (void)snprintf(probe->fix, sizeof probe->fix, "echo %s | sudo tee " POOL, core);
+    else
+        (void)snprintf(probe->fix, sizeof probe->fix,
+                       "take an instance with another core than processor 0's: that one stays with "
+                       "the instance");
+    return true;
+}
+
+static bool lacks_pages(const struct tc_nitro_ops *ops, uint64_t memory,
+                        const struct tc_nitro_host *host, struct tc_probe *probe)
+{
+    struct tc_nitro_plan plan;
+    char wanted[16], seen[16];
+    if (memory < MEMORY_MIN) memory = MEMORY_MIN;
+    if (tc_nitro_plan(memory, host->free_1g, host->free_2m, &plan)) return false;
+    uint64_t all = read_pages(ops, host->node, HUGE_2M, "nr_hugepages");
+    uint64_t have = host->free_1g * TC_NITRO_PAGE_1G + host->free_2m * TC_NITRO_PAGE_2M;
+    /* What lies in large pages counts: the rest is asked for in small ones. */
+    uint64_t large =
+        memory / TC_NITRO_PAGE_1G < host->free_1g ? memory / TC_NITRO_PAGE_1G : host->free_1g;
+    uint64_t small = pages_of(memory - large * TC_NITRO_PAGE_1G, TC_NITRO_PAGE_2M);
+    (void)snprintf(probe->why, sizeof probe->why,
+                   "the enclave needs %s of huge pages on NUMA node %d, where %s are free (%llu of "
+                   "1 GiB, %llu of 2 MiB)",
+                   tc_human_size(memory, wanted), host->node, tc_human_size(have, seen),
+                   (unsigned long long)host->free_1g, (unsigned long long)host->free_2m);
+    if (is_there(ops, ALLOCATOR))
+        (void)snprintf(probe->fix, sizeof probe->fix,
+                       "set memory_mib to %llu or more in " ALLOCATOR ", then: " RESTART,
+                       (unsigned long long)(memory >> 20));
+    else
+        (void)snprintf(probe->fix, sizeof probe->fix,
+                       "echo %llu | sudo tee /sys/devices/system/node/node%d/hugepages/" HUGE_2M
+                       "/nr_hugepages",
+                       (unsigned long long)(all + small - host->free_2m), host->node);
+    return true;
+}
+
+void tc_nitro_look(const struct tc_nitro_ops *ops, uint64_t memory, struct tc_nitro_host *ret_host,
+                   struct tc_probe *ret_probe)
+{
+    struct tc_nitro_host host = {0};
+    struct tc_probe probe = {0};
+    if (!lacks_driver(ops, &probe) && !lacks_permission(ops, &probe) &&
+        !lacks_pool(ops, host.pool, &probe)) {
+        host.node = find_node(ops, host.pool);
+        host.free_1g = read_pages(ops, host.node, HUGE_1G, "free_hugepages");
+        host.free_2m = read_pages(ops, host.node, HUGE_2M, "free_hugepages");
+        probe.usable = !lacks_pages(ops, memory, &host, &probe);
+    }
+    if (probe.usable) {
+        char seen[16];
+        (void)snprintf(
+            probe.why, sizeof probe.why, "processors %.200s, %s of free huge pages on NUMA node %d",
+            host.pool,
+            tc_human_size(host.free_1g * TC_NITRO_PAGE_1G + host.free_2m * TC_NITRO_PAGE_2M, seen),
+            host.node);
+        if (ret_host) *ret_host = host;
+    }
+    *ret_probe = probe;
+}

@@ -1,0 +1,323 @@
+#include "host/nitro_serve.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/text.h"
+#include "host/egress.h"
+#include "host/pages.h"
+#include "os/vsock.h"
+
+enum {
+    TRIES = 32,
+    /* Away from those that people give by hand, and from the hypervisor's own choices. */
+    CID_FIRST = 4096,
+    CID_COUNT = 61440,
+    CONSOLE_PIECE = 512, /* each byte becomes four characters at most: what a pipe takes */
+};
+
+/* --- ports --- */
+
+void tc_nitro_ports_close(struct tc_nitro_ports *ports)
+{
+    int *const fds[] = {&ports->session_fd, &ports->pages_fd, &ports->egress_fd,
+                        &ports->heartbeat_fd};
+    for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
+        tc_close_ptr(fds[i]);
+}
+
+static bool listen_for(const struct tc_nitro_ops *ops, uint32_t cid, struct tc_nitro_ports *ports)
+{
+    const struct {
+        int *fd;
+        uint32_t port;
+    } list[] = {{&ports->session_fd, TC_VSOCK_PORT_SESSION},
+                {&ports->pages_fd, TC_VSOCK_PORT_PAGES},
+                {&ports->egress_fd, TC_VSOCK_PORT_EGRESS}};
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
+        *list[i].fd = ops->listen(ops->context, list[i].port + tc_vsock_port_shift(cid));
+        if (*list[i].fd < 0) {
+            int seen = errno;
+            tc_nitro_ports_close(ports);
+            errno = seen;
+            return false;
+        }
+    }
+    ports->cid = cid;
+    return true;
+}
+
+tc_status tc_nitro_ports_open(const struct tc_nitro_ops *ops, struct tc_nitro_ports *ret_ports,
+                              struct tc_error *err)
+{
+    struct tc_nitro_ports ports = TC_NITRO_PORTS_NONE;
+    for (size_t i = 0; i < TRIES; i++) {
+        uint32_t random;
+        if (getrandom(&random, sizeof random, 0) != (ssize_t)sizeof random)
+            return tc_fail_errno(err, TC_SYSTEM, errno, "cannot choose a CID");
+        if (listen_for(ops, CID_FIRST + random % CID_COUNT, &ports)) {
+            /* What waits for a heartbeat has this port for a moment only, and so do we:
+             * an enclave of ours does not mind if nobody answers. */
+            ports.heartbeat_fd = ops->listen(ops->context, TC_VSOCK_PORT_HEARTBEAT);
+            *ret_ports = ports;
+            return TC_OK;
+        }
+        if (errno != EADDRINUSE)
+            return tc_fail_errno(err, TC_UNAVAILABLE, errno,
+                                 "cannot listen for the enclave (sudo modprobe vsock)");
+    }
+    return tc_fail(err, TC_UNAVAILABLE, "found no CID whose ports are free, of %d", TRIES);
+}
+
+/* --- the server --- */
+
+struct tc_nitro_server {
+    struct tc_nitro_server_config config;
+    struct tc_nitro_ports ports; /* -1: nobody comes there any more */
+    pthread_t thread, pages_thread;
+    bool has_thread, has_pages;
+    int wake_fd; /* readable: stop */
+    int pages_fd;
+    int beat_fd; /* the heartbeat's stream, while it is open */
+    uint8_t console[CONSOLE_PIECE];
+    size_t console_size;
+    pthread_mutex_t lock; /* of what follows */
+    int session_fd;
+    bool enclave_ended;
+    char problem[TC_ERROR_MAX];
+};
+
+/* A stream of this enclave's; -1: nobody's, or of somebody else. Where none can be
+ * taken any more, because there are too many, the port closes: the build is refused, and
+ * this does not turn round in circles. */
+static int take_stream(const struct tc_nitro_server *server, int *listener)
+{
+    uint32_t cid = 0;
+    int fd = server->config.ops->accept(server->config.ops->context, *listener, &cid);
+    if (fd < 0 && errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+        tc_close_ptr(listener);
+    if (fd >= 0 && cid != server->ports.cid) tc_close_ptr(&fd);
+    return fd;
+}
+
+static void *run_pages(void *context)
+{
+    struct tc_nitro_server *server = context;
+    struct tc_error err = {0};
+    tc_status status = tc_pages_serve(server->pages_fd, server->config.root_fd, &err);
+    /* An enclave that ends hangs up wherever it is. */
+    if (status != TC_OK && status != TC_PEER) {
+        (void)pthread_mutex_lock(&server->lock);
+        (void)snprintf(server->problem, sizeof server->problem, "%s", err.message);
+        (void)pthread_mutex_unlock(&server->lock);
+    }
+    /* The enclave must learn at once that nobody serves it any more. */
+    (void)shutdown(server->pages_fd, SHUT_RDWR);
+    return NULL;
+}
+
+/* An enclave reads its pages over one stream. */
+static void take_pages(struct tc_nitro_server *server)
+{
+    int fd = take_stream(server, &server->ports.pages_fd);
+    if (fd < 0) return;
+    tc_close_ptr(&server->ports.pages_fd);
+    if (server->config.root_fd < 0) {
+        (void)close(fd);
+        return;
+    }
+    server->pages_fd = fd;
+    server->has_pages = pthread_create(&server->pages_thread, NULL, run_pages, server) == 0;
+    if (!server->has_pages) tc_close_ptr(&server->pages_fd);
+}
+
+static void take_egress(struct tc_nitro_server *server)
+{
+    int fd = take_stream(server, &server->ports.egress_fd);
+    if (fd < 0) return;
+    if (server->config.egress)
+        tc_egress_take(server->config.egress, fd);
+    else
+        (void)close(fd);
+}
+
+static void take_heartbeat(struct tc_nitro_server *server)
+{
+    server->beat_fd = take_stream(server, &server->ports.heartbeat_fd);
+    if (server->beat_fd >= 0) tc_close_ptr(&server->ports.heartbeat_fd);
+}
+
+/* Given back as it came, once. */
+static void echo_heartbeat(struct tc_nitro_server *server)
+{
+    uint8_t byte;
+    if (recv(server->beat_fd, &byte, 1, MSG_DONTWAIT) == 1)
+        (void)send(server->beat_fd, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+    tc_close_ptr(&server->beat_fd);
+}
+
+static void read_console(struct tc_nitro_server *server)
+{
+    ssize_t got =
+        recv(server->config.console_fd, server->console, sizeof server->console, MSG_DONTWAIT);
+    if (got > 0)
+        server->console_size = (size_t)got;
+    else if (got == 0 || (errno != EAGAIN && errno != EINTR))
+        server->config.console_fd = -1;
+}
+
+/* The enclave's own words, safe for a terminal. stderr is ready for this much. */
+static void write_console(struct tc_nitro_server *server)
+{
+    TC_AUTO_BUF struct tc_buf text = tc_buf_new(4 * sizeof server->console);
+    tc_printable_lines((struct tc_span){server->console, server->console_size}, &text);
+    if (tc_buf_ok(&text)) (void)!write(STDERR_FILENO, text.data, text.size);
+    server->console_size = 0;
+}
+
+/* Streams of an enclave that is gone do not hang up by themselves. */
+static void note_end(struct tc_nitro_server *server)
+{
+    (void)pthread_mutex_lock(&server->lock);
+    server->enclave_ended = true;
+    if (server->session_fd >= 0) (void)shutdown(server->session_fd, SHUT_RDWR);
+    (void)pthread_mutex_unlock(&server->lock);
+    if (server->pages_fd >= 0) (void)shutdown(server->pages_fd, SHUT_RDWR);
+}
+
+static void *run(void *context)
+{
+    struct tc_nitro_server *server = context;
+    enum { WAKE, ENCLAVE, PAGES, EGRESS, HEARTBEAT, BEAT, CONSOLE, OUT, COUNT };
+    bool ended = false;
+    for (;;) {
+        bool full = server->console_size > 0;
+        struct pollfd fds[COUNT] = {
+            [WAKE] = {server->wake_fd, POLLIN, 0},
+            [ENCLAVE] = {ended ? -1 : server->config.enclave_fd, 0, 0},
+            [PAGES] = {server->ports.pages_fd, POLLIN, 0},
+            [EGRESS] = {server->ports.egress_fd, POLLIN, 0},
+            [HEARTBEAT] = {server->ports.heartbeat_fd, POLLIN, 0},
+            [BEAT] = {server->beat_fd, POLLIN, 0},
+            [CONSOLE] = {full ? -1 : server->config.console_fd, POLLIN, 0},
+            [OUT] = {full ? STDERR_FILENO : -1, POLLOUT, 0},
+        };
+        if (poll(fds, COUNT, -1) < 0) {
+            if (errno == EINTR) continue;
+            break;
+        }
+        if (fds[WAKE].revents) break;
+        if (fds[ENCLAVE].revents) {
+            ended = true;
+            note_end(server);
+        }
+        if (fds[PAGES].revents) take_pages(server);
+        if (fds[EGRESS].revents) take_egress(server);
+        if (fds[HEARTBEAT].revents) take_heartbeat(server);
+        if (fds[BEAT].revents) echo_heartbeat(server);
+        if (fds[CONSOLE].revents) read_console(server);
+        if (fds[OUT].revents) write_console(server);
+    }
+    return NULL;
+}
+
+tc_status tc_nitro_server_start(const struct tc_nitro_server_config *config,
+                                struct tc_nitro_server **ret_server, struct tc_error *err)
+{
+    struct tc_nitro_server *server = calloc(1, sizeof *server);
+    if (!server) return tc_fail(err, TC_SYSTEM, "out of memory");
+    server->config = *config;
+    server->ports = *config->ports;
+    *config->ports = TC_NITRO_PORTS_NONE;
+    server->pages_fd = server->beat_fd = server->session_fd = -1;
+    (void)pthread_mutex_init(&server->lock, NULL);
+    server->wake_fd = eventfd(0, EFD_CLOEXEC);
+    server->has_thread =
+        server->wake_fd >= 0 && pthread_create(&server->thread, NULL, run, server) == 0;
+    if (!server->has_thread) {
+        tc_nitro_server_stop(server);
+        return tc_fail(err, TC_SYSTEM, "cannot start what serves the enclave");
+    }
+    *ret_server = server;
+    return TC_OK;
+}
+
+static tc_status keep_session(struct tc_nitro_server *server, int fd, int *ret_fd,
+                              struct tc_error *err)
+{
+    (void)pthread_mutex_lock(&server->lock);
+    bool ended = server->enclave_ended;
+    if (!ended) server->session_fd = fd;
+    (void)pthread_mutex_unlock(&server->lock);
+    if (ended) {
+        (void)close(fd);
+        return tc_fail(err, TC_PEER, "the enclave ended as its session began");
+    }
+    *ret_fd = fd;
+    return TC_OK;
+}
+
+tc_status tc_nitro_server_session(struct tc_nitro_server *server, int patience_ms, int interrupt_fd,
+                                  int *ret_fd, struct tc_error *err)
+{
+    for (;;) {
+        struct pollfd fds[3] = {{server->ports.session_fd, POLLIN, 0},
+                                {server->config.enclave_fd, 0, 0},
+                                {interrupt_fd, POLLIN, 0}};
+        int ready = poll(fds, 3, patience_ms);
+        if (ready < 0 && errno == EINTR) continue;
+        if (ready < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot wait for the enclave");
+        if (ready == 0)
+            return tc_fail(err, TC_PEER, "the enclave runs and did not connect within %d s",
+                           patience_ms / 1000);
+        if (fds[2].revents) return tc_fail(err, TC_INTERRUPTED, "interrupted");
+        if (fds[0].revents) {
+            int fd = take_stream(server, &server->ports.session_fd);
+            if (fd < 0) continue;
+            tc_close_ptr(&server->ports.session_fd);
+            return keep_session(server, fd, ret_fd, err);
+        } else if (fds[1].revents) {
+            const char *problem = tc_nitro_server_problem(server);
+            return tc_fail(err, TC_PEER, "the enclave ended before its session began%s%s",
+                           problem ? ": " : "", problem ? problem : "");
+        }
+    }
+}
+
+const char *tc_nitro_server_problem(struct tc_nitro_server *server)
+{
+    (void)pthread_mutex_lock(&server->lock);
+    bool any = server->problem[0] != '\0';
+    (void)pthread_mutex_unlock(&server->lock);
+    return any ? server->problem : NULL;
+}
+
+void tc_nitro_server_stop(struct tc_nitro_server *server)
+{
+    const uint64_t one = 1;
+    if (!server) return;
+    if (server->has_thread) {
+        (void)!write(server->wake_fd, &one, sizeof one);
+        (void)pthread_join(server->thread, NULL);
+    }
+    if (server->has_pages) {
+        (void)shutdown(server->pages_fd, SHUT_RDWR);
+        (void)pthread_join(server->pages_thread, NULL);
+    }
+    tc_nitro_ports_close(&server->ports);
+    tc_close_ptr(&server->session_fd);
+    tc_close_ptr(&server->pages_fd);
+    tc_close_ptr(&server->beat_fd);
+    tc_close_ptr(&server->wake_fd);
+    (void)pthread_mutex_destroy(&server->lock);
+    free(server);
+}
