@@ -27,7 +27,7 @@ enum {
     CPUS_DEFAULT = 2, /* a core, where one has two threads */
     CIDS_TRIED = 4,
     BOOT_PATIENCE_MS = 120 * 1000,
-    STOP_PATIENCE_MS = 10000,
+    STOP_PATIENCE_MS = 30 * 1000,
     CONSOLE_PORT = 10000, /* of the hypervisor, and the CID above it */
 };
 

@@ -100,13 +100,18 @@ static tc_status dial(void *context, uint32_t port, int *ret_fd, struct tc_error
     return TC_OK;
 }
 
-static pid_t start_device(struct driver *driver, uint32_t cid, int front)
+static pid_t start_device(struct driver *driver, struct driver_enclave *enclave, int front,
+                          int back)
 {
     pid_t parent = getpid(), pid = fork();
     if (pid != 0) return pid;
+    /* What it does not need would hide a hang-up from those who wait for one. */
+    (void)close(back);
+    (void)close(enclave->fd);
+    (void)close(enclave->our_fd);
     struct tc_error err = {0};
-    struct dialling dialling = {driver, cid};
-    const struct tc_vsockdev_config config = {cid, dial, &dialling};
+    struct dialling dialling = {driver, enclave->cid};
+    const struct tc_vsockdev_config config = {enclave->cid, dial, &dialling};
     if (tc_process_die_with(parent, &err) == TC_OK &&
         tc_vsockdev_serve(front, &config, &err) == TC_OK)
         _exit(EXIT_SUCCESS);
@@ -199,7 +204,7 @@ static void boot(struct driver *driver, struct driver_enclave *enclave)
     (void)fprintf(stderr, "enclave: %llu MiB in %zu regions, %u processors, CID %u\n",
                   (unsigned long long)(enclave->memory >> 20), enclave->regions_count,
                   count_cpus(enclave), (unsigned)enclave->cid);
-    machine->device = start_device(driver, enclave->cid, ends[0]);
+    machine->device = start_device(driver, enclave, ends[0], ends[1]);
     (void)close(ends[0]);
     machine->machine = start_emulator(machine, image, ends[1]);
     (void)close(ends[1]);

@@ -88,7 +88,7 @@ def try_failures(lab):
     for line in process.stderr:
         if "phase" in line:
             break
-    children = subprocess.run(["pgrep", "-P", str(process.pid), "qemu"], capture_output=True, text=True).stdout.split()
+    children = subprocess.run(["pgrep", "-P", str(process.pid), "qemu-system"], capture_output=True, text=True).stdout.split()
     boot.check("one emulator", len(children), 1)
     subprocess.run(["kill", "-KILL", children[0]], check=True)
     status, said, _ = lab.finish(process, "killed")
