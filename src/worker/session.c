@@ -304,6 +304,7 @@ static tc_status start_network(struct session *session, struct tc_error *err)
         .credentials_count = session->credentials.count,
         .store = session->hello.archive,
         .archive = session->hello.replay ? &session->hello.replayed : NULL,
+        .build_file = session->hello.build_file,
         .repository = session->hello.repository,
         .ref = session->hello.ref,
         .commit = session->source.has_commit ? &session->source.commit : NULL,

@@ -126,6 +126,28 @@ struct tc_source_tap tc_session_network_tap(struct tc_session_network *network)
     return (struct tc_source_tap){network, wants, take};
 }
 
+/* What build.json itself lists is pinned by the source as what a lock file names is. */
+static tc_status take_listed(struct tc_session_network *network, struct tc_span build_file,
+                             struct tc_error *err)
+{
+    const struct tc_network *wanted = &network->spec->network;
+    struct tc_error why = {0};
+    if (wanted->pinned_count == 0) return TC_OK;
+    TC_AUTO_FREE char *path = tc_span_to_text(build_file);
+    TC_AUTO_FREE struct tc_sha256 *digests = calloc(wanted->pinned_count, sizeof *digests);
+    if (!network->pins) network->pins = tc_pins_new();
+    if (!path || !digests || !network->pins)
+        return tc_fail(err, TC_SYSTEM, "out of memory for what network.pinned lists");
+    for (size_t i = 0; i < wanted->pinned_count; i++)
+        digests[i] = wanted->pinned[i].digest;
+    if (tc_pins_add_listed(network->pins, path, digests, wanted->pinned_count, &why) == TC_SYSTEM) {
+        *err = why;
+        return why.status;
+    }
+    if (why.status != TC_OK) note_unread(network, path, why.message);
+    return TC_OK;
+}
+
 /* --- start and end --- */
 
 static void show_files(struct tc_session_network *network)
@@ -152,6 +174,7 @@ tc_status tc_session_network_start(struct tc_session_network *network, struct tc
         return tc_fail(err, TC_REFUSED,
                        "network.witness of build.json needs a clean commit on a branch, and a remote "
                        "named origin whose https URL the worker can ask");
+    TC_TRY(take_listed(network, wishes->build_file, err));
     if (network->pins) tc_pins_ready(network->pins);
     struct tc_recording_config config = {
         .build_file = build_file,

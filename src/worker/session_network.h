@@ -39,6 +39,7 @@ struct tc_session_network_wishes { /* of the host, in HELLO */
     size_t credentials_count;
     bool store;
     const struct tc_sha256 *archive;
+    struct tc_span build_file; /* its path */
     struct tc_span repository, ref;
     const struct tc_sha1 *commit;
 };

@@ -359,6 +359,17 @@ def test_pinned(p):
             pinned=[{"url": url, "sha256": sha256(b"other")}])
 
 
+def test_what_build_json_pins_is_pinned_by_the_source(p):
+    url = "http://plain.test/hello"
+    p.spec(f"curl -fsS {url} > out", mode="pinned", plain_http=["plain.test"],
+           pinned=[{"url": url, "sha256": sha256(HELLO)}])
+    p.build()
+    assert [e["pinnedBy"] for e in p.transcript()] == ["build.json"]
+    policy = p.base / "policy.json"
+    policy.write_text(json.dumps({"type": "tee-compile/policy/1", "network": {"pinned_only": True}}))
+    p.verify("--policy", policy)
+
+
 # --- what ends a build unsigned, whatever its command makes of it ---
 
 PLACE = "etc/tee-compile/denied-certificates"
