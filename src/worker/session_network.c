@@ -5,10 +5,16 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "core/transcript.h"
 #include "worker/names.h"
 #include "worker/netns.h"
 
-enum { UNREAD_MAX = 16384 };
+enum { UNREAD_MAX = 16384, REFUSALS_MAX = 8 };
+
+struct refusals {
+    char *reasons[REFUSALS_MAX];
+    size_t count; /* one more than there is room for: there were more */
+};
 
 void tc_session_network_done(struct tc_session_network *network)
 {
@@ -197,6 +203,55 @@ tc_status tc_session_network_start(struct tc_session_network *network, struct tc
 tc_status tc_session_network_finish(struct tc_session_network *network, struct tc_error *err)
 {
     return tc_recording_finish(&network->recorder, &network->transcript_size, err);
+}
+
+static tc_status add_refusal(void *context, const struct tc_exchange *exchange,
+                             struct tc_error *err)
+{
+    struct refusals *refusals = context;
+    if (exchange->outcome != TC_EXCHANGE_DENIED || refusals->count > REFUSALS_MAX) return TC_OK;
+    for (size_t i = 0; i < refusals->count && i < REFUSALS_MAX; i++)
+        if (strcmp(refusals->reasons[i], exchange->reason) == 0) return TC_OK;
+    if (refusals->count < REFUSALS_MAX) {
+        char *copy = strdup(exchange->reason);
+        if (!copy) return tc_fail(err, TC_SYSTEM, "out of memory for refusals");
+        refusals->reasons[refusals->count] = copy;
+    }
+    refusals->count++;
+    return TC_OK;
+}
+
+static tc_status read_refusals(struct tc_session_network *network, struct refusals *refusals,
+                               struct tc_error *err)
+{
+    TC_AUTO_BUF struct tc_buf piece = tc_buf_new(TC_RECORDING_FRAME_MAX);
+    TC_TRY(tc_session_network_finish(network, err));
+    struct tc_transcript_reader *reader = tc_transcript_reader_new();
+    tc_status status = reader ? TC_OK : tc_fail(err, TC_SYSTEM, "out of memory for refusals");
+    if (reader) tc_transcript_reader_tell(reader, add_refusal, refusals);
+    for (uint64_t left = network->transcript_size; status == TC_OK && left > 0;
+         left -= piece.size) {
+        status = tc_recording_piece(&network->recorder, &piece, err);
+        if (status == TC_OK && piece.size > left)
+            status = tc_fail(err, TC_MALFORMED, "the recorder sent more than its transcript");
+        if (status == TC_OK) status = tc_transcript_reader_add(reader, tc_buf_span(&piece), err);
+    }
+    tc_transcript_reader_free(reader);
+    return status;
+}
+
+void tc_session_network_refusals(struct tc_session_network *network, struct tc_buf *buf)
+{
+    struct refusals refusals = {.count = 0};
+    struct tc_error ignored = {0};
+    if (!network->hijacked) return;
+    (void)!read_refusals(network, &refusals, &ignored);
+    for (size_t i = 0; i < refusals.count && i < REFUSALS_MAX; i++) {
+        tc_buf_add_format(buf, "tee-compile: refused: %s\n", refusals.reasons[i]);
+        free(refusals.reasons[i]);
+    }
+    if (refusals.count > REFUSALS_MAX)
+        tc_buf_add_text(buf, "tee-compile: refused: more, not shown\n");
 }
 
 tc_status tc_session_network_send(struct tc_session_network *network, struct tc_channel *host,

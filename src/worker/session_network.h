@@ -51,6 +51,9 @@ tc_status tc_session_network_start(struct tc_session_network *network, struct tc
 /* After the last command, and before the monitor is asked to sign. */
 tc_status tc_session_network_finish(struct tc_session_network *network, struct tc_error *err)
     TC_MUST_USE;
+/* In place of it, when a command failed: adds a line for each refusal that the build met, as many
+ * programs show a bare 403. Nothing can be signed after it. */
+void tc_session_network_refusals(struct tc_session_network *network, struct tc_buf *buf);
 /* After it has signed: the transcript in DATA frames. */
 tc_status tc_session_network_send(struct tc_session_network *network, struct tc_channel *host,
                                   struct tc_error *err) TC_MUST_USE;

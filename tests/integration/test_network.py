@@ -310,6 +310,19 @@ def test_host_that_is_not_allowed(p):
     assert ("good.test", 443) not in p.lab.proxy.asked
 
 
+def test_refusals_stand_in_the_log(p):
+    """Programs that show a bare 403 would leave their user without the reason."""
+    said = p.fails('tee-compile: refused: good.test:443: not in network.allow of build.json: add "good.test"',
+                   "tee-compile: refused: 198.51.100.1:80: ", status=1, allow=[],
+                   cmd="for i in 1 2; do curl -fsS https://good.test/$i || true; done; curl -fsS http://198.51.100.1/")
+    log = p.out.with_name(f"{p.out.name}.log").read_text()
+    assert said.count("refused: good.test") == 1 and "tee-compile: refused: good.test" in log, (said, log)
+    many = p.fails("more, not shown", status=1, allow=[],
+                   cmd="for i in $(seq 9); do curl -fsS https://h$i.test/ || true; done; false")
+    assert many.count("tee-compile: refused: h") == 8, many
+    assert "refused: " not in p.fails(cmd="curl -fsS https://good.test/hello; false", status=1)
+
+
 def test_plain_http(p):
     p.spec("curl -sS http://plain.test/hello > out || true")
     p.build()
