@@ -313,8 +313,9 @@ def test_host_that_is_not_allowed(p):
 def test_refusals_stand_in_the_log(p):
     """Programs that show a bare 403 would leave their user without the reason."""
     said = p.fails('tee-compile: refused: good.test:443: not in network.allow of build.json: add "good.test"',
-                   "tee-compile: refused: 198.51.100.1:80: ", status=1, allow=[],
-                   cmd="for i in 1 2; do curl -fsS https://good.test/$i || true; done; curl -fsS http://198.51.100.1/")
+                   "tee-compile: refused: 198.51.100.1:80: ", "tee-compile: refused: [2001:db8::1]:80: ", status=1,
+                   allow=[], cmd="for i in 1 2; do curl -fsS https://good.test/$i || true; done; "
+                   "curl -gfsS 'http://[2001:db8::1]/' || curl -fsS http://198.51.100.1/")
     log = p.out.with_name(f"{p.out.name}.log").read_text()
     assert said.count("refused: good.test") == 1 and "tee-compile: refused: good.test" in log, (said, log)
     many = p.fails("more, not shown", status=1, allow=[],
