@@ -9,6 +9,7 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "core/entry.h"
 #include "core/pins_internal.h"
 
 enum {
@@ -158,18 +159,55 @@ static tc_status add_file(struct tc_pins *pins, const char *path, struct tc_span
     return TC_OK;
 }
 
+static tc_status add_listed(struct tc_pins *pins, const char *path, const struct tc_sha256 *digests,
+                            size_t count, struct tc_error *err)
+{
+    if (strlen(path) > PATH_BYTES_MAX || !tc_path_is_safe(tc_span_of_text(path)))
+        return tc_fail(err, TC_USAGE, "a build file has no such path");
+    if (pins->files_count == TC_PINS_FILES_MAX)
+        return tc_fail(err, TC_LIMIT, "the source has %d lock files", TC_PINS_FILES_MAX);
+    TC_AUTO_FREE char *copy = strdup(path);
+    if (!copy) return tc_fail(err, TC_SYSTEM, "out of memory for a path");
+    for (size_t i = 0; i < count; i++)
+        TC_TRY(tc_pins_put(pins, TC_PIN_SHA256, digests[i].bytes, err));
+    pins->files[pins->files_count++] = TC_TAKE(copy);
+    return TC_OK;
+}
+
+struct marks {
+    size_t counts[KINDS], count;
+};
+
+static struct marks mark(const struct tc_pins *pins)
+{
+    struct marks marks = {.count = pins->count};
+    for (size_t i = 0; i < KINDS; i++)
+        marks.counts[i] = pins->lists[i].count;
+    return marks;
+}
+
+/* What fails half way leaves nothing. */
+static tc_status settle(struct tc_pins *pins, const struct marks *marks, tc_status status)
+{
+    if (status == TC_OK) return TC_OK;
+    for (size_t i = 0; i < KINDS; i++)
+        pins->lists[i].count = marks->counts[i];
+    pins->count = marks->count;
+    return status;
+}
+
 tc_status tc_pins_add(struct tc_pins *pins, const char *path, struct tc_span content,
                       struct tc_error *err)
 {
-    size_t counts[KINDS], count = pins->count;
-    for (size_t i = 0; i < KINDS; i++)
-        counts[i] = pins->lists[i].count;
-    tc_status status = add_file(pins, path, content, err);
-    if (status == TC_OK) return TC_OK;
-    for (size_t i = 0; i < KINDS; i++)
-        pins->lists[i].count = counts[i];
-    pins->count = count;
-    return status;
+    const struct marks marks = mark(pins);
+    return settle(pins, &marks, add_file(pins, path, content, err));
+}
+
+tc_status tc_pins_add_listed(struct tc_pins *pins, const char *path,
+                             const struct tc_sha256 *digests, size_t count, struct tc_error *err)
+{
+    const struct marks marks = mark(pins);
+    return settle(pins, &marks, add_listed(pins, path, digests, count, err));
 }
 
 /* --- asking */
@@ -265,7 +303,7 @@ static bool decode_files(struct tc_cursor *cursor, struct tc_pins *pins)
         char *text = tc_span_to_text(path);
         if (!text) return false;
         pins->files[pins->files_count++] = text;
-        if (!tc_pins_wants(text)) return false;
+        if (!tc_path_is_safe(path)) return false;
     }
     return true;
 }

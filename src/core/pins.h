@@ -34,6 +34,9 @@ bool tc_pins_wants(const char *path);
  * the others' pins stay. TC_MALFORMED: the file has not its form; TC_LIMIT: too large. */
 tc_status tc_pins_add(struct tc_pins *pins, const char *path, struct tc_span content,
                       struct tc_error *err) TC_MUST_USE;
+/* Adds digests of bodies that the build file at path lists itself (network.pinned), likewise. */
+tc_status tc_pins_add_listed(struct tc_pins *pins, const char *path, const struct tc_sha256 *digests,
+                             size_t count, struct tc_error *err) TC_MUST_USE;
 /* Sorts; before the first question and after the last file. */
 void tc_pins_ready(struct tc_pins *pins);
 

@@ -306,7 +306,11 @@ tc_status tc_recorder_get(struct tc_recorder *recorder, const char *url, struct 
     char host[TC_HOST_NAME_MAX + 1];
     const char *path = "";
     uint16_t port = 0;
-    if (recorder->config->replay) return tc_fail(err, TC_REFUSED, "%s: a replay asks nobody", url);
+    if (recorder->config->replay)
+        return tc_fail(err, TC_REFUSED,
+                       "%s: a replay asks nobody: build with the network, or without "
+                       "network.witness of build.json",
+                       url);
     TC_TRY(split_url(url, host, sizeof host, &port, &path, err));
     tc_buf_add_format(&head, "GET %s HTTP/1.1\r\nHost: %s", path, host);
     if (port != 443) tc_buf_add_format(&head, ":%u", (unsigned)port);

@@ -202,8 +202,11 @@ static void serve(struct tc_rec_conn *conn, struct tc_rec_stream *build)
     struct tc_error err = {0};
     const struct tc_network *network = conn->recorder->config->network;
     if (conn->name[0] == '\0') {
-        note(conn, TC_EXCHANGE_DENIED, NULL,
-             "a connection to an address that no name stands for: ask for it by name");
+        bool v6 = strchr(conn->address, ':') != NULL;
+        (void)tc_fail(&err, TC_REFUSED,
+                      "%s%s%s:%u: an address that no name stands for: ask for it by name",
+                      v6 ? "[" : "", conn->address, v6 ? "]" : "", (unsigned)conn->port);
+        note(conn, TC_EXCHANGE_DENIED, NULL, err.message);
         return;
     }
     if (tc_network_check(network, TC_SCHEME_OPAQUE, tc_span_of_text(conn->name), conn->port,

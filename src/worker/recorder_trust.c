@@ -310,6 +310,27 @@ tc_status tc_rec_trust_proof(const struct tc_rec_trust *trust, const char *host,
     return TC_OK;
 }
 
+/* What to do about a certificate or an answer that was not accepted. */
+static const char *hint_for(long verified, unsigned long code)
+{
+    switch (verified) {
+    case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
+    case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
+    case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
+    case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
+    case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
+        return ": expected a chain to an authority of the toolchain's, or to one that network.ca "
+               "of "
+               "build.json names for this host";
+    case X509_V_ERR_HOSTNAME_MISMATCH: return ": it is for other names than this host's";
+    case X509_V_OK: break;
+    default: return "";
+    }
+    return ERR_GET_LIB(code) == ERR_LIB_SSL && ERR_GET_REASON(code) == SSL_R_WRONG_VERSION_NUMBER
+               ? ": what came is not TLS"
+               : "";
+}
+
 /* A failed verification says more than the alert that follows from it. */
 const char *tc_rec_tls_reason(SSL *ssl, char *out, size_t size)
 {
@@ -322,10 +343,11 @@ const char *tc_rec_tls_reason(SSL *ssl, char *out, size_t size)
         say_denied_of(trust->denied, SSL_get0_verified_chain(ssl), why, sizeof why))
         (void)snprintf(out, size, "its certificate was not accepted: %s", why);
     else if (verified != X509_V_OK)
-        (void)snprintf(out, size, "its certificate was not accepted: %s",
-                       X509_verify_cert_error_string(verified));
+        (void)snprintf(out, size, "its certificate was not accepted: %s%s",
+                       X509_verify_cert_error_string(verified), hint_for(verified, code));
     else
-        (void)snprintf(out, size, "%s", text ? text : "the connection ended");
+        (void)snprintf(out, size, "%s%s", text ? text : "the connection ended",
+                       hint_for(verified, code));
     ERR_clear_error();
     return out;
 }

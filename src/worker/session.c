@@ -28,6 +28,7 @@
 
 /* How long the host may stand still before the worker gives up. */
 enum { HOST_PATIENCE_MS = 120 * 1000, INNER_PATIENCE_MS = 600 * 1000 };
+enum { REFUSALS_SIZE = 65536 };
 
 struct session {
     struct tc_channel host, monitor;
@@ -304,6 +305,7 @@ static tc_status start_network(struct session *session, struct tc_error *err)
         .credentials_count = session->credentials.count,
         .store = session->hello.archive,
         .archive = session->hello.replay ? &session->hello.replayed : NULL,
+        .build_file = session->hello.build_file,
         .repository = session->hello.repository,
         .ref = session->hello.ref,
         .commit = session->source.has_commit ? &session->source.commit : NULL,
@@ -311,6 +313,14 @@ static tc_status start_network(struct session *session, struct tc_error *err)
     TC_TRY(tc_session_network_start(&session->network, tc_buf_span(&session->source.build_file),
                                     &wishes, err));
     return tc_buildlog_add(&session->log, tc_buf_span(&session->network.unread), err);
+}
+
+static void say_refusals(struct session *session)
+{
+    TC_AUTO_BUF struct tc_buf lines = tc_buf_new(REFUSALS_SIZE);
+    struct tc_error ignored = {0};
+    tc_session_network_refusals(&session->network, &lines);
+    (void)!tc_buildlog_add(&session->log, tc_buf_span(&lines), &ignored);
 }
 
 static tc_status run_session(struct session *session, struct tc_error *err)
@@ -327,6 +337,7 @@ static tc_status run_session(struct session *session, struct tc_error *err)
     if (status == TC_OK) status = bind_source(session, environment, environment_count, err);
     if (status == TC_OK) status = run_commands(session, (const char *const *)environment, err);
     tc_string_list_free(environment, environment_count);
+    if (status == TC_BUILD) say_refusals(session);
     TC_TRY(status);
     TC_TRY(tc_session_network_finish(&session->network, err));
     TC_TRY(deliver(session, err));

@@ -5,10 +5,16 @@
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "core/transcript.h"
 #include "worker/names.h"
 #include "worker/netns.h"
 
-enum { UNREAD_MAX = 16384 };
+enum { UNREAD_MAX = 16384, REFUSALS_MAX = 8 };
+
+struct refusals {
+    char *reasons[REFUSALS_MAX];
+    size_t count; /* one more than there is room for: there were more */
+};
 
 void tc_session_network_done(struct tc_session_network *network)
 {
@@ -126,6 +132,28 @@ struct tc_source_tap tc_session_network_tap(struct tc_session_network *network)
     return (struct tc_source_tap){network, wants, take};
 }
 
+/* What build.json itself lists is pinned by the source as what a lock file names is. */
+static tc_status take_listed(struct tc_session_network *network, struct tc_span build_file,
+                             struct tc_error *err)
+{
+    const struct tc_network *wanted = &network->spec->network;
+    struct tc_error why = {0};
+    if (wanted->pinned_count == 0) return TC_OK;
+    TC_AUTO_FREE char *path = tc_span_to_text(build_file);
+    TC_AUTO_FREE struct tc_sha256 *digests = calloc(wanted->pinned_count, sizeof *digests);
+    if (!network->pins) network->pins = tc_pins_new();
+    if (!path || !digests || !network->pins)
+        return tc_fail(err, TC_SYSTEM, "out of memory for what network.pinned lists");
+    for (size_t i = 0; i < wanted->pinned_count; i++)
+        digests[i] = wanted->pinned[i].digest;
+    if (tc_pins_add_listed(network->pins, path, digests, wanted->pinned_count, &why) == TC_SYSTEM) {
+        *err = why;
+        return why.status;
+    }
+    if (why.status != TC_OK) note_unread(network, path, why.message);
+    return TC_OK;
+}
+
 /* --- start and end --- */
 
 static void show_files(struct tc_session_network *network)
@@ -152,6 +180,7 @@ tc_status tc_session_network_start(struct tc_session_network *network, struct tc
         return tc_fail(err, TC_REFUSED,
                        "network.witness of build.json needs a clean commit on a branch, and a remote "
                        "named origin whose https URL the worker can ask");
+    TC_TRY(take_listed(network, wishes->build_file, err));
     if (network->pins) tc_pins_ready(network->pins);
     struct tc_recording_config config = {
         .build_file = build_file,
@@ -174,6 +203,55 @@ tc_status tc_session_network_start(struct tc_session_network *network, struct tc
 tc_status tc_session_network_finish(struct tc_session_network *network, struct tc_error *err)
 {
     return tc_recording_finish(&network->recorder, &network->transcript_size, err);
+}
+
+static tc_status add_refusal(void *context, const struct tc_exchange *exchange,
+                             struct tc_error *err)
+{
+    struct refusals *refusals = context;
+    if (exchange->outcome != TC_EXCHANGE_DENIED || refusals->count > REFUSALS_MAX) return TC_OK;
+    for (size_t i = 0; i < refusals->count && i < REFUSALS_MAX; i++)
+        if (strcmp(refusals->reasons[i], exchange->reason) == 0) return TC_OK;
+    if (refusals->count < REFUSALS_MAX) {
+        char *copy = strdup(exchange->reason);
+        if (!copy) return tc_fail(err, TC_SYSTEM, "out of memory for refusals");
+        refusals->reasons[refusals->count] = copy;
+    }
+    refusals->count++;
+    return TC_OK;
+}
+
+static tc_status read_refusals(struct tc_session_network *network, struct refusals *refusals,
+                               struct tc_error *err)
+{
+    TC_AUTO_BUF struct tc_buf piece = tc_buf_new(TC_RECORDING_FRAME_MAX);
+    TC_TRY(tc_session_network_finish(network, err));
+    struct tc_transcript_reader *reader = tc_transcript_reader_new();
+    tc_status status = reader ? TC_OK : tc_fail(err, TC_SYSTEM, "out of memory for refusals");
+    if (reader) tc_transcript_reader_tell(reader, add_refusal, refusals);
+    for (uint64_t left = network->transcript_size; status == TC_OK && left > 0;
+         left -= piece.size) {
+        status = tc_recording_piece(&network->recorder, &piece, err);
+        if (status == TC_OK && piece.size > left)
+            status = tc_fail(err, TC_MALFORMED, "the recorder sent more than its transcript");
+        if (status == TC_OK) status = tc_transcript_reader_add(reader, tc_buf_span(&piece), err);
+    }
+    tc_transcript_reader_free(reader);
+    return status;
+}
+
+void tc_session_network_refusals(struct tc_session_network *network, struct tc_buf *buf)
+{
+    struct refusals refusals = {.count = 0};
+    struct tc_error ignored = {0};
+    if (!network->hijacked) return;
+    (void)!read_refusals(network, &refusals, &ignored);
+    for (size_t i = 0; i < refusals.count && i < REFUSALS_MAX; i++) {
+        tc_buf_add_format(buf, "tee-compile: refused: %s\n", refusals.reasons[i]);
+        free(refusals.reasons[i]);
+    }
+    if (refusals.count > REFUSALS_MAX)
+        tc_buf_add_text(buf, "tee-compile: refused: more, not shown\n");
 }
 
 tc_status tc_session_network_send(struct tc_session_network *network, struct tc_channel *host,

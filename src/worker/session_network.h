@@ -39,6 +39,7 @@ struct tc_session_network_wishes { /* of the host, in HELLO */
     size_t credentials_count;
     bool store;
     const struct tc_sha256 *archive;
+    struct tc_span build_file; /* its path */
     struct tc_span repository, ref;
     const struct tc_sha1 *commit;
 };
@@ -50,6 +51,9 @@ tc_status tc_session_network_start(struct tc_session_network *network, struct tc
 /* After the last command, and before the monitor is asked to sign. */
 tc_status tc_session_network_finish(struct tc_session_network *network, struct tc_error *err)
     TC_MUST_USE;
+/* In place of it, when a command failed: adds a line for each refusal that the build met, as many
+ * programs show a bare 403. Nothing can be signed after it. */
+void tc_session_network_refusals(struct tc_session_network *network, struct tc_buf *buf);
 /* After it has signed: the transcript in DATA frames. */
 tc_status tc_session_network_send(struct tc_session_network *network, struct tc_channel *host,
                                   struct tc_error *err) TC_MUST_USE;

@@ -310,6 +310,20 @@ def test_host_that_is_not_allowed(p):
     assert ("good.test", 443) not in p.lab.proxy.asked
 
 
+def test_refusals_stand_in_the_log(p):
+    """Programs that show a bare 403 would leave their user without the reason."""
+    said = p.fails('tee-compile: refused: good.test:443: not in network.allow of build.json: add "good.test"',
+                   "tee-compile: refused: 198.51.100.1:80: ", "tee-compile: refused: [2001:db8::1]:80: ", status=1,
+                   allow=[], cmd="for i in 1 2; do curl -fsS https://good.test/$i || true; done; "
+                   "curl -gfsS 'http://[2001:db8::1]/' || curl -fsS http://198.51.100.1/")
+    log = p.out.with_name(f"{p.out.name}.log").read_text()
+    assert said.count("refused: good.test") == 1 and "tee-compile: refused: good.test" in log, (said, log)
+    many = p.fails("more, not shown", status=1, allow=[],
+                   cmd="for i in $(seq 9); do curl -fsS https://h$i.test/ || true; done; false")
+    assert many.count("tee-compile: refused: h") == 8, many
+    assert "refused: " not in p.fails(cmd="curl -fsS https://good.test/hello; false", status=1)
+
+
 def test_plain_http(p):
     p.spec("curl -sS http://plain.test/hello > out || true")
     p.build()
@@ -359,6 +373,17 @@ def test_pinned(p):
             pinned=[{"url": url, "sha256": sha256(b"other")}])
 
 
+def test_what_build_json_pins_is_pinned_by_the_source(p):
+    url = "http://plain.test/hello"
+    p.spec(f"curl -fsS {url} > out", mode="pinned", plain_http=["plain.test"],
+           pinned=[{"url": url, "sha256": sha256(HELLO)}])
+    p.build()
+    assert [e["pinnedBy"] for e in p.transcript()] == ["build.json"]
+    policy = p.base / "policy.json"
+    policy.write_text(json.dumps({"type": "tee-compile/policy/1", "network": {"pinned_only": True}}))
+    p.verify("--policy", policy)
+
+
 # --- what ends a build unsigned, whatever its command makes of it ---
 
 PLACE = "etc/tee-compile/denied-certificates"
@@ -366,7 +391,7 @@ GO_ON = "curl -sS --max-time 60 https://{}/hello > out || true; echo > out"
 
 
 def test_wrong_name(p):
-    p.fails("wrong.test", cmd=GO_ON.format("wrong.test"))
+    p.fails("wrong.test", "other names", cmd=GO_ON.format("wrong.test"))
 
 
 def test_expired(p):
@@ -374,7 +399,7 @@ def test_expired(p):
 
 
 def test_unknown_authority(p):
-    p.fails("stranger.test", cmd=GO_ON.format("stranger.test"))
+    p.fails("stranger.test", "network.ca", cmd=GO_ON.format("stranger.test"))
 
 
 def test_authority_counts_for_its_host_alone(p):
@@ -382,7 +407,7 @@ def test_authority_counts_for_its_host_alone(p):
 
 
 def test_plain_text_where_tls_belongs(p):
-    p.fails("plain.test", cmd=GO_ON.format("plain.test"))
+    p.fails("plain.test", "not TLS", cmd=GO_ON.format("plain.test"))
 
 
 def test_no_such_host(p):

@@ -382,6 +382,32 @@ static void test_encode(void **state)
     assert_null(find_bytes(NULL, TC_PIN_SHA256, 0, 32));
 }
 
+static void test_listed(void **state)
+{
+    (void)state;
+    struct tc_error err = {0};
+    struct tc_sha256 digests[2];
+    TC_AUTO_PINS struct tc_pins *pins = tc_pins_new(), *other = NULL;
+    memset(&digests[0], 0x11, sizeof digests[0]);
+    memset(&digests[1], 2, sizeof digests[1]);
+    add(pins, "Cargo.lock",
+        "[[package]]\nname = \"a\"\nversion = \"1\"\nchecksum = \"" HEX32("1") "\"\n");
+    assert_ok(tc_pins_add_listed(pins, "ci/build.json", digests, 2, &err));
+    tc_pins_ready(pins);
+    TC_AUTO_BUF struct tc_buf bytes = tc_buf_new(4096);
+    tc_pins_encode(pins, &bytes);
+    assert_ok(tc_pins_decode(tc_buf_span(&bytes), &other, &err));
+    assert_string_equal(find_bytes(other, TC_PIN_SHA256, 0x11, 32), "Cargo.lock");
+    assert_string_equal(find_bytes(other, TC_PIN_SHA256, 2, 32), "ci/build.json");
+    assert_null(find_bytes(other, TC_PIN_SHA256, 3, 32));
+    assert_int_equal(tc_pins_add_listed(pins, "../build.json", digests, 2, &err), TC_USAGE);
+    /* A path that no source has, from a session that the host has taken over. */
+    TC_AUTO_PINS struct tc_pins *none = NULL;
+    for (size_t i = 0; i + 2 < bytes.size; i++)
+        if (memcmp(bytes.data + i, "ci/", 3) == 0) memcpy(bytes.data + i, "../", 3);
+    assert_int_equal(tc_pins_decode(tc_buf_span(&bytes), &none, &err), TC_MALFORMED);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -395,6 +421,7 @@ int main(void)
         cmocka_unit_test(test_caps),
         cmocka_unit_test(test_large_npm),
         cmocka_unit_test(test_encode),
+        cmocka_unit_test(test_listed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
