@@ -374,7 +374,7 @@ static struct tc_buf make_claims(const struct fixture *fixture, int algorithm, u
 {
     static const uint8_t der[] = {0};
     uint8_t header[] = {0xa1, 0x01, 0x20}, signature[96] = {[95] = last};
-    struct tc_nitrodoc document = {.module_id = tc_span_of_text("emulated"),
+    struct tc_nitrodoc document = {.module_id = tc_span_of_text("i-0123456789abcdef0-enc0123"),
                                    .timestamp = (uint64_t)time(NULL) * 1000,
                                    .pcr_present = 0x1ffff,
                                    .certificate = {der, sizeof der},
@@ -424,6 +424,8 @@ static void test_emulators_claims(void **state)
     assert_int_not_equal(
         tc_nitrodoc_authenticate(&document, tc_aws_root(), (int64_t)time(NULL), &err), TC_OK);
     assert_true(tc_span_equal(document.user_data, tc_span_of_text("what was built")));
+    assert_true(document.module_id.size > 12);
+    assert_memory_equal(document.module_id.data, "development-", 12);
     assert_memory_equal(document.pcr[0], fixture->pcrs[0].bytes, TC_PCR_SIZE);
     assert_int_equal(document.pcr[16][0], 0x16);
     assert_int_equal(document.pcr_present, 0x1ffff);
