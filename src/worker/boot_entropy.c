@@ -7,7 +7,9 @@
  * lost, since it can read such a machine's memory, and nothing is gained, since a
  * verifier goes by the chain of the document alone, which is then no vendor's. An
  * enclave always has the device: its host cannot take that away, and this program does
- * not ask the host while it is there (docs/adr/0033-a-worker-without-an-nsm.md). */
+ * not ask the host while it is there. Nor would an enclave's parent instance be asked,
+ * which is CID 3: the attester is looked for at CID 2 alone, the host of any other
+ * machine (docs/adr/0033-a-worker-without-an-nsm.md). */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/random.h>
@@ -20,7 +22,10 @@
 #include "worker/boot.h"
 #include "worker/nsm.h"
 
-enum { SEED_SIZE = 64 }; /* twice what the kernel's generator holds */
+enum {
+    SEED_SIZE = 64, /* twice what the kernel's generator holds */
+    ATTESTER_PATIENCE_MS = 10 * 1000,
+};
 
 static tc_status seed_kernel(int nsm_fd, struct tc_error *err)
 {
@@ -43,11 +48,11 @@ static tc_status seed_kernel(int nsm_fd, struct tc_error *err)
 
 static tc_status ask_host(uint32_t port_shift, int *ret_fd, struct tc_error *err)
 {
-    enum tc_parent parent;
     (void)dprintf(STDERR_FILENO,
                   "tee-compile-worker: there is no Nitro Security Module (/dev/nsm): the host's "
                   "development attester signs, NOT the hardware\n");
-    if (tc_vsock_connect_out(TC_VSOCK_PORT_ATTESTER + port_shift, ret_fd, &parent, err) != TC_OK)
+    if (tc_vsock_connect(TC_PARENT_HOST, TC_VSOCK_PORT_ATTESTER + port_shift, ATTESTER_PATIENCE_MS,
+                         ret_fd, err) != TC_OK)
         return tc_wrap(err, "there is no Nitro Security Module (/dev/nsm), and the host has no "
                             "development attester in its place: this image runs in an enclave, or "
                             "by tee-compile build --backend qemu");

@@ -169,6 +169,51 @@ static void test_only_pid_1(void **state)
     assert_int_equal(tc_boot_main(), 2);
 }
 
+/* --- without an NSM --- */
+
+static enum tc_parent asked;
+static uint32_t asked_port;
+static unsigned times_asked;
+static int attester_fd = -1; /* what is connected to; -1: nobody answers */
+
+tc_status __wrap_tc_vsock_connect(enum tc_parent parent, uint32_t port, unsigned timeout_ms,
+                                  int *ret_fd, struct tc_error *err);
+
+tc_status __wrap_tc_vsock_connect(enum tc_parent parent, uint32_t port, unsigned timeout_ms,
+                                  int *ret_fd, struct tc_error *err)
+{
+    (void)timeout_ms;
+    asked = parent;
+    asked_port = port;
+    times_asked++;
+    if (attester_fd < 0) return tc_fail(err, TC_PEER, "nobody answers");
+    *ret_fd = attester_fd;
+    return TC_OK;
+}
+
+/* Whom an enclave's parent instance could start is not asked: it is CID 3. */
+static void test_attester_is_no_parent_of_an_enclave(void **state)
+{
+    struct tc_error err = {0};
+    int fd = -1, ends[2];
+    (void)state;
+    if (access("/dev/nsm", F_OK) == 0) skip();
+    times_asked = 0;
+    assert_int_equal(tc_boot_open_nsm(16, &fd, &err), TC_PEER);
+    assert_non_null(strstr(err.message, "the host has no development attester in its place"));
+    assert_int_equal(times_asked, 1);
+    assert_int_equal(asked, TC_PARENT_HOST);
+    assert_int_equal(asked_port, TC_VSOCK_PORT_ATTESTER + 16);
+    assert_int_equal(fd, -1);
+    /* One that answers nothing gives no random bytes, and nothing starts without. */
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+    (void)close(ends[1]);
+    attester_fd = ends[0];
+    assert_int_not_equal(tc_boot_open_nsm(0, &fd, &err), TC_OK);
+    assert_int_equal(fd, -1);
+    attester_fd = -1;
+}
+
 static void test_pieces(void **state)
 {
     (void)state;
@@ -246,6 +291,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_link, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_text, set_up, tear_down),
         cmocka_unit_test(test_only_pid_1),
+        cmocka_unit_test(test_attester_is_no_parent_of_an_enclave),
         cmocka_unit_test(test_pieces),
         cmocka_unit_test(test_small_frame_in_one_piece),
         cmocka_unit_test(test_size_of_pages),
