@@ -36,7 +36,8 @@ struct tc_enclave {
     struct tc_nitro_ports ports;
     struct tc_nitro_server *server;
     int console_fd;
-    int session_fd; /* the server's */
+    int session_fd;   /* the server's */
+    int interrupt_fd; /* borrowed */
 };
 
 static void enclave_free(struct tc_enclave *enclave)
@@ -120,6 +121,7 @@ tc_status tc_nitro_start(const struct tc_nitro_ops *ops, const struct tc_backend
     enclave->vm.fd = enclave->vm.device_fd = -1;
     enclave->ports = TC_NITRO_PORTS_NONE;
     enclave->console_fd = enclave->session_fd = -1;
+    enclave->interrupt_fd = config->interrupt_fd;
     tc_status status = start_parts(ops, config, enclave, err);
     if (status != TC_OK) {
         enclave_free(enclave);
@@ -131,19 +133,22 @@ tc_status tc_nitro_start(const struct tc_nitro_ops *ops, const struct tc_backend
 }
 
 /* The worker ends the enclave by itself when its session is over; one that does not is
- * ended with its descriptor. */
+ * ended with its descriptor, at once when the user does not want to wait. */
 tc_status tc_nitro_stop(struct tc_enclave *enclave, struct tc_error *err)
 {
-    struct pollfd fd = {.fd = enclave->vm.fd};
+    struct pollfd fds[2] = {{.fd = enclave->vm.fd},
+                            {.fd = enclave->interrupt_fd, .events = POLLIN}};
     int ready;
     tc_status status = TC_OK;
     (void)shutdown(enclave->session_fd, SHUT_RDWR);
     do
-        ready = poll(&fd, 1, STOP_PATIENCE_MS);
+        ready = poll(fds, 2, STOP_PATIENCE_MS);
     while (ready < 0 && errno == EINTR);
     const char *problem = tc_nitro_server_problem(enclave->server);
     if (ready <= 0)
         status = tc_fail(err, TC_PEER, "the enclave did not end and was ended");
+    else if (fds[0].revents == 0)
+        status = tc_fail(err, TC_INTERRUPTED, "interrupted");
     else if (problem)
         status = tc_fail(err, TC_PEER, "serving the toolchain's pages: %s", problem);
     enclave_free(enclave);

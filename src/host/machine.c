@@ -247,16 +247,20 @@ tc_status tc_machine_await(struct tc_machine *machine, int patience_ms, int inte
     return tc_fail(err, TC_PEER, "the guest cannot connect: the vsock device has ended");
 }
 
-tc_status tc_machine_wait(struct tc_machine *machine, int patience_ms, struct tc_error *err)
+tc_status tc_machine_wait(struct tc_machine *machine, int patience_ms, int interrupt_fd,
+                          struct tc_error *err)
 {
-    struct pollfd fd = {.fd = machine->emulator_fd, .events = POLLIN};
+    enum { END, INTERRUPT, COUNT };
+    struct pollfd fds[COUNT] = {[END] = {.fd = machine->emulator_fd, .events = POLLIN},
+                                [INTERRUPT] = {.fd = interrupt_fd, .events = POLLIN}};
     tc_close_ptr(&machine->dialler_fd);
     tc_close_ptr(&machine->session_fd);
     while (!machine->has_ended) {
-        int ready = poll(&fd, 1, patience_ms);
+        int ready = poll(fds, COUNT, patience_ms);
         if (ready < 0 && errno == EINTR) continue;
         if (ready < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot wait for the emulator");
         if (ready == 0) return tc_fail(err, TC_PEER, "the machine does not end");
+        if (fds[END].revents == 0) return tc_fail(err, TC_INTERRUPTED, "interrupted");
         note_end(machine);
     }
     int status = machine->emulator_status;

@@ -78,9 +78,10 @@ tc_status tc_machine_await(struct tc_machine *machine, int patience_ms, int inte
 
 /* Hangs up the session, which is what a guest that is done waits for, and waits
  * until the machine has ended by itself; patience_ms -1: for ever. TC_PEER: it
- * runs still, or the emulator failed. */
-tc_status tc_machine_wait(struct tc_machine *machine, int patience_ms, struct tc_error *err)
-    TC_MUST_USE;
+ * runs still, or the emulator failed; TC_INTERRUPTED: it runs still, and interrupt_fd
+ * (-1: none) is readable. */
+tc_status tc_machine_wait(struct tc_machine *machine, int patience_ms, int interrupt_fd,
+                          struct tc_error *err) TC_MUST_USE;
 
 /* Ends what still runs, waits for all of it and frees; accepts NULL. Says in err
  * what went wrong in device or page server, if anything did: TC_PEER. */

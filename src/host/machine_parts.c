@@ -180,8 +180,6 @@ static void add(struct words *words, const char *option, const char *value)
             words->list[words->count++] = both[i];
 }
 
-/* reboot=t stands behind the image's own command line and is not measured: the
- * restart that these machines know how to do. */
 /* How fast the counter of an emulated processor runs, in kHz: as fast as the real one.
  * The guest cannot find out, and its clock would fall behind. 0: not known. */
 static unsigned measure_counter(void)
@@ -203,7 +201,8 @@ static unsigned measure_counter(void)
 #endif
 }
 
-/* Behind the image's own command line. */
+/* Stands behind the image's own command line and is not measured. reboot=t is the restart
+ * that these machines know how to do. */
 static void name_ending(bool kvm, char *out, size_t size)
 {
     unsigned khz = kvm ? 0 : measure_counter();

@@ -213,7 +213,7 @@ def test_dies_in_the_session(lab):
 
 
 def test_hangs_in_the_session(lab):
-    """Stopped, it is as silent as one that hangs, and dies with its client."""
+    """Stopped, it is as silent as one that hangs: the user need not wait for it to end."""
     process = lab.start("session mark wait")
     await_file(lab.project / "mark")
     os.kill(find_emulator(lab), signal.SIGSTOP)
@@ -222,7 +222,7 @@ def test_hangs_in_the_session(lab):
 
 
 def test_garbage_on_the_control_port(lab):
-    lab.fail("garbage wait", "the worker", f"the machine's console is in {lab.out}.console")
+    lab.fail("garbage", "the worker", f"the machine's console is in {lab.out}.console")
     assert "session: " in lab.console(), lab.console()
 
 

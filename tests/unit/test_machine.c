@@ -107,7 +107,7 @@ static void test_ports(void **state)
     assert_memory_equal(hello, "hello", sizeof hello);
     assert_int_equal(send(session, "welcome", 7, MSG_NOSIGNAL), 7);
     assert_int_equal(send(ends[1], "own", 3, MSG_NOSIGNAL), 3);
-    assert_int_equal(tc_machine_wait(machine, -1, &err), TC_OK);
+    assert_int_equal(tc_machine_wait(machine, -1, -1, &err), TC_OK);
     assert_int_equal(tc_machine_stop(machine, &err), TC_OK);
     read_console();
     expect_said("session: welcome\n");
@@ -149,7 +149,7 @@ static void test_port_of_many(void **state)
         assert_int_equal(send(fd, answer, 6, MSG_NOSIGNAL), 6);
         (void)close(fd);
     }
-    assert_int_equal(tc_machine_wait(machine, -1, &err), TC_OK);
+    assert_int_equal(tc_machine_wait(machine, -1, -1, &err), TC_OK);
     assert_int_equal(tc_machine_stop(machine, &err), TC_OK);
     read_console();
     expect_said("many: answe0\nmany: answe1\nmany: answe2\n");
@@ -180,7 +180,7 @@ static void test_network(void **state)
     make_egress(&egress);
     config.egress = egress;
     assert_int_equal(tc_machine_start(&config, &machine, &err), TC_OK);
-    assert_int_equal(tc_machine_wait(machine, -1, &err), TC_OK);
+    assert_int_equal(tc_machine_wait(machine, -1, -1, &err), TC_OK);
     assert_int_equal(tc_machine_stop(machine, &err), TC_OK);
     tc_egress_stop(egress);
     read_console();
@@ -197,7 +197,7 @@ static void test_no_network(void **state)
     (void)state;
     const struct tc_machine_config config = configure("network");
     assert_int_equal(tc_machine_start(&config, &machine, &err), TC_OK);
-    assert_int_equal(tc_machine_wait(machine, -1, &err), TC_OK);
+    assert_int_equal(tc_machine_wait(machine, -1, -1, &err), TC_OK);
     assert_int_equal(tc_machine_stop(machine, &err), TC_OK);
     read_console();
     expect_said("network: refused\n");
@@ -220,7 +220,7 @@ static void test_end_of_network(void **state)
     assert_int_equal(recv(session, hello, sizeof hello, MSG_WAITALL), sizeof hello);
     tc_egress_stop(egress);
     assert_int_equal(send(session, "welcome", 7, MSG_NOSIGNAL), 7);
-    assert_int_equal(tc_machine_wait(machine, -1, &err), TC_OK);
+    assert_int_equal(tc_machine_wait(machine, -1, -1, &err), TC_OK);
     assert_int_equal(tc_machine_stop(machine, &err), TC_OK);
     read_console();
     expect_said(refusal);
@@ -241,8 +241,8 @@ static void test_end_of_session(void **state)
     assert_int_equal(recv(session, hello, sizeof hello, MSG_WAITALL), sizeof hello);
     assert_int_equal(send(session, "welcome", 7, MSG_NOSIGNAL), 7);
     assert_int_equal(recv(session, hello, 1, MSG_WAITALL), 0);
-    assert_int_equal(tc_machine_wait(machine, -1, &err), TC_OK);
-    assert_int_equal(tc_machine_wait(machine, -1, &err), TC_OK); /* as often as one likes */
+    assert_int_equal(tc_machine_wait(machine, -1, -1, &err), TC_OK);
+    assert_int_equal(tc_machine_wait(machine, -1, -1, &err), TC_OK); /* as often as one likes */
     assert_int_equal(tc_machine_stop(machine, &err), TC_OK);
 }
 
@@ -260,7 +260,7 @@ static void test_microvm(void **state)
     config.ramdisk_fd = pages_fd;
     config.cmdline = "console=ttyS0 a=b,c";
     assert_int_equal(tc_machine_start(&config, &machine, &err), TC_OK);
-    assert_int_equal(tc_machine_wait(machine, -1, &err), TC_OK);
+    assert_int_equal(tc_machine_wait(machine, -1, -1, &err), TC_OK);
     assert_int_equal(tc_machine_stop(machine, &err), TC_OK);
     read_console();
     expect_said("argument microvm,acpi=off,");
@@ -273,7 +273,7 @@ static void test_microvm(void **state)
     machine = NULL;
     (void)configure("arguments");
     assert_int_equal(tc_machine_start(&config, &machine, &err), TC_OK);
-    assert_int_equal(tc_machine_wait(machine, -1, &err), TC_OK);
+    assert_int_equal(tc_machine_wait(machine, -1, -1, &err), TC_OK);
     assert_int_equal(tc_machine_stop(machine, &err), TC_OK);
     read_console();
     expect_said("argument -accel\nargument kvm\n");
@@ -293,7 +293,7 @@ static void test_failing_emulator(void **state)
     assert_int_equal(tc_machine_await(machine, -1, -1, &session, &err), TC_PEER);
     assert_non_null(strstr(err.message, "did not connect: the emulator ended with status 7"));
     assert_int_equal(session, -1);
-    assert_int_equal(tc_machine_wait(machine, -1, &err), TC_PEER);
+    assert_int_equal(tc_machine_wait(machine, -1, -1, &err), TC_PEER);
     assert_non_null(strstr(err.message, "status 7"));
     assert_int_equal(tc_machine_stop(machine, &err), TC_OK);
     read_console();
@@ -315,6 +315,7 @@ static void test_silent_guest(void **state)
     assert_int_equal(write(interrupt[1], "i", 1), 1);
     assert_int_equal(tc_machine_await(machine, -1, interrupt[0], &session, &err), TC_INTERRUPTED);
     assert_int_equal(session, -1);
+    assert_int_equal(tc_machine_wait(machine, -1, interrupt[0], &err), TC_INTERRUPTED);
     assert_int_equal(tc_machine_stop(machine, &err), TC_OK);
     (void)close(interrupt[0]);
     (void)close(interrupt[1]);
@@ -330,7 +331,7 @@ static void test_breaking_guest(void **state)
     assert_int_equal(tc_machine_start(&config, &machine, &err), TC_OK);
     assert_int_equal(tc_machine_await(machine, -1, -1, &session, &err), TC_PEER);
     assert_non_null(strstr(err.message, "the vsock device has ended"));
-    assert_int_equal(tc_machine_wait(machine, 0, &err), TC_PEER); /* it runs still */
+    assert_int_equal(tc_machine_wait(machine, 0, -1, &err), TC_PEER); /* it runs still */
     assert_non_null(strstr(err.message, "does not end"));
     assert_int_equal(tc_machine_stop(machine, &err), TC_PEER);
     assert_non_null(strstr(err.message, "the vsock device: the guest's driver broke a queue"));
@@ -346,7 +347,7 @@ static void test_console_is_limited(void **state)
     (void)state;
     const struct tc_machine_config config = configure("arguments flood last");
     assert_int_equal(tc_machine_start(&config, &machine, &err), TC_OK);
-    assert_int_equal(tc_machine_wait(machine, -1, &err), TC_OK);
+    assert_int_equal(tc_machine_wait(machine, -1, -1, &err), TC_OK);
     assert_int_equal(tc_machine_stop(machine, &err), TC_OK);
     assert_int_equal(fstat(console_fd, &info), 0);
     assert_in_range(info.st_size, TC_MACHINE_CONSOLE_MAX + TC_MACHINE_CONSOLE_TAIL,
@@ -369,7 +370,7 @@ static void test_console_without_room(void **state)
     assert_int_equal(tc_machine_start(&config, &machine, &err), TC_OK);
     int session = meet(machine);
     assert_int_equal(send(session, "welcome", 7, MSG_NOSIGNAL), 7);
-    assert_int_equal(tc_machine_wait(machine, -1, &err), TC_OK);
+    assert_int_equal(tc_machine_wait(machine, -1, -1, &err), TC_OK);
     assert_int_equal(tc_machine_stop(machine, &err), TC_PEER);
     assert_non_null(strstr(err.message, "the console: "));
     (void)close(config.console_fd);

@@ -72,6 +72,7 @@ struct guest {
     struct driver_enclave *enclave;
     pthread_t thread;
     bool started, silent, pages_came, beat_came, stranger_was_closed;
+    bool stubborn; /* does not end when it is hung up on */
     char greeting[8];
 };
 static struct guest guests[DRIVER_ENCLAVES];
@@ -114,7 +115,7 @@ static void *run_guest(void *context)
     (void)close(beat);
     (void)close(stranger);
     (void)close(thief);
-    driver_end(enclave);
+    if (!guest->stubborn) driver_end(enclave);
     return NULL;
 }
 
@@ -125,7 +126,7 @@ static void on_start(struct driver *unused, struct driver_enclave *enclave)
         struct guest *guest = &guests[i];
         if (guest->started) continue;
         bool silent = guest->silent;
-        *guest = (struct guest){.enclave = enclave, .started = true};
+        *guest = (struct guest){.enclave = enclave, .started = true, .stubborn = guest->stubborn};
         enclave->guest = guest;
         if (silent)
             driver_end(enclave);
@@ -327,6 +328,25 @@ static void test_interrupt(void **state)
     expect_failure(&config, TC_INTERRUPTED, "interrupted");
     (void)close(ends[0]);
     (void)close(ends[1]);
+}
+
+/* One that does not end when it should is not waited for by somebody who has had enough. */
+static void test_interrupt_at_the_end(void **state)
+{
+    struct tc_error err = {0};
+    struct tc_enclave *enclave = NULL;
+    struct tc_backend_config config = configure();
+    int fd = -1, interrupt[2];
+    (void)state;
+    guests[0].stubborn = true;
+    assert_int_equal(pipe(interrupt), 0);
+    config.interrupt_fd = interrupt[0];
+    assert_int_equal(tc_nitro_start(&driver.ops, &config, &enclave, &fd, &err), TC_OK);
+    assert_int_equal(write(interrupt[1], "i", 1), 1);
+    assert_int_equal(tc_nitro_stop(enclave, &err), TC_INTERRUPTED);
+    assert_true(driver_is_idle(&driver));
+    (void)close(interrupt[0]);
+    (void)close(interrupt[1]);
 }
 
 /* A CID that the hypervisor has given away is no end: another one is tried. */
@@ -576,6 +596,7 @@ int main(void)
         GUEST(test_no_image),
         GUEST(test_early_end),
         GUEST(test_interrupt),
+        GUEST(test_interrupt_at_the_end),
         GUEST(test_taken_cids),
         GUEST(test_full_pool),
         GUEST(test_pieces),

@@ -113,7 +113,7 @@ static int build(struct start *context, const char *project, const char *bundle)
     struct tc_error err = {0};
     const struct guest guest = {start, greet, context};
     int status = client_build(project, bundle, &guest, &err) == TC_OK ? 0 : 1;
-    if (context->machine && tc_machine_wait(context->machine, END_PATIENCE_MS, &err) != TC_OK) {
+    if (context->machine && tc_machine_wait(context->machine, END_PATIENCE_MS, -1, &err) != TC_OK) {
         (void)fprintf(stderr, "qemu_machine: %s\n", err.message);
         status = 3;
     }
