@@ -63,7 +63,13 @@ def test_runner_is_nobody_else():
     unit = (AWS / "actions-runner.service").read_text()
     for line in ("User=runner", "NoNewPrivileges=yes", "SuccessAction=poweroff", "FailureAction=poweroff"):
         expect(f"\n{line}\n" in unit, line, unit)
-    expect("\nIPAddressDeny=169.254.169.254/32" in unit, unit)
+    # The user data are kept from the job, and from what it leaves to its user's service manager.
+    denied = "\nIPAddressDeny=169.254.169.254/32 fd00:ec2::254/128\n"
+    slice_of_users = (AWS / "no-metadata.conf").read_text()
+    expect(denied in unit and f"\n[Slice]{denied}" in slice_of_users, unit, slice_of_users)
+    script = (AWS / "install").read_text()
+    place = script.find("no-metadata.conf\" /etc/systemd/system/user.slice.d/")
+    expect(0 < place < script.find("systemctl daemon-reload") < script.find("register-runner\n"), script)
 
 
 def test_secrets_are_for_root():
