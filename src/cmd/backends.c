@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 const struct tc_backend *const tc_backends[] = {&tc_backend_local, &tc_backend_qemu,
-                                                 &tc_backend_nitro, NULL};
+                                                &tc_backend_nitro, NULL};
 
 static tc_status find(const char *name, const struct tc_backend **ret_backend, struct tc_error *err)
 {

@@ -78,28 +78,13 @@ static void build_free(struct build *build)
     tc_verdict_free(&build->verdict);
 }
 
-/* The absolute path of another name in the folder of path; owned, or NULL. */
-static char *beside(const char *path, const char *name)
-{
-    TC_AUTO_FREE char *real = tc_absolute_path(path);
-    char *slash = real ? strrchr(real, '/') : NULL, *result;
-    if (!slash || asprintf(&result, "%.*s/%s", (int)(slash - real), real, name) < 0) return NULL;
-    return result;
-}
-
 /* As much of it as there is room for. */
 static void add_to_message(struct tc_error *err, const char *before, const char *text)
 {
     size_t used = strlen(err->message), size = sizeof err->message;
     used += (size_t)snprintf(err->message + used, size - used, "%s", before);
-    if (used < size) (void)snprintf(err->message + used, size - used, "%.*s", (int)(size - used), text);
-}
-
-static bool is_same_file(const char *one, const char *other)
-{
-    TC_AUTO_FREE char *first = tc_absolute_path(one);
-    TC_AUTO_FREE char *second = tc_absolute_path(other);
-    return first && second && strcmp(first, second) == 0;
+    if (used < size)
+        (void)snprintf(err->message + used, size - used, "%.*s", (int)(size - used), text);
 }
 
 static tc_status open_outputs(struct build *build, struct tc_error *err)
@@ -116,11 +101,12 @@ static tc_status open_outputs(struct build *build, struct tc_error *err)
         build->console_path = NULL;
         return tc_fail(err, TC_SYSTEM, "out of memory");
     }
-    if (options->detached && is_same_file(path, options->detached))
+    if (options->detached && tc_is_same_path(path, options->detached))
         return tc_fail(err, TC_USAGE, "--output and --detached both name %s: give each a name of its own",
                        options->detached);
-    if (options->archive && (is_same_file(path, options->archive) ||
-                             (options->detached && is_same_file(options->detached, options->archive))))
+    if (options->archive &&
+        (tc_is_same_path(path, options->archive) ||
+         (options->detached && tc_is_same_path(options->detached, options->archive))))
         return tc_fail(err, TC_USAGE, "--archive names %s, as another option does: give each a name of "
                                       "its own",
                        options->archive);
@@ -195,7 +181,8 @@ static tc_status read_project(struct build *build, struct tc_error *err)
     for (size_t i = 0; i < MADE; i++) {
         if (!made[i]->path) continue;
         if ((build->ignore[count] = tc_absolute_path(made[i]->path))) count++;
-        if (made[i]->temporary && (build->ignore[count] = beside(made[i]->path, made[i]->temporary)))
+        if (made[i]->temporary &&
+            (build->ignore[count] = tc_path_beside(made[i]->path, made[i]->temporary)))
             count++;
     }
     const char *archives[] = {build->options.archive, build->options.replay};
@@ -295,20 +282,20 @@ static tc_status run_worker(struct build *build, struct tc_error *err)
     const struct tc_backend *backend = build->choice.backend;
     TC_AUTO_FREE char *worker = NULL;
     TC_TRY(tc_find_worker(&worker, err));
-    struct tc_backend_config config = {
-        .image = build->image.host ? NULL : &build->image.file,
-        .host_tools = (const char *const *)build->options.host_tools,
-        .worker = worker,
-        .devroot_folder = build->devroot_folder,
-        .debug = build->options.debug,
-        .egress = build->network.egress,
-        .memory = build->spec.limits.memory + build->spec.limits.disk,
-        .cpus = build->options.cpus,
-        .interrupt_fd = build->interrupt_fd,
-        .emulator = build->options.emulator,
-        .console_fd = build->console.fd,
-        .note = on_note,
-        .context = build};
+    struct tc_backend_config config = {.image = build->image.host ? NULL : &build->image.file,
+                                       .host_tools = (const char *const *)build->options.host_tools,
+                                       .worker = worker,
+                                       .devroot_folder = build->devroot_folder,
+                                       .debug = build->options.debug,
+                                       .egress = build->network.egress,
+                                       .memory =
+                                           build->spec.limits.memory + build->spec.limits.disk,
+                                       .cpus = build->options.cpus,
+                                       .interrupt_fd = build->interrupt_fd,
+                                       .emulator = build->options.emulator,
+                                       .console_fd = build->console.fd,
+                                       .note = on_note,
+                                       .context = build};
     int fd = -1;
     tc_build_ui_image(&build->ui, config.image);
     if (build->choice.weaker) tc_build_ui_warn(&build->ui, build->choice.because);
@@ -324,8 +311,7 @@ static tc_status run_worker(struct build *build, struct tc_error *err)
         *err = end;
         return ended;
     }
-    if (status == TC_PEER && ended != TC_OK)
-        add_to_message(err, "; ", end.message);
+    if (status == TC_PEER && ended != TC_OK) add_to_message(err, "; ", end.message);
     return status;
 }
 
@@ -345,7 +331,8 @@ static tc_status verify_result(struct build *build, struct tc_error *err)
     /* Of all images exactly this one: no list, no other word is asked. */
     struct tc_pcrs_asked pcrs = {.asked = 1, .value = {build->image.file.pcr[0]}};
     bool debug = build->choice.backend->hardware && options->debug;
-    if (debug) pcrs.value[0] = (struct tc_sha384){{0}}; /* what such an enclave has for all of them */
+    if (debug)
+        pcrs.value[0] = (struct tc_sha384){{0}}; /* what such an enclave has for all of them */
     if (build->devroot_pem) TC_TRY(tc_read_certificate(build->devroot_pem, &root, err));
     char commit[TC_SHA1_HEX] = "";
     if (tc_pack_commit(build->pack))
@@ -458,20 +445,19 @@ static void keep_log(struct build *build, struct tc_error *err)
 static bool print_result(struct build *build, const struct tc_error *failure)
 {
     struct tc_error err = {0};
-    const struct tc_build_made made = {.bundle = build->keep_bundle ? build->bundle_path : NULL,
-                                       .detached = build->options.detached,
-                                       .extract = build->options.extract,
-                                       .root = build->devroot_pem,
-                                       .debug = build->choice.backend &&
-                                                build->choice.backend->hardware &&
-                                                build->options.debug,
-                                       .root_created = build->devroot_created};
+    const struct tc_build_made made = {
+        .bundle = build->keep_bundle ? build->bundle_path : NULL,
+        .detached = build->options.detached,
+        .extract = build->options.extract,
+        .root = build->devroot_pem,
+        .debug = build->choice.backend && build->choice.backend->hardware && build->options.debug,
+        .root_created = build->devroot_created};
     if (failure->status == TC_OK) tc_build_ui_done(&build->ui, &build->verdict, &made);
     if (failure->status != TC_OK)
         return tc_print_failure("build", failure, build->options.json);
     if (!build->options.json) return true;
-    tc_status status = tc_print_verdict_json(stdout, &build->verdict,
-                                             build->choice.backend->name, &err);
+    tc_status status =
+        tc_print_verdict_json(stdout, &build->verdict, build->choice.backend->name, &err);
     if (status != TC_OK) tc_print_error("build", &err);
     return status == TC_OK;
 }

@@ -113,3 +113,18 @@ char *tc_absolute_path(const char *path)
     if (!real || asprintf(&result, "%s/%s", real, slash ? slash + 1 : path) < 0) return NULL;
     return result;
 }
+
+char *tc_path_beside(const char *path, const char *name)
+{
+    TC_AUTO_FREE char *real = tc_absolute_path(path);
+    char *slash = real ? strrchr(real, '/') : NULL, *result;
+    if (!slash || asprintf(&result, "%.*s/%s", (int)(slash - real), real, name) < 0) return NULL;
+    return result;
+}
+
+bool tc_is_same_path(const char *one, const char *other)
+{
+    TC_AUTO_FREE char *first = tc_absolute_path(one);
+    TC_AUTO_FREE char *second = tc_absolute_path(other);
+    return first && second && strcmp(first, second) == 0;
+}

@@ -2,11 +2,19 @@
 #ifndef TC_CMD_FILES_H
 #define TC_CMD_FILES_H
 
+#include <stdbool.h>
+
 #include "core/policy.h"
 
 /* The absolute path of a file that may not exist yet; owned, NULL when its folder
  * cannot be resolved. */
 char *tc_absolute_path(const char *path) TC_MUST_USE;
+
+/* The absolute path of another name in the folder of path; owned, or NULL. */
+char *tc_path_beside(const char *path, const char *name) TC_MUST_USE;
+
+/* Do both name one place? False when a folder cannot be resolved. */
+bool tc_is_same_path(const char *one, const char *other) TC_MUST_USE;
 
 /* One certificate, PEM or DER, as DER appended to buf. */
 tc_status tc_read_certificate(const char *path, struct tc_buf *ret_der, struct tc_error *err)

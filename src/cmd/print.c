@@ -365,8 +365,8 @@ static void write_outputs(struct tc_jsonw *w, const struct tc_statement *stateme
     tc_jsonw_end_array(w);
 }
 
-tc_status tc_print_verdict_json(FILE *stream, const struct tc_verdict *verdict,
-                                const char *backend, struct tc_error *err)
+tc_status tc_print_verdict_json(FILE *stream, const struct tc_verdict *verdict, const char *backend,
+                                struct tc_error *err)
 {
     TC_AUTO_BUF struct tc_buf buf = tc_buf_new(TC_STATEMENT_MAX);
     struct tc_jsonw w = tc_jsonw_new(&buf);

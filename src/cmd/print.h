@@ -41,8 +41,8 @@ const char *tc_verdict_name(enum tc_verdict_kind kind);
 /* name is the bundle's, as the user gave it. */
 void tc_print_verdict(FILE *stream, const struct tc_verdict *verdict, const char *name);
 /* backend: which one built it, where this command has; else NULL. */
-tc_status tc_print_verdict_json(FILE *stream, const struct tc_verdict *verdict,
-                                const char *backend, struct tc_error *err) TC_MUST_USE;
+tc_status tc_print_verdict_json(FILE *stream, const struct tc_verdict *verdict, const char *backend,
+                                struct tc_error *err) TC_MUST_USE;
 
 /* Parts of these, for other verdicts: the word with an addition (", ..." or "")
  * and what has to be said beside it; the list of checks as text and as JSON. */

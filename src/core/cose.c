@@ -160,9 +160,10 @@ tc_status tc_cose_sign1_decode_unsigned(struct tc_span bytes, size_t payload_max
         return tc_fail(err, TC_MALFORMED, "COSE_Sign1: an array of %zu; expected 4 items", count);
     TC_TRY(tc_cbor_bytes(&cursor, "COSE protected header", PROTECTED_MAX, &header, err));
     if (!tc_span_equal(header, (struct tc_span){unsigned_header, sizeof unsigned_header}))
-        return tc_fail(err, TC_REFUSED, "COSE protected header: expected algorithm -1, an emulator's");
-    TC_TRY(tc_cbor_map(&cursor, "COSE unprotected header, which must be empty", 0,
-                       TC_CBOR_DEFINITE, &unprotected, err));
+        return tc_fail(err, TC_REFUSED,
+                       "COSE protected header: expected algorithm -1, an emulator's");
+    TC_TRY(tc_cbor_map(&cursor, "COSE unprotected header, which must be empty", 0, TC_CBOR_DEFINITE,
+                       &unprotected, err));
     TC_TRY(tc_cbor_bytes(&cursor, "COSE payload", payload_max, &payload, err));
     TC_TRY(tc_cbor_bytes(&cursor, "COSE signature", TC_COSE_SIGNATURE_MAX, &signature, err));
     if (!is_zero(signature))

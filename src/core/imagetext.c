@@ -350,8 +350,7 @@ static bool is_harmless(struct tc_span word)
 {
     static const char reboot[] = "reboot=";
     size_t size = sizeof reboot - 1;
-    return is_device(word) || is_clock(word) ||
-           tc_span_equal(word, tc_span_of_text("pci=off")) ||
+    return is_device(word) || is_clock(word) || tc_span_equal(word, tc_span_of_text("pci=off")) ||
            (word.size == size + 1 && memcmp(word.data, reboot, size) == 0 &&
             is_lower((char)word.data[size]));
 }
@@ -385,10 +384,11 @@ tc_status tc_image_cmdline_check(const char *measured, struct tc_span running, s
         struct tc_span word = take_word(&rest);
         char text[128];
         if (word.size > 0 && !is_harmless(word))
-            return tc_fail(err, TC_REFUSED,
-                           "the kernel's command line has the word '%s' behind the measured ones; "
-                           "expected only virtio_mmio.device=..., pci=off, tsc_early_khz=N and reboot=X there",
-                           tc_printable(word, text, sizeof text));
+            return tc_fail(
+                err, TC_REFUSED,
+                "the kernel's command line has the word '%s' behind the measured ones; "
+                "expected only virtio_mmio.device=..., pci=off, tsc_early_khz=N and reboot=X there",
+                tc_printable(word, text, sizeof text));
     }
     return TC_OK;
 }

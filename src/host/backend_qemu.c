@@ -221,8 +221,8 @@ static tc_status start(const struct tc_backend_config *config, struct tc_enclave
 static tc_status stop(struct tc_enclave *enclave, struct tc_error *err)
 {
     struct tc_error complaint = {0};
-    tc_status status = tc_machine_wait(enclave->machine, STOP_PATIENCE_MS,
-                                       enclave->config->interrupt_fd, err);
+    tc_status status =
+        tc_machine_wait(enclave->machine, STOP_PATIENCE_MS, enclave->config->interrupt_fd, err);
     tc_status ended = tc_machine_stop(enclave->machine, &complaint);
     if (status == TC_OK && ended != TC_OK) {
         *err = complaint;

@@ -309,7 +309,6 @@ tc_status tc_devattest_sign(const struct tc_devattest_config *config, struct tc_
         return tc_wrap(err, "development attester");
     /* An emulator gives itself the name of an instance; whoever reads it would take it for one. */
     document.module_id = tc_span_of_text(attester.module_id);
-    if (sign(&attester, &document, buf, err) != TC_OK)
-        return tc_wrap(err, "development attester");
+    if (sign(&attester, &document, buf, err) != TC_OK) return tc_wrap(err, "development attester");
     return TC_OK;
 }

@@ -34,8 +34,8 @@ tc_status tc_devattest_serve(int fd, const struct tc_devattest_config *config, s
     TC_MUST_USE;
 
 /* Signs what an emulator's NSM claims in its unsigned document, all but its name, and
- * appends the document that carries it to buf. TC_REFUSED when the emulator has measured something else than
- * the config says. */
+ * appends the document that carries it to buf. TC_REFUSED when the emulator has measured something
+ * else than the config says. */
 tc_status tc_devattest_sign(const struct tc_devattest_config *config, struct tc_span claims,
                             struct tc_buf *buf, struct tc_error *err) TC_MUST_USE;
 

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -225,14 +226,15 @@ static bool read_available(uint64_t *ret_bytes)
 {
     FILE *file = fopen("/proc/meminfo", "re");
     if (!file) return false;
+    static const char name[] = "MemAvailable:";
     char line[256];
     unsigned long long kilobytes = 0;
-    bool found = false;
-    while (!found && fgets(line, sizeof line, file))
-        found = sscanf(line, "MemAvailable: %llu kB", &kilobytes) == 1;
+    while (kilobytes == 0 && fgets(line, sizeof line, file))
+        if (strncmp(line, name, sizeof name - 1) == 0)
+            kilobytes = strtoull(line + sizeof name - 1, NULL, 10);
     (void)fclose(file);
-    if (found) *ret_bytes = (uint64_t)kilobytes * 1024;
-    return found;
+    if (kilobytes > 0) *ret_bytes = (uint64_t)kilobytes * 1024;
+    return kilobytes > 0;
 }
 
 tc_status tc_qemu_memory_check(uint64_t size, struct tc_error *err)
