@@ -44,6 +44,7 @@ struct tc_enclave {
     struct tc_machine *machine;
     pid_t attester;
     enum tc_machine_kind kind;
+    bool has_sandbox;
     const struct tc_backend_config *config; /* borrowed */
     struct tc_qemu_image parts;             /* for a microvm */
     char *emulator;
@@ -119,6 +120,7 @@ static tc_status boot(const struct tc_backend_config *config, bool kvm, struct t
     const struct tc_machine_port port = {.port = TC_VSOCK_PORT_ATTESTER, .fd = guest};
     const struct tc_machine_config machine = {
         .emulator = enclave->emulator,
+        .has_sandbox = enclave->has_sandbox,
         .kind = enclave->kind,
         .kvm = kvm,
         .cpus = count_cpus(config),
@@ -189,6 +191,10 @@ static tc_status start_parts(const struct tc_backend_config *config, struct tc_e
     TC_TRY(tc_qemu_find(config->emulator, &enclave->emulator, err));
     TC_TRY(tc_qemu_ask(enclave->emulator, &machines, err));
     enclave->kind = machines.nitro ? TC_MACHINE_NITRO : TC_MACHINE_MICROVM;
+    enclave->has_sandbox = machines.sandbox;
+    if (!machines.sandbox)
+        note(config, "this emulator has no sandbox (-sandbox): a build that breaks out of its "
+                     "machine has all that this user has");
     TC_TRY(tc_qemu_image_open(config->image, &enclave->parts, err));
     if (enclave->kind == TC_MACHINE_NITRO) { /* which only wants to know how large they are */
         tc_close_ptr(&enclave->parts.kernel_fd);

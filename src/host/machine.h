@@ -40,8 +40,13 @@ struct tc_machine_port {
     bool many;
 };
 
+/* The emulator's own filter of system calls: whoever breaks out of the guest starts no
+ * program, takes no other ids and changes no limits. Not every build of it has one. */
+#define TC_MACHINE_SANDBOX "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+
 struct tc_machine_config {
     const char *emulator; /* path of qemu-system-x86_64 */
+    bool has_sandbox;     /* it takes TC_MACHINE_SANDBOX */
     const char *firmware; /* folder of its firmware; NULL: its own */
     enum tc_machine_kind kind;
     bool kvm;        /* else the processor is emulated */

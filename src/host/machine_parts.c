@@ -258,6 +258,7 @@ _Noreturn void tc_machine_run_emulator(const struct tc_machine_part *part,
     name_ending(config->kvm, ending, sizeof ending);
     add(&words, config->emulator, "-no-user-config");
     add(&words, "-nodefaults", NULL);
+    if (config->has_sandbox) add(&words, "-sandbox", TC_MACHINE_SANDBOX);
     add(&words, "-accel", config->kvm ? "kvm" : "tcg");
     add(&words, "-m", memory);
     add(&words, "-smp", cpus);

@@ -15,6 +15,7 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "host/image_read.h"
+#include "host/machine.h"
 #include "os/files.h"
 #include "os/process.h"
 
@@ -64,10 +65,12 @@ tc_status tc_qemu_find(const char *given, char **ret_path, struct tc_error *err)
     return *ret_path ? TC_OK : tc_fail(err, TC_SYSTEM, "out of memory");
 }
 
-_Noreturn static void list_machines(const char *path, int out, pid_t parent)
+_Noreturn static void list_machines(const char *path, bool sandbox, int out, pid_t parent)
 {
     struct tc_error err = {0};
-    const char *const words[] = {path, "-M", "help", NULL};
+    const char *const confined[] = {path, "-sandbox", TC_MACHINE_SANDBOX, "-M", "help", NULL};
+    const char *const plain[] = {path, "-M", "help", NULL};
+    const char *const *words = sandbox ? confined : plain;
     (void)setsid();
     if (tc_process_reset_signals(&err) == TC_OK && tc_process_keep(NULL, 0, out, &err) == TC_OK &&
         tc_process_die_with(parent, &err) == TC_OK)
@@ -102,25 +105,42 @@ static bool has_machine(struct tc_span list, const char *name)
     return false;
 }
 
-tc_status tc_qemu_ask(const char *path, struct tc_qemu_machines *ret_machines, struct tc_error *err)
+/* What it prints about its machines. */
+static tc_status ask(const char *path, bool sandbox, struct tc_buf *list, struct tc_error *err)
 {
     int ends[2];
-    TC_AUTO_BUF struct tc_buf list = tc_buf_new(LIST_MAX);
     if (pipe2(ends, O_CLOEXEC) != 0)
         return tc_fail_errno(err, TC_SYSTEM, errno, "cannot make a pipe");
     TC_AUTO_CLOSE int in = ends[0];
     TC_AUTO_CLOSE int out = ends[1];
     pid_t parent = getpid(), pid = fork();
     if (pid < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot start %s", path);
-    if (pid == 0) list_machines(path, out, parent);
+    if (pid == 0) list_machines(path, sandbox, out, parent);
     tc_close_ptr(&out);
-    read_list(in, &list);
+    read_list(in, list);
     (void)kill(pid, SIGKILL);
     while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
     }
-    TC_TRY(tc_buf_check(&list, "the emulator's list", err));
-    const struct tc_qemu_machines machines = {has_machine(tc_buf_span(&list), "nitro-enclave"),
-                                              has_machine(tc_buf_span(&list), "microvm")};
+    return tc_buf_check(list, "the emulator's list", err);
+}
+
+static struct tc_qemu_machines find_machines(const struct tc_buf *list)
+{
+    return (struct tc_qemu_machines){.nitro = has_machine(tc_buf_span(list), "nitro-enclave"),
+                                     .microvm = has_machine(tc_buf_span(list), "microvm")};
+}
+
+tc_status tc_qemu_ask(const char *path, struct tc_qemu_machines *ret_machines, struct tc_error *err)
+{
+    TC_AUTO_BUF struct tc_buf list = tc_buf_new(LIST_MAX);
+    TC_TRY(ask(path, true, &list, err));
+    struct tc_qemu_machines machines = find_machines(&list);
+    machines.sandbox = machines.nitro || machines.microvm;
+    if (!machines.sandbox) { /* an option that it does not know ends it */
+        tc_buf_reset(&list);
+        TC_TRY(ask(path, false, &list, err));
+        machines = find_machines(&list);
+    }
     if (!machines.nitro && !machines.microvm) {
         char said[TC_ERROR_MAX / 2];
         return tc_fail(err, TC_UNAVAILABLE,

@@ -9,9 +9,11 @@
  * qemu-system-x86_64. TC_UNAVAILABLE says how to get it. */
 tc_status tc_qemu_find(const char *given, char **ret_path, struct tc_error *err) TC_MUST_USE;
 
-/* Which of the machines of machine.h it has, by asking it. TC_UNAVAILABLE: none. */
+/* Which of the machines of machine.h it has, and whether it can confine itself, by asking
+ * it. TC_UNAVAILABLE: none. */
 struct tc_qemu_machines {
     bool nitro, microvm;
+    bool sandbox;
 };
 tc_status tc_qemu_ask(const char *path, struct tc_qemu_machines *ret_machines, struct tc_error *err)
     TC_MUST_USE;

@@ -188,8 +188,16 @@ def test_emulator_fails(lab):
     assert "NOT attested by hardware" in said and "emulated (TCG)" in said.replace("emulated instead", "emulated"), said
     console = lab.console()
     assert "argument tcg\n" in console and "argument console=ttyS0 panic=1 reboot=t tsc_early_khz=" in console, console
+    assert "argument -sandbox\nargument on," in console and "no sandbox" not in said, (console, said)
     memory = int(re.search(r"size=(\d+)B", console)[1])
     assert (128 + 256 << 20) <= memory <= (128 + 300 << 20), memory
+
+
+def test_without_sandbox(lab):
+    """Not every build of the emulator can confine itself: it is said, and it is used."""
+    lab.env["FAKE_NO_SANDBOX"] = "1"
+    lab.fail("arguments fail", "this emulator has no sandbox (-sandbox)", "status 7")
+    assert "argument -M\nargument microvm" in lab.console() and "argument -sandbox" not in lab.console(), lab.console()
 
 
 def test_ends_at_once(lab):

@@ -181,7 +181,8 @@ int main(int argc, char **argv)
 {
     char word[32];
     const char *image = NULL;
-    if (argc == 3 && strcmp(argv[1], "-M") == 0) {
+    if (argc >= 3 && strcmp(argv[argc - 2], "-M") == 0 && strcmp(argv[argc - 1], "help") == 0) {
+        if (argc > 3 && getenv("FAKE_NO_SANDBOX")) return 1;
         (void)puts("Supported machines are:\nmicrovm              microvm (i386)");
         return 0;
     }
