@@ -200,8 +200,7 @@ static void test_cmdline(void **state)
         "console=ttyS0 panic=-1 pci=off virtio_mmio.device=4K@0xc0001000:5\n",
         "console=ttyS0 panic=-1 reboot=t tsc_early_khz=2445356\n",
         "console=ttyS0 panic=-1  reboot=k virtio_mmio.device=512@0xfeb00e00:12 ",
-        "console=ttyS0 panic=-1 virtio_mmio.device=4K@0xd0000000:5 "
-        "virtio_mmio.device=4K@0xd0001000:6:1",
+        "console=ttyS0 panic=-1 virtio_mmio.device=4K@0xd0000000:5 virtio_mmio.device=4K@0xd0001000:6:1",
     };
     static const char *const wrong[] = {
         "",
