@@ -13,6 +13,7 @@
 #include "os/files.h"
 #include "os/message.h"
 #include "os/process.h"
+#include "os/vsock.h"
 
 enum { FIRST = TC_PROCESS_FIRST_FD, PIECE = 4096 };
 
@@ -59,7 +60,12 @@ static tc_status hand_over(void *context, uint32_t port, int *ret_fd, struct tc_
     for (size_t i = 0; i < ports->count; i++) {
         struct tc_machine_port *place = &ports->list[i];
         if (place->port != port || place->fd < 0) continue;
-        if (place->many) return hand_one_of_many(place->fd, ret_fd, err);
+        if (place->many) {
+            TC_TRY(hand_one_of_many(place->fd, ret_fd, err));
+            /* A guest has one session, also before somebody has looked at the first. */
+            if (port == TC_VSOCK_PORT_SESSION) tc_close_ptr(&place->fd);
+            return TC_OK;
+        }
         *ret_fd = TC_TAKE_FD(place->fd);
         return TC_OK;
     }
