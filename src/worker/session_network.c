@@ -175,11 +175,16 @@ tc_status tc_session_network_start(struct tc_session_network *network, struct tc
                                    struct tc_error *err)
 {
     if (!network->hijacked) return TC_OK;
-    if (network->spec->network.witness &&
-        (!wishes->commit || wishes->repository.size == 0 || wishes->ref.size == 0))
-        return tc_fail(err, TC_REFUSED,
-                       "network.witness of build.json needs a clean commit on a branch, and a remote "
-                       "named origin whose https URL the worker can ask");
+    /* A replay proves no origin: what is claimed stays claimed. */
+    bool witness = network->spec->network.witness && !wishes->archive;
+    if (network->spec->network.witness && !witness)
+        tc_buf_add_text(&network->unread, "tee-compile: a replay asks no repository: its ref is "
+                                          "claimed, and not witnessed\n");
+    if (witness && (!wishes->commit || wishes->repository.size == 0 || wishes->ref.size == 0))
+        return tc_fail(
+            err, TC_REFUSED,
+            "network.witness of build.json needs a clean commit on a branch, and a remote "
+            "named origin whose https URL the worker can ask");
     TC_TRY(take_listed(network, wishes->build_file, err));
     if (network->pins) tc_pins_ready(network->pins);
     struct tc_recording_config config = {
@@ -193,7 +198,7 @@ tc_status tc_session_network_start(struct tc_session_network *network, struct tc
         .archive = wishes->archive,
         .repository = wishes->repository,
         .ref = wishes->ref,
-        .commit = network->spec->network.witness ? wishes->commit : NULL,
+        .commit = witness ? wishes->commit : NULL,
     };
     TC_TRY(tc_recording_start(&network->recorder, &config, &network->build_ca, err));
     show_files(network);

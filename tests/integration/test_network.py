@@ -267,10 +267,17 @@ def test_witness(p):
                       ["remote", "add", "origin", "https://good.test/git/witness.git"]):
         subprocess.run([*GIT, *arguments], cwd=p.dir, check=True, capture_output=True)
     subprocess.run([*GIT, "clone", "-q", "--bare", p.dir, bare], check=True, capture_output=True)
-    p.build()
+    net = p.base / "witness.net.tar"
+    p.build("--archive", net)
     p.verify()
     assert "itnessed" in json.dumps(p.statement()), p.statement()
     assert [e["url"] for e in p.transcript()] == ["https://good.test/git/witness.git/info/refs?service=git-upload-pack"]
+    # A replay asks nobody.
+    p.out.unlink()
+    said = p.build("--replay", net).stderr
+    assert "not witnessed" in said, said
+    assert "itnessed" not in json.dumps(p.statement()) and p.transcript() == []
+    p.verify("--allow-replayed")
     # Not pushed: the server names another commit.
     p.out.unlink()
     subprocess.run([*GIT, "commit", "-q", "--allow-empty", "-m", "y"], cwd=p.dir, check=True, capture_output=True)
