@@ -11,18 +11,12 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "cmd/print.h"
-
-static int64_t now_ms(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
+#include "os/clock.h"
 
 void tc_build_ui_init(struct tc_build_ui *ui, FILE *out)
 {
     *ui = (struct tc_build_ui){
-        .out = out, .colour = tc_print_colour(out), .interrupt_fd = -1, .started_ms = now_ms()};
+        .out = out, .colour = tc_print_colour(out), .interrupt_fd = -1, .started_ms = tc_clock_ms()};
 }
 
 /* Nobody has to read what is written here, and the build must stay
@@ -117,7 +111,7 @@ static void close_phase(struct tc_build_ui *ui)
     ui->line_open = false;
     if (!ui->phase_open) return;
     ui->phase_open = false;
-    int64_t spent = now_ms() - ui->phase_ms;
+    int64_t spent = tc_clock_ms() - ui->phase_ms;
     if (spent >= 1000) {
         char line[64];
         (void)snprintf(line, sizeof line, "took %lld.%lld s", (long long)(spent / 1000),
@@ -140,7 +134,7 @@ void tc_build_ui_phase(struct tc_build_ui *ui, enum tc_phase phase)
     close_phase(ui);
     bool known = phase >= TC_PHASE_RECEIVE && phase <= TC_PHASE_SEND;
     say(ui, known ? names[phase] : "a phase that this version does not know");
-    ui->phase_ms = now_ms();
+    ui->phase_ms = tc_clock_ms();
     ui->phase_open = true;
 }
 
@@ -239,7 +233,7 @@ void tc_build_ui_done(struct tc_build_ui *ui, const struct tc_verdict *verdict,
         (void)snprintf(line, sizeof line, "made this machine's development root: %s", made->root);
         say(ui, line);
     }
-    int64_t spent = now_ms() - ui->started_ms;
+    int64_t spent = tc_clock_ms() - ui->started_ms;
     (void)snprintf(line, sizeof line, "built and verified in %lld.%02lld s: %s%s%s",
                    (long long)(spent / 1000), (long long)(spent % 1000 / 10), bundle ? bundle : "",
                    bundle && made->detached ? " and " : "", made->detached ? made->detached : "");

@@ -25,6 +25,7 @@
 #include "base/text.h"
 #include "core/egress.h"
 #include "os/channel.h"
+#include "os/clock.h"
 
 enum {
     DIAL_MS = 45 * 1000,
@@ -32,13 +33,6 @@ enum {
     PROXY_HEAD_MAX = 16384,
     ADDRESSES_MAX = 16,
 };
-
-static int64_t now_ms(void)
-{
-    struct timespec time;
-    (void)clock_gettime(CLOCK_MONOTONIC, &time);
-    return (int64_t)time.tv_sec * 1000 + time.tv_nsec / 1000000;
-}
 
 static void free_addresses(struct addrinfo **list)
 {
@@ -182,7 +176,7 @@ static tc_status await_connection(const struct tc_dial *dial, int fd, int64_t un
                             {.fd = dial->stop_fd, .events = POLLIN},
                             {.fd = dial->asker_fd}};
     for (;;) {
-        int64_t left = until - now_ms();
+        int64_t left = until - tc_clock_ms();
         int ready = left > 0 ? poll(fds, 3, (int)left) : 0;
         if (ready < 0 && errno == EINTR) continue;
         if (ready < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot wait");
@@ -235,7 +229,7 @@ static tc_status connect_name(const struct tc_dial *dial, const char *name, uint
         left++;
     if (left > ADDRESSES_MAX) left = ADDRESSES_MAX;
     for (const struct addrinfo *at = list; at && left > 0; at = at->ai_next, left--) {
-        int64_t limit = left > 1 ? now_ms() + NEXT_MS : until;
+        int64_t limit = left > 1 ? tc_clock_ms() + NEXT_MS : until;
         show_address(at, shown, sizeof shown);
         status = is_foreign ? check_address(at->ai_addr, err) : TC_OK;
         if (status == TC_OK)
@@ -271,7 +265,7 @@ static tc_status read_proxy_head(const struct tc_dial *dial, int fd, int64_t unt
                             {.fd = dial->asker_fd}};
     for (;;) {
         uint8_t bytes[1024];
-        int64_t left = until - now_ms();
+        int64_t left = until - tc_clock_ms();
         int ready = left > 0 ? poll(fds, 3, (int)left) : 0;
         if (ready < 0 && errno == EINTR) continue;
         if (ready <= 0) return tc_fail(err, TC_UNAVAILABLE, "no answer in time");
@@ -329,7 +323,7 @@ static tc_status dial_proxy(const struct tc_dial *dial, int64_t until, int *ret_
 tc_status tc_egress_dial(const struct tc_dial *dial, int *ret_fd, char *ret_address,
                          struct tc_error *err)
 {
-    int64_t until = now_ms() + DIAL_MS;
+    int64_t until = tc_clock_ms() + DIAL_MS;
     if (!dial->proxy) {
         if (connect_name(dial, dial->name, dial->port, true, until, ret_fd, ret_address, err) ==
             TC_OK)

@@ -184,13 +184,13 @@ static tc_status start(struct tc_rec_conn *conn, struct tc_error *err)
 /* Waits for a place; false: the recorder ends. */
 static bool take_place(struct tc_recorder *recorder, bool *ret_late)
 {
-    int64_t since = tc_rec_now();
+    int64_t since = tc_clock_ms();
     (void)pthread_mutex_lock(&recorder->lock);
     bool full = recorder->active >= TC_RECORDER_CONNECTIONS;
     if (full) raise_event(recorder->room_fd, 1);
     while (recorder->active >= TC_RECORDER_CONNECTIONS && !recorder->stopping && !recorder->broken)
         (void)pthread_cond_wait(&recorder->changed, &recorder->lock);
-    int64_t now = tc_rec_now();
+    int64_t now = tc_clock_ms();
     if (full && now - since > recorder->stall_ms / LATE_PART)
         recorder->late_until = now + recorder->stall_ms;
     *ret_late = now < recorder->late_until;

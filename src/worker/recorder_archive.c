@@ -251,7 +251,7 @@ static bool is_part(struct tc_span asked, struct tc_span came)
 }
 
 /* The key of an exchange knows nothing of Range: the archive's next line for it may be of
- * another part than is asked for now, which not every program looks at. */
+ * another part than this request wants, which not every program looks at. */
 static tc_status check_part(const struct tc_rec_ask *ask, const struct tc_http_head *head,
                             struct tc_error *err)
 {

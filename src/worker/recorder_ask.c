@@ -37,7 +37,7 @@ void tc_rec_answer(struct tc_rec_stream *build, struct tc_span method, unsigned 
                       status, reason, strlen(text) + strlen("tee-compile: \n"));
     if (!head) tc_buf_add_format(&buf, "tee-compile: %s\n", text);
     if (!tc_buf_ok(&buf) || build->failed) return;
-    build->deadline = tc_rec_now() + build->recorder->stall_ms;
+    build->deadline = tc_clock_ms() + build->recorder->stall_ms;
     /* Who does not listen is told nothing. */
     if (tc_rec_stream_put(build, tc_buf_span(&buf), &ignored) == TC_OK)
         tc_rec_stream_end(build, true);

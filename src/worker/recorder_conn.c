@@ -57,7 +57,7 @@ static void note_silence(const struct tc_rec_conn *conn)
 
 static void limit_time(const struct tc_rec_conn *conn, struct tc_rec_stream *build)
 {
-    build->deadline = tc_rec_now() + conn->recorder->stall_ms * HEAD_STALLS;
+    build->deadline = tc_clock_ms() + conn->recorder->stall_ms * HEAD_STALLS;
 }
 
 /* --- waiting for what the build says --- */
@@ -73,13 +73,13 @@ static bool give_place(const struct tc_rec_conn *conn)
 static bool await_request(const struct tc_rec_conn *conn, const struct tc_rec_stream *build,
                           bool first)
 {
-    int64_t since = tc_rec_now(), stall = conn->recorder->stall_ms;
+    int64_t since = tc_clock_ms(), stall = conn->recorder->stall_ms;
     int64_t until = since + stall * HEAD_STALLS;
     int64_t keep = since + stall / (first ? SILENT_PART : IDLE_PART);
     if (tc_rec_stream_have(build).size > 0 || (build->ssl && SSL_has_pending(build->ssl)))
         return true;
     for (;;) {
-        int64_t now = tc_rec_now(), end = now < keep ? keep : until;
+        int64_t now = tc_clock_ms(), end = now < keep ? keep : until;
         struct pollfd polled[3] = {
             {.fd = build->fd, .events = POLLIN},
             {.fd = conn->recorder->stop_fd, .events = POLLIN},

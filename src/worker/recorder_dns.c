@@ -11,6 +11,7 @@
 
 #include "base/cleanup.h"
 #include "core/dnsmsg.h"
+#include "os/clock.h"
 #include "worker/recorder_main.h"
 
 enum {
@@ -94,18 +95,11 @@ tc_status tc_dns_serve(const struct tc_dns_service *service, struct tc_error *er
 
 /* --- over TCP --- */
 
-static int64_t now_ms(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 static bool move(int fd, int64_t deadline, uint8_t *bytes, size_t size, bool out)
 {
     while (size > 0) {
         struct pollfd ready = {.fd = fd, .events = out ? POLLOUT : POLLIN};
-        int64_t left = deadline - now_ms();
+        int64_t left = deadline - tc_clock_ms();
         int count = left > 0 ? poll(&ready, 1, (int)left) : 0;
         if (count < 0 && errno == EINTR) continue;
         if (count <= 0) return false;
@@ -121,7 +115,7 @@ static bool move(int fd, int64_t deadline, uint8_t *bytes, size_t size, bool out
 void tc_dns_serve_stream(const struct tc_dns_service *service, int fd)
 {
     uint8_t size[2], room[MESSAGE_MAX];
-    const int64_t deadline = now_ms() + STREAM_PATIENCE_MS;
+    const int64_t deadline = tc_clock_ms() + STREAM_PATIENCE_MS;
     TC_AUTO_BUF struct tc_buf reply = tc_buf_new(TC_DNS_ANSWER_MAX);
     if (!move(fd, deadline, size, sizeof size, false)) return;
     size_t length = (size_t)size[0] << 8 | size[1];

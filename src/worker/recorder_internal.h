@@ -18,6 +18,7 @@
 #include "core/archive.h"
 #include "core/gozip.h"
 #include "core/http1.h"
+#include "os/clock.h"
 #include "worker/recorder.h"
 
 enum {
@@ -61,7 +62,7 @@ struct tc_rec_stream {
     size_t piece;             /* most bytes of one write; 0: no cap */
     struct tc_rec_wait *wait; /* NULL: waiting is nobody's loss */
     int64_t idle_ms;          /* longest time without a byte */
-    int64_t deadline;         /* by tc_rec_now; 0: none */
+    int64_t deadline;         /* by tc_clock_ms; 0: none */
     uint8_t *in, *out;
     size_t in_start, in_end, out_size;
     bool ended;   /* the other side ended it as it should */
@@ -70,7 +71,6 @@ struct tc_rec_stream {
     bool stalled; /* the error was that it took too long */
 };
 
-int64_t tc_rec_now(void); /* milliseconds of the monotonic clock */
 
 /* Takes fd, also on failure. who outlives the stream. */
 tc_status tc_rec_stream_open(const struct tc_recorder *recorder, int fd, const char *who,

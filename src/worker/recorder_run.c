@@ -99,7 +99,7 @@ static tc_status read_head(struct tc_rec_ask *ask, struct try *attempt, struct t
         size_t size = 0;
         if (tc_rec_stream_have(stream).size == 0) TC_TRY(tc_rec_stream_fill(stream, err));
         attempt->answered = attempt->answered || tc_rec_stream_have(stream).size > 0;
-        stream->deadline = tc_rec_now() + ask->recorder->stall_ms;
+        stream->deadline = tc_clock_ms() + ask->recorder->stall_ms;
         TC_TRY(tc_rec_stream_head(stream, &size, err));
         stream->deadline = 0;
         if (size == 0) return tc_fail(err, TC_PEER, "upstream hung up without a response");

@@ -26,13 +26,6 @@ enum {
     RECORD = 16 << 10,
 };
 
-int64_t tc_rec_now(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 static tc_status fail(struct tc_rec_stream *stream, tc_status status, struct tc_error *err,
                       const char *what)
 {
@@ -44,7 +37,7 @@ static tc_status fail(struct tc_rec_stream *stream, tc_status status, struct tc_
 
 static int time_left(const struct tc_rec_stream *stream, int64_t since)
 {
-    int64_t now = tc_rec_now(), left = since + stream->idle_ms - now;
+    int64_t now = tc_clock_ms(), left = since + stream->idle_ms - now;
     if (stream->deadline != 0 && stream->deadline - now < left) left = stream->deadline - now;
     if (left < 0) return 0;
     return left > INT32_MAX ? INT32_MAX : (int)left;
@@ -64,7 +57,7 @@ static tc_status judge(struct tc_rec_stream *stream, const struct pollfd polled[
 
 tc_status tc_rec_stream_wait(struct tc_rec_stream *stream, short events, struct tc_error *err)
 {
-    int64_t since = tc_rec_now();
+    int64_t since = tc_clock_ms();
     struct pollfd polled[3] = {
         {.fd = stream->fd, .events = events},
         {.fd = stream->recorder->stop_fd, .events = POLLIN},
@@ -79,7 +72,7 @@ tc_status tc_rec_stream_wait(struct tc_rec_stream *stream, short events, struct 
             return tc_fail_errno(err, TC_SYSTEM, errno, "cannot wait for %s", stream->who);
         }
         if (ready == 0 && timeout > 0 && time_left(stream, since) > 0) continue;
-        int64_t waited = tc_rec_now() - since;
+        int64_t waited = tc_clock_ms() - since;
         if (stream->wait) stream->wait->waited_ms += waited;
         if (ready > 0) return judge(stream, polled, waited, err);
         stream->failed = stream->stalled = true;
@@ -213,7 +206,7 @@ static tc_status tls_failed(struct tc_rec_stream *stream, const char *what, stru
     stream->failed = true;
     (void)tc_rec_tls_reason(stream->ssl, reason, sizeof reason);
     struct tc_error ignored = {0};
-    stream->deadline = tc_rec_now() + LINGER_MS;
+    stream->deadline = tc_clock_ms() + LINGER_MS;
     (void)(tc_rec_stream_flush(stream, &ignored) == TC_OK); /* the alert that says why */
     return tc_fail(err, TC_PEER, "%s %s: %s", stream->who, what, reason);
 }
@@ -254,7 +247,7 @@ void tc_rec_stream_end(struct tc_rec_stream *stream, bool linger)
         ERR_clear_error();
     }
     stream->wait = NULL;
-    stream->deadline = tc_rec_now() + LINGER_MS;
+    stream->deadline = tc_clock_ms() + LINGER_MS;
     if (tc_rec_stream_flush(stream, &ignored) != TC_OK) return;
     (void)shutdown(stream->fd, SHUT_WR);
     /* Bytes that nobody read would make the kernel answer with a reset, which throws away

@@ -320,8 +320,7 @@ static const char *hint_for(long verified, unsigned long code)
     case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
     case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
         return ": expected a chain to an authority of the toolchain's, or to one that network.ca "
-               "of "
-               "build.json names for this host";
+               "of build.json names for this host";
     case X509_V_ERR_HOSTNAME_MISMATCH: return ": it is for other names than this host's";
     case X509_V_OK: break;
     default: return "";

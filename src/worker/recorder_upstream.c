@@ -18,14 +18,14 @@ tc_status tc_rec_ask_host(const struct tc_recorder *recorder, unsigned kind, str
     struct tc_egress_header head = {.kind = (uint8_t)kind, .size = (uint16_t)payload.size};
     struct tc_error ignored = {0};
     int fd = -1;
-    int64_t since = tc_rec_now();
+    int64_t since = tc_clock_ms();
     tc_status opened = link->open(link->context, &fd, err);
-    if (wait) wait->waited_ms += tc_rec_now() - since;
+    if (wait) wait->waited_ms += tc_clock_ms() - since;
     if (opened != TC_OK) return tc_wrap(err, "the host gave no stream");
     TC_TRY(tc_rec_stream_open(recorder, fd, "the host", ret_stream, err));
     ret_stream->piece = link->piece;
     ret_stream->wait = wait;
-    ret_stream->deadline = tc_rec_now() + recorder->stall_ms;
+    ret_stream->deadline = tc_clock_ms() + recorder->stall_ms;
     tc_egress_header_encode(&head, header);
     TC_TRY(tc_rec_stream_put(ret_stream, (struct tc_span){header, sizeof header}, err));
     TC_TRY(tc_rec_stream_put(ret_stream, payload, err));
@@ -63,7 +63,7 @@ static bool matches(const struct tc_upstream *upstream, const struct tc_rec_targ
 /* The newest match; those that are too old go on the way. */
 static struct tc_upstream *find_idle(struct tc_rec_pool *pool, const struct tc_rec_target *target)
 {
-    int64_t now = tc_rec_now();
+    int64_t now = tc_clock_ms();
     struct tc_upstream *found = NULL, **link = &pool->first;
     while (*link) {
         struct tc_upstream *upstream = *link;
@@ -107,7 +107,7 @@ void tc_upstream_give(struct tc_recorder *recorder, struct tc_upstream *upstream
 {
     struct tc_rec_pool *pool = &recorder->pool;
     upstream->stream.wait = NULL;
-    upstream->idle_since = tc_rec_now();
+    upstream->idle_since = tc_clock_ms();
     bool good = tc_rec_stream_have(&upstream->stream).size == 0 && !upstream->stream.failed &&
                 !upstream->stream.ended && is_quiet(upstream);
     (void)pthread_mutex_lock(&pool->lock);
@@ -138,7 +138,7 @@ static tc_status shake_hands(struct tc_recorder *recorder, struct tc_upstream *u
 {
     SSL *ssl = NULL;
     TC_TRY(tc_rec_trust_client(recorder->trust, upstream->host, &ssl, err));
-    upstream->stream.deadline = tc_rec_now() + recorder->stall_ms;
+    upstream->stream.deadline = tc_clock_ms() + recorder->stall_ms;
     TC_TRY(tc_rec_stream_tls(&upstream->stream, ssl, false, err));
     upstream->stream.deadline = 0;
     return tc_rec_trust_proof(recorder->trust, upstream->host, ssl, &upstream->proof, err);

@@ -28,6 +28,7 @@
 
 #include "base/cleanup.h"
 #include "os/cgroup.h"
+#include "os/clock.h"
 #include "os/message.h"
 #include "worker/children.h"
 #include "worker/collect.h"
@@ -38,13 +39,6 @@
 #include "worker/spawner.h"
 #include "worker/stages_internal.h"
 #include "worker/unpack.h"
-
-static int64_t now_ms(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 /* --- before anything of the host or the build is read --- */
 
@@ -128,7 +122,7 @@ static tc_status classify(struct stages *stages, enum tc_run_end *ret_end, struc
 static tc_status end_command(struct stages *stages, struct tc_error *err)
 {
     TC_TRY(tc_stages_kill_build(stages, err));
-    int64_t spent = now_ms() - stages->command_started_ms;
+    int64_t spent = tc_clock_ms() - stages->command_started_ms;
     stages->time_left_ms = spent < stages->time_left_ms ? stages->time_left_ms - spent : 0;
     enum tc_run_end end;
     TC_TRY(classify(stages, &end, err));
@@ -239,7 +233,7 @@ static tc_status start_command(struct stages *stages, int command_fd, int log_fd
     struct tc_child_command command = {command_fd, log_fd, write_end, stages->hijacked};
     stages->timed_out = stages->killed = false;
     stages->started = (int64_t)time(NULL);
-    stages->command_started_ms = now_ms();
+    stages->command_started_ms = tc_clock_ms();
     stages->deadline_ms = stages->command_started_ms + stages->time_left_ms;
     TC_TRY(tc_child_command(&stages->cgroup, &command, &stages->command, err));
     stages->status_fd = TC_TAKE_FD(read_end);
@@ -321,13 +315,13 @@ static tc_status take_request(struct stages *stages, struct tc_error *err)
 static int poll_timeout(const struct stages *stages)
 {
     if (stages->progress != RUNNING || stages->timed_out) return -1;
-    int64_t left = stages->deadline_ms - now_ms();
+    int64_t left = stages->deadline_ms - tc_clock_ms();
     return left <= 0 ? 0 : left > INT32_MAX ? INT32_MAX : (int)left;
 }
 
 static void check_deadline(struct stages *stages)
 {
-    if (stages->progress != RUNNING || stages->timed_out || now_ms() < stages->deadline_ms) return;
+    if (stages->progress != RUNNING || stages->timed_out || tc_clock_ms() < stages->deadline_ms) return;
     stages->timed_out = true;
     tc_stages_kill(stages->command);
 }
