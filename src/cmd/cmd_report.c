@@ -163,6 +163,7 @@ static void source_lines(const struct report *report, const struct tc_part_sourc
     }
     optional_line(report, "claimed repo", source->repository);
     optional_line(report, "claimed ref", source->ref);
+    optional_line(report, "claimed host", source->backend);
     for (size_t i = 0; i < source->tags_count; i++)
         line(report, "chosen tag", source->tags[i]);
 }
