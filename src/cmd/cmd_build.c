@@ -460,7 +460,7 @@ static bool print_result(struct build *build, const struct tc_error *failure)
         .root_created = build->devroot_created};
     if (failure->status == TC_OK) tc_build_ui_done(&build->ui, &build->verdict, &made);
     if (failure->status != TC_OK) return tc_print_failure("build", failure, build->options.json);
-    if (!build->options.json) return true;
+    if (!build->options.json || !build->choice.backend) return true;
     tc_status status =
         tc_print_verdict_json(stdout, &build->verdict, build->choice.backend->name, &err);
     if (status != TC_OK) tc_print_error("build", &err);
