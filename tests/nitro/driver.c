@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,9 +13,9 @@
 #include <linux/nitro_enclaves.h>
 #include <unistd.h>
 
-#include "os/message.h"
+#include "nitro/driver_vsock.h"
 
-enum { PATH_SIZE = 256, PARENT_CID = 3, LAST_KNOWN_CID = 2, CONSOLE_PORT = 10000 };
+enum { PATH_SIZE = 256, PARENT_CID = 3, LAST_KNOWN_CID = 2 };
 
 #define REGION_MIN ((uint64_t)2 << 20)
 #define MEMORY_MIN ((uint64_t)64 << 20)
@@ -390,77 +389,6 @@ static int unmap_pages(void *context, void *memory, size_t size)
     return fail(EINVAL);
 }
 
-/* --- vsock --- */
-
-static bool is_left(int fd)
-{
-    struct pollfd state = {.fd = fd};
-    return poll(&state, 1, 0) > 0 && (state.revents & POLLHUP);
-}
-
-/* Streams come as one end of a pair each, with the CID beside it. */
-static int listen_on(void *context, uint32_t port)
-{
-    struct driver *driver = context;
-    int ends[2], place = -1;
-    for (int i = 0; i < DRIVER_PORTS; i++) {
-        if (driver->ports[i].fd >= 0 && is_left(driver->ports[i].fd)) {
-            (void)close(driver->ports[i].fd);
-            driver->ports[i].fd = -1;
-        }
-        if (driver->ports[i].fd >= 0 && driver->ports[i].port == port) return fail(EADDRINUSE);
-        if (driver->ports[i].fd < 0) place = i;
-    }
-    if (place < 0) return fail(ENOMEM);
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) return -1;
-    driver->ports[place].port = port;
-    driver->ports[place].fd = ends[1];
-    return ends[0];
-}
-
-int driver_dial(struct driver *driver, uint32_t cid, uint32_t port)
-{
-    struct tc_error err = {0};
-    int ends[2];
-    for (size_t i = 0; i < DRIVER_PORTS; i++) {
-        if (driver->ports[i].fd < 0 || driver->ports[i].port != port) continue;
-        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return -1;
-        tc_status status =
-            tc_message_send(driver->ports[i].fd, &cid, sizeof cid, &ends[1], 1, &err);
-        (void)close(ends[1]);
-        if (status == TC_OK) return ends[0];
-        (void)close(ends[0]);
-        return fail(ECONNRESET);
-    }
-    return fail(ECONNRESET);
-}
-
-static int accept_from(void *context, int fd, uint32_t *ret_cid)
-{
-    struct tc_error err = {0};
-    int stream = -1;
-    (void)context;
-    if (tc_message_receive(fd, ret_cid, sizeof *ret_cid, &stream, 1, NULL, &err) != TC_OK)
-        return fail(ECONNABORTED);
-    return stream;
-}
-
-static int connect_to(void *context, uint32_t cid, uint32_t port)
-{
-    struct driver *driver = context;
-    int ends[2];
-    for (size_t i = 0; i < DRIVER_ENCLAVES; i++) {
-        struct driver_enclave *enclave = &driver->enclaves[i];
-        if (cid != 0 || !enclave->running || !enclave->debug ||
-            port != CONSOLE_PORT + enclave->cid || enclave->console_fd >= 0)
-            continue;
-        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return -1;
-        enclave->console_fd = ends[1];
-        return ends[0];
-    }
-    return fail(ECONNRESET);
-}
-
 /* --- the machine --- */
 
 bool driver_init(struct driver *driver, uint64_t free_1g, uint64_t free_2m)
@@ -472,15 +400,17 @@ bool driver_init(struct driver *driver, uint64_t free_1g, uint64_t free_2m)
                                       .close = close_fd,
                                       .map = map_pages,
                                       .unmap = unmap_pages,
-                                      .listen = listen_on,
-                                      .accept = accept_from,
-                                      .connect = connect_to},
-                              .root = "/tmp/tee-nitro-XXXXXX",
+                                      .listen = driver_listen,
+                                      .accept = driver_accept,
+                                      .connect = driver_connect},
                               .cores = 4,
                               .threads = 2,
                               .pieces_max = 1024,
                               .device_fd = -1};
-    if (!mkdtemp(driver->root)) return false;
+    const char *folder = getenv("TMPDIR");
+    int size = snprintf(driver->root, sizeof driver->root, "%s/tee-nitro-XXXXXX",
+                        folder && *folder ? folder : "/tmp");
+    if (size >= (int)sizeof driver->root || !mkdtemp(driver->root)) return false;
     driver->ops.root = driver->root;
     for (size_t i = 0; i < DRIVER_PORTS; i++)
         driver->ports[i].fd = -1;
@@ -516,6 +446,6 @@ bool driver_is_idle(const struct driver *driver)
     for (size_t i = 0; i < DRIVER_CPUS; i++)
         if (driver->taken[i]) return false;
     for (size_t i = 0; i < DRIVER_PORTS; i++)
-        if (driver->ports[i].fd >= 0 && !is_left(driver->ports[i].fd)) return false;
+        if (driver->ports[i].fd >= 0 && !driver_is_left(driver->ports[i].fd)) return false;
     return true;
 }

@@ -49,7 +49,7 @@ struct driver_enclave {
 
 struct driver {
     struct tc_nitro_ops ops;
-    char root[64]; /* the folder */
+    char root[96]; /* the folder, below TMPDIR */
     /* The machine: threads of a core have neighbouring numbers; a pool of whole cores. */
     unsigned cores, threads, node;
     bool pool[DRIVER_CPUS], taken[DRIVER_CPUS]; /* by core */

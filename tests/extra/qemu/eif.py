@@ -69,10 +69,10 @@ def measure(kernel, cmdline, ramdisks):
     return [pcr([kernel, cmdline, *ramdisks]), pcr([kernel, cmdline, ramdisks[0]]), pcr(ramdisks[1:])]
 
 
-def pack(ramdisk):
+def pack(ramdisk, level=19):
     """zstd, and zeros up to a multiple of 4: an uncompressed ramdisk that begins
     anywhere else is not unpacked, and nobody says so."""
-    packed = subprocess.run(["zstd", "-19", "-q", "-c"], input=ramdisk, capture_output=True, check=True).stdout
+    packed = subprocess.run(["zstd", f"-{level}", "-q", "-c"], input=ramdisk, capture_output=True, check=True).stdout
     return packed + bytes(-len(packed) % 4)
 
 

@@ -1,0 +1,287 @@
+/* What can go wrong for the nitro back end, in the machine and in the guest: a reason is
+ * given, and nothing of the enclave stays. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "nitro_lab.h"
+#include "os/vsock.h"
+
+/* --- the machine --- */
+
+static void test_no_image(void **state)
+{
+    struct tc_backend_config config = configure();
+    (void)state;
+    config.image = NULL;
+    expect_failure(&config, TC_USAGE, "an enclave runs an image");
+}
+
+static void test_early_end(void **state)
+{
+    struct tc_backend_config config = configure();
+    (void)state;
+    guests[0].silent = true;
+    expect_failure(&config, TC_PEER, "ended before its session began");
+}
+
+static void test_interrupt(void **state)
+{
+    struct tc_backend_config config = configure();
+    int ends[2];
+    (void)state;
+    driver.on_start = NULL;
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(write(ends[1], "x", 1), 1);
+    config.interrupt_fd = ends[0];
+    expect_failure(&config, TC_INTERRUPTED, "interrupted");
+    (void)close(ends[0]);
+    (void)close(ends[1]);
+}
+
+/* One that does not end when it should is not waited for by somebody who has had enough. */
+static void test_interrupt_at_the_end(void **state)
+{
+    struct tc_error err = {0};
+    struct tc_enclave *enclave = NULL;
+    struct tc_backend_config config = configure();
+    int fd = -1, interrupt[2];
+    (void)state;
+    guests[0].stubborn = true;
+    assert_int_equal(pipe(interrupt), 0);
+    config.interrupt_fd = interrupt[0];
+    assert_int_equal(tc_nitro_start(&driver.ops, &config, &enclave, &fd, &err), TC_OK);
+    assert_int_equal(write(interrupt[1], "i", 1), 1);
+    assert_int_equal(tc_nitro_stop(enclave, &err), TC_INTERRUPTED);
+    assert_true(driver_is_idle(&driver));
+    (void)close(interrupt[0]);
+    (void)close(interrupt[1]);
+}
+
+/* A CID that the hypervisor has given away is no end: another one is tried. */
+static void test_taken_cids(void **state)
+{
+    struct tc_backend_config config = configure();
+    (void)state;
+    driver.any_cid_taken = true;
+    expect_failure(&config, TC_UNAVAILABLE, "the enclave does not start: Invalid argument");
+    assert_int_equal(driver.starts, 4);
+}
+
+static void test_full_pool(void **state)
+{
+    struct tc_backend_config config = configure();
+    (void)state;
+    config.cpus = 7;
+    expect_failure(&config, TC_UNAVAILABLE, "processor 7: the pool's processors are all");
+    driver.taken[1] = driver.taken[2] = driver.taken[3] = true;
+    struct tc_error err = {0};
+    struct tc_enclave *enclave = NULL;
+    int fd = -1;
+    assert_int_equal(tc_nitro_start(&driver.ops, &config, &enclave, &fd, &err), TC_UNAVAILABLE);
+    assert_non_null(strstr(err.message, "cannot make an enclave: the pool's processors"));
+    driver.taken[1] = driver.taken[2] = driver.taken[3] = false;
+}
+
+static void test_pieces(void **state)
+{
+    struct tc_backend_config config = configure();
+    (void)state;
+    driver.scattered = true;
+    driver.pieces_max = 8;
+    expect_failure(&config, TC_UNAVAILABLE, "too many pieces");
+}
+
+/* The pages went between the look and the taking. */
+static void *map_nothing(void *context, size_t size, uint64_t page, int node)
+{
+    (void)context;
+    (void)size;
+    (void)page;
+    (void)node;
+    errno = ENOMEM;
+    return NULL;
+}
+
+static void test_lost_pages(void **state)
+{
+    struct tc_backend_config config = configure();
+    (void)state;
+    driver.ops.map = map_nothing;
+    expect_failure(&config, TC_UNAVAILABLE, "which were free a moment ago");
+}
+
+/* Ports that somebody has are another CID's. */
+static int refused_ports, refused_with;
+static int (*listen_really)(void *context, uint32_t port);
+
+static int listen_later(void *context, uint32_t port)
+{
+    if (refused_ports == 0) return listen_really(context, port);
+    refused_ports--;
+    errno = refused_with;
+    return -1;
+}
+
+static void test_ports_in_use(void **state)
+{
+    struct tc_error err = {0};
+    struct tc_enclave *enclave = NULL;
+    struct tc_backend_config config = configure();
+    int fd = -1;
+    (void)state;
+    listen_really = driver.ops.listen;
+    driver.ops.listen = listen_later;
+    refused_ports = 5;
+    refused_with = EADDRINUSE;
+    assert_int_equal(tc_nitro_start(&driver.ops, &config, &enclave, &fd, &err), TC_OK);
+    assert_int_equal(refused_ports, 0);
+    assert_int_equal(tc_nitro_stop(enclave, &err), TC_OK);
+    refused_ports = 1000;
+    expect_failure(&config, TC_UNAVAILABLE, "found no CID whose ports are free");
+    refused_with = EACCES;
+    expect_failure(&config, TC_UNAVAILABLE, "cannot listen for the enclave");
+}
+/* --- the guest --- */
+
+/* A build with a guest that does so; how its end is told. */
+static tc_status run_session(struct tc_backend_config *config,
+                             void (*act)(struct guest *guest, int pages_fd), struct tc_error *err)
+{
+    struct tc_enclave *enclave = NULL;
+    char hello[5];
+    int fd = -1;
+    guests[0].act = act;
+    TC_TRY(tc_nitro_start(&driver.ops, config, &enclave, &fd, err));
+    bool came = recv(fd, hello, 5, MSG_WAITALL) == 5 && memcmp(hello, "hello", 5) == 0;
+    tc_status status = tc_nitro_stop(enclave, err);
+    assert_true(came);
+    return status;
+}
+
+/* The streams of an enclave that is gone do not end by themselves: nobody closes these. */
+static void die(struct guest *guest, int pages_fd)
+{
+    (void)pages_fd;
+    driver_end(guest->enclave);
+}
+
+static void test_end_in_the_session(void **state)
+{
+    struct tc_error err = {0};
+    struct tc_enclave *enclave = NULL;
+    struct tc_backend_config config = configure();
+    char bytes[8];
+    int fd = -1;
+    (void)state;
+    guests[0].act = die;
+    assert_int_equal(tc_nitro_start(&driver.ops, &config, &enclave, &fd, &err), TC_OK);
+    assert_true(recv(fd, bytes, sizeof bytes, MSG_WAITALL) < (ssize_t)sizeof bytes);
+    assert_int_equal(tc_nitro_stop(enclave, &err), TC_OK);
+    assert_true(driver_is_idle(&driver));
+}
+
+/* To every port there is, and to one that is none; none is closed before the end. */
+static void storm(struct guest *guest, int pages_fd)
+{
+    enum { TRIES = 10000, OPEN = 100 };
+    const uint32_t shift = tc_vsock_port_shift(guest->enclave->cid);
+    const uint32_t ports[] = {TC_VSOCK_PORT_SESSION + shift, TC_VSOCK_PORT_PAGES + shift,
+                              TC_VSOCK_PORT_EGRESS + shift, TC_VSOCK_PORT_HEARTBEAT, 7400};
+    int fds[OPEN];
+    (void)pages_fd;
+    memset(fds, -1, sizeof fds);
+    for (size_t i = 0; i < TRIES; i++) {
+        int *fd = &fds[i % OPEN];
+        if (*fd >= 0) (void)close(*fd);
+        *fd = driver_dial(&driver, guest->enclave->cid, ports[i % 5]);
+    }
+    for (size_t i = 0; i < OPEN; i++)
+        if (fds[i] >= 0) (void)close(fds[i]);
+}
+
+static void test_storm_of_connections(void **state)
+{
+    struct tc_error err = {0};
+    struct tc_backend_config config = configure();
+    (void)state;
+    if (run_session(&config, storm, &err) != TC_OK) fail_msg("%s", err.message);
+    assert_true(driver_is_idle(&driver));
+}
+
+static void send_garbage(struct guest *guest, int pages_fd)
+{
+    uint8_t bytes[4096];
+    (void)guest;
+    memset(bytes, 0xa5, sizeof bytes);
+    (void)send(pages_fd, bytes, sizeof bytes, MSG_NOSIGNAL);
+    while (recv(pages_fd, bytes, sizeof bytes, 0) > 0)
+        continue;
+}
+
+static void test_garbage_for_the_page_server(void **state)
+{
+    struct tc_error err = {0};
+    struct tc_backend_config config = configure();
+    (void)state;
+    assert_int_equal(run_session(&config, send_garbage, &err), TC_PEER);
+    assert_non_null(strstr(err.message, "serving the toolchain's pages: "));
+    assert_true(driver_is_idle(&driver));
+}
+
+/* More than a pipe holds; what is not taken is the guest's to lose. */
+static void flood(struct guest *guest, int pages_fd)
+{
+    char line[1024];
+    (void)pages_fd;
+    memset(line, '\033', sizeof line);
+    for (size_t i = 0; i < 4096; i++)
+        (void)send(guest->enclave->console_fd, line, sizeof line, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+/* Nobody reads stderr, and yet the session goes on and the enclave ends. */
+static void test_flood_of_the_console(void **state)
+{
+    struct tc_error err = {0};
+    struct tc_backend_config config = configure();
+    int ends[2], saved = dup(STDERR_FILENO);
+    (void)state;
+    config.debug = true;
+    assert_int_equal(pipe(ends), 0);
+    (void)dup2(ends[1], STDERR_FILENO);
+    tc_status status = run_session(&config, flood, &err);
+    (void)dup2(saved, STDERR_FILENO);
+    (void)close(saved);
+    (void)close(ends[0]);
+    (void)close(ends[1]);
+    if (status != TC_OK) fail_msg("%s", err.message);
+    assert_true(driver_is_idle(&driver));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        GUEST(test_no_image),
+        GUEST(test_early_end),
+        GUEST(test_interrupt),
+        GUEST(test_interrupt_at_the_end),
+        GUEST(test_taken_cids),
+        GUEST(test_full_pool),
+        GUEST(test_pieces),
+        GUEST(test_lost_pages),
+        GUEST(test_ports_in_use),
+        GUEST(test_end_in_the_session),
+        GUEST(test_storm_of_connections),
+        GUEST(test_garbage_for_the_page_server),
+        GUEST(test_flood_of_the_console),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

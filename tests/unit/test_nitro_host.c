@@ -1,0 +1,174 @@
+/* What an enclave needs of a machine, and what is said where that is missing. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "host/nitro_host.h"
+#include "nitro_lab.h"
+#include "os/vsock.h"
+
+static void test_too_much(void **state)
+{
+    struct tc_backend_config config = configure();
+    (void)state;
+    config.memory = (uint64_t)1 << 50;
+    expect_failure(&config, TC_LIMIT, "more memory than any enclave has");
+    struct tc_error err = {0};
+    uint64_t memory = 0;
+    assert_int_equal(tc_nitro_memory(10 * MB + 1, 64 * MB, &memory, &err), TC_OK);
+    assert_int_equal(memory, (64 + 3 * 10 + 192 + 2) * MB);
+}
+
+/* --- what is missing --- */
+
+static void expect_lack(const char *why, const char *fix)
+{
+    struct tc_probe probe;
+    struct tc_backend_config config = configure();
+    tc_nitro_look(&driver.ops, 300 * MB, NULL, &probe);
+    assert_false(probe.usable);
+    if (!strstr(probe.why, why)) fail_msg("expected '%s' in: %s", why, probe.why);
+    if (!strstr(probe.fix, fix)) fail_msg("expected '%s' in: %s", fix, probe.fix);
+    config.memory = 90 * MB;
+    expect_failure(&config, TC_UNAVAILABLE, fix);
+}
+
+#define POOL_FILE "/sys/module/nitro_enclaves/parameters/ne_cpus"
+#define NODE0 "/sys/devices/system/node/node0/hugepages/hugepages-2048kB/"
+#define ALLOCATOR "/etc/nitro_enclaves/allocator.yaml"
+
+static void test_lack_of_driver(void **state)
+{
+    (void)state;
+    driver_write(&driver, "/dev/nitro_enclaves", NULL);
+    expect_lack("has found no enclave device", "--enclave-options Enabled=true");
+    char module[192];
+    (void)snprintf(module, sizeof module, "%s/sys/module/nitro_enclaves", driver.root);
+    char moved[224];
+    (void)snprintf(moved, sizeof moved, "%s.gone", module);
+    assert_int_equal(rename(module, moved), 0);
+    expect_lack("the driver nitro_enclaves is not loaded", "sudo modprobe nitro_enclaves");
+}
+
+static void test_lack_of_permission(void **state)
+{
+    (void)state;
+    driver.device_errno = EACCES;
+    expect_lack("cannot open /dev/nitro_enclaves: Permission denied", "sudo usermod -aG ");
+    driver.device_errno = ENODEV;
+    expect_lack("No such device", "sudo dmesg");
+}
+
+static void test_lack_of_pool(void **state)
+{
+    (void)state;
+    driver_write(&driver, POOL_FILE, "");
+    driver_write(&driver, "/sys/devices/system/cpu/cpu3/topology/thread_siblings_list", "2-3");
+    expect_lack("no processors are set aside", "echo 2-3 | sudo tee " POOL_FILE);
+    driver_write(&driver, ALLOCATOR, "---");
+    expect_lack("no processors are set aside",
+                "set cpu_count in " ALLOCATOR
+                ", then: sudo systemctl restart nitro-enclaves-allocator.service");
+}
+
+static void test_lack_of_pages(void **state)
+{
+    (void)state;
+    driver_write(&driver, NODE0 "free_hugepages", "100");
+    driver_write(&driver, NODE0 "nr_hugepages", "120");
+    expect_lack("needs 300.0 MiB of huge pages on NUMA node 0, where 200.0 MiB are free",
+                "| sudo tee " NODE0 "nr_hugepages");
+    struct tc_probe probe;
+    tc_nitro_look(&driver.ops, 300 * MB, NULL, &probe);
+    /* 20 are somebody's, 100 are free, 50 are missing. */
+    assert_string_equal(probe.fix, "echo 170 | sudo tee " NODE0 "nr_hugepages");
+    driver_write(&driver, ALLOCATOR, "---");
+    tc_nitro_look(&driver.ops, 300 * MB, NULL, &probe);
+    assert_non_null(strstr(probe.fix, "set memory_mib to 300 or more in " ALLOCATOR));
+}
+
+/* The node is the pool's: pages elsewhere are none. */
+static void test_node(void **state)
+{
+    struct tc_nitro_host host = {0};
+    struct tc_probe probe;
+    char path[224], moved[224];
+    (void)state;
+    (void)snprintf(path, sizeof path, "%s/sys/devices/system/cpu/cpu2/node0", driver.root);
+    (void)snprintf(moved, sizeof moved, "%s/sys/devices/system/cpu/cpu2/node1", driver.root);
+    assert_int_equal(rename(path, moved), 0);
+    expect_lack("on NUMA node 1, where 0 B are free", "node1");
+    driver_write(&driver,
+                 "/sys/devices/system/node/node1/hugepages/hugepages-2048kB/free_hugepages", "400");
+    tc_nitro_look(&driver.ops, 300 * MB, &host, &probe);
+    assert_true(probe.usable);
+    assert_int_equal(host.node, 1);
+    assert_int_equal(host.free_2m, 400);
+    assert_string_equal(host.pool, "2-7");
+}
+
+/* --- numbers --- */
+
+static void test_plan(void **state)
+{
+    const struct {
+        uint64_t need, free_1g, free_2m;
+        bool enough;
+        uint64_t pages_1g, pages_2m;
+    } table[] = {
+        {300 * MB, 0, 150, true, 0, 150},
+        {300 * MB, 0, 149, false, 0, 0},
+        {300 * MB, 1, 149, true, 1, 0},
+        {300 * MB, 1, 150, true, 0, 150},
+        {1024 * MB, 1, 0, true, 1, 0},
+        {1025 * MB, 1, 0, false, 0, 0},
+        {1025 * MB, 1, 1, true, 1, 1},
+        {1025 * MB, 2, 0, true, 2, 0},
+        {4096 * MB, 2, 1024, true, 2, 1024},
+        {4096 * MB, 2, 1023, false, 0, 0},
+        {1, 0, 1, true, 0, 1},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        struct tc_nitro_plan plan = {99, 99};
+        assert_int_equal(tc_nitro_plan(table[i].need, table[i].free_1g, table[i].free_2m, &plan),
+                         table[i].enough);
+        assert_int_equal(plan.pages_1g, table[i].enough ? table[i].pages_1g : 99);
+        assert_int_equal(plan.pages_2m, table[i].enough ? table[i].pages_2m : 99);
+    }
+}
+
+/* Whatever two enclaves there are, none of their ports is the other's, nor a known one. */
+static void test_port_shift(void **state)
+{
+    const uint32_t ports[] = {TC_VSOCK_PORT_SESSION, TC_VSOCK_PORT_PAGES, TC_VSOCK_PORT_EGRESS};
+    (void)state;
+    assert_int_equal(tc_vsock_port_shift(TC_VSOCK_CID_FIRST), 0);
+    assert_int_equal(tc_vsock_port_shift(3), 0);
+    for (uint32_t distance = 1; distance < 64; distance++)
+        for (size_t i = 0; i < 3; i++)
+            for (size_t j = 0; j < 3; j++)
+                assert_int_not_equal(ports[i] + tc_vsock_port_shift(5000),
+                                     ports[j] + tc_vsock_port_shift(5000 + distance));
+    for (uint32_t cid = 4; cid < 70000; cid++)
+        for (size_t i = 0; i < 3; i++)
+            assert_int_not_equal(ports[i] + tc_vsock_port_shift(cid), TC_VSOCK_PORT_HEARTBEAT);
+}
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        GUEST(test_too_much),           GUEST(test_lack_of_driver),
+        GUEST(test_lack_of_permission), GUEST(test_lack_of_pool),
+        GUEST(test_lack_of_pages),      GUEST(test_node),
+        cmocka_unit_test(test_plan),    cmocka_unit_test(test_port_shift),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
