@@ -150,7 +150,8 @@ def test_found_in_path(lab):
 
 
 def test_another_program(lab):
-    lab.fail("fail", "names neither nitro-enclave nor microvm", "/bin/true", emulator="/bin/true")
+    lab.fail("fail", "names neither nitro-enclave nor microvm", "/bin/echo", emulator="/bin/echo")
+    lab.fail("fail", "/bin/true -M help printed nothing", emulator="/bin/true")
 
 
 def test_no_image(lab):
