@@ -186,6 +186,14 @@ void tc_printable_lines(struct tc_span text, struct tc_buf *buf)
     }
 }
 
+size_t tc_drop_returns(uint8_t *text, size_t size)
+{
+    size_t left = 0;
+    for (size_t i = 0; i < size; i++)
+        if (text[i] != '\r') text[left++] = text[i];
+    return left;
+}
+
 enum { WORD_MAX = 64 };
 
 static size_t edit_distance(const char *a, const char *b)

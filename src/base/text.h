@@ -34,6 +34,9 @@ char *tc_printable_again(struct tc_span text, char *out, size_t out_size);
  * the rest as in tc_printable. */
 void tc_printable_lines(struct tc_span text, struct tc_buf *buf);
 
+/* Leaves out the carriage returns of a serial console, in place; the size that is left. */
+size_t tc_drop_returns(uint8_t *text, size_t size);
+
 /* The entry of words (ended by NULL) nearest to word by edit distance, or
  * NULL when none is within a third of its length plus one. */
 const char *tc_nearest_word(const char *word, const char *const *words);

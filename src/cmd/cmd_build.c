@@ -16,6 +16,7 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "cmd/backends.h"
+#include "cmd/build_logs.h"
 #include "cmd/build_network.h"
 #include "cmd/build_options.h"
 #include "cmd/build_ui.h"
@@ -76,15 +77,6 @@ static void build_free(struct build *build)
     free(build->devroot_pem);
     tc_close_ptr(&build->interrupt_fd);
     tc_verdict_free(&build->verdict);
-}
-
-/* As much of it as there is room for. */
-static void add_to_message(struct tc_error *err, const char *before, const char *text)
-{
-    size_t used = strlen(err->message), size = sizeof err->message;
-    used += (size_t)snprintf(err->message + used, size - used, "%s", before);
-    if (used < size)
-        (void)snprintf(err->message + used, size - used, "%.*s", (int)(size - used), text);
 }
 
 static tc_status open_outputs(struct build *build, struct tc_error *err)
@@ -316,7 +308,7 @@ static tc_status run_worker(struct build *build, struct tc_error *err)
         *err = end;
         return ended;
     }
-    if (status == TC_PEER && ended != TC_OK) add_to_message(err, "; ", end.message);
+    if (status == TC_PEER && ended != TC_OK) tc_build_add_to_message(err, "; ", end.message);
     return status;
 }
 
@@ -417,36 +409,6 @@ static tc_status run(struct build *build, struct tc_error *err)
     return commit_outputs(build, err);
 }
 
-/* What a machine said, where the build's own command is not what failed. */
-static void keep_console(struct build *build, struct tc_error *err)
-{
-    struct tc_error ignored = {0};
-    if (build->console.fd < 0 || err->status == TC_BUILD) return;
-    if (lseek(build->console.fd, 0, SEEK_END) <= 0) return;
-    if (tc_tempfile_commit(&build->console, &ignored) == TC_OK)
-        add_to_message(err, "; the machine's console is in ", build->console_path);
-}
-
-/* A log that says something outlives a failed build, under a name that the
- * message gives. */
-static void keep_log(struct build *build, struct tc_error *err)
-{
-    struct tc_error ignored = {0};
-    if (build->log.fd < 0) return;
-    if (lseek(build->log.fd, 0, SEEK_END) <= 0) {
-        size_t used = strlen(err->message);
-        if (err->status == TC_BUILD || err->status == TC_LIMIT)
-            (void)snprintf(err->message + used, sizeof err->message - used,
-                           "; the build printed nothing: there is no log");
-        return;
-    }
-    if (tc_tempfile_commit(&build->log, &ignored) == TC_OK) {
-        size_t used = strlen(err->message);
-        (void)snprintf(err->message + used, sizeof err->message - used,
-                       "; the build's log is in %s", build->log_path);
-    }
-}
-
 /* False when the result could not be written. */
 static bool print_result(struct build *build, const struct tc_error *failure)
 {
@@ -487,10 +449,13 @@ int tc_cmd_build(int argc, char **argv)
     }
     if (status == TC_OK) status = run(&build, &err);
     tc_build_ui_end(&build.ui);
-    if (status != TC_OK && status != TC_INTERRUPTED) {
-        keep_console(&build, &err);
-        keep_log(&build, &err);
-    }
+    const struct tc_build_logs logs = {.log = &build.log,
+                                       .console = &build.console,
+                                       .log_path = build.log_path,
+                                       .console_path = build.console_path,
+                                       .enclave = build.choice.backend && build.choice.backend->hardware,
+                                       .debug = build.options.debug};
+    if (status != TC_OK && status != TC_INTERRUPTED) tc_build_keep_logs(&logs, &err);
     tc_extract_free(TC_TAKE(build.extract));
     /* From here on a signal ends the client again, which must not wait for somebody
      * to read its last words. */

@@ -69,9 +69,7 @@ static void add_console(const struct tc_enclave *enclave, struct tc_error *err)
     off_t end = lseek(enclave->console_fd, 0, SEEK_END);
     off_t from = end > (off_t)sizeof text ? end - (off_t)sizeof text : 0;
     ssize_t got = end > 0 ? pread(enclave->console_fd, text, sizeof text, from) : 0;
-    size_t size = 0;
-    for (ssize_t i = 0; i < got; i++)
-        if (text[i] != '\r') text[size++] = text[i];
+    size_t size = got > 0 ? tc_drop_returns(text, (size_t)got) : 0;
     while (size > 0 && text[size - 1] == '\n')
         size--;
     for (size_t i = 0; i < size; i++)
@@ -131,6 +129,7 @@ static tc_status boot(const struct tc_backend_config *config, bool kvm, struct t
         .cmdline = image->content.text.cmdline,
         .pages_fd = tc_imagefile_root_file_size(image) > 0 ? image->root_fd : -1,
         .console_fd = config->console_fd,
+        .echo = config->debug,
         .egress = config->egress,
         .ports = &port,
         .ports_count = 1};

@@ -117,7 +117,9 @@ _Noreturn static void run_part(enum part which, const struct plan *plan,
     case DEVICE: tc_machine_run_device(part, plan->front, plan->ports, plan->ports_count);
     case PAGES: tc_machine_run_pages(part, plan->pages, plan->config->pages_fd);
     case HEARTBEAT: tc_machine_run_heartbeat(part, plan->heartbeat);
-    case CONSOLE: tc_machine_run_console(part, plan->console_in, plan->config->console_fd);
+    case CONSOLE:
+        tc_machine_run_console(part, plan->console_in, plan->config->console_fd,
+                               plan->config->echo ? STDERR_FILENO : -1);
     case PARTS: break;
     }
     _exit(EXIT_FAILURE);

@@ -60,6 +60,9 @@ struct tc_machine_config {
     /* Gets what the guest's console and the emulator say. Of what goes beyond
      * TC_MACHINE_CONSOLE_MAX bytes the last ones are kept. */
     int console_fd;
+    /* stderr gets it too, made safe for a terminal, as far as whoever reads there keeps up:
+     * the guest does not wait for them. */
+    bool echo;
     /* Serves the network that the guest asks for, from the start on (tc_egress_follow);
      * borrowed, and stopped by the caller: after the machine, or before it, when the guest
      * is to lose its network. NULL: whoever asks is refused. */

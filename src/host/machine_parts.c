@@ -1,13 +1,18 @@
 #include "host/machine_parts.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/text.h"
 #include "host/pages.h"
 #include "host/vsockdev.h"
 #include "os/files.h"
@@ -15,7 +20,12 @@
 #include "os/process.h"
 #include "os/vsock.h"
 
-enum { FIRST = TC_PROCESS_FIRST_FD, PIECE = 4096 };
+enum {
+    FIRST = TC_PROCESS_FIRST_FD,
+    PIECE = 4096,
+    ECHO_PIECE = 512, /* each byte becomes four characters at most: what a pipe takes */
+    ECHO_MAX = 4 * ECHO_PIECE + 64,
+};
 
 /* Ctrl-C is the caller's to handle; when the caller dies, so does this. */
 static tc_status settle(const struct tc_machine_part *part, const int *fds, size_t count,
@@ -139,15 +149,51 @@ static tc_status write_tail(int fd, const struct tail *tail, struct tc_error *er
     return tc_write_all(fd, (struct tc_span){tail->bytes, tail->at}, what, err);
 }
 
-_Noreturn void tc_machine_run_console(const struct tc_machine_part *part, int pipe_fd, int log_fd)
+/* A file description of its own, which no write waits for; where there is none to be had
+ * it is asked first. */
+static int open_echo(int fd)
+{
+    struct stat info;
+    char path[32];
+    if (fstat(fd, &info) != 0 || !(S_ISCHR(info.st_mode) || S_ISFIFO(info.st_mode))) return fd;
+    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    int own = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    return own >= 0 ? own : fd;
+}
+
+/* Changes bytes. What is not taken at once is left out, and that is said as soon as it can be. */
+static void echo(int fd, uint8_t *bytes, size_t size, uint64_t *dropped)
+{
+    size = tc_drop_returns(bytes, size);
+    for (size_t at = 0; at < size; at += ECHO_PIECE) {
+        size_t piece = size - at < ECHO_PIECE ? size - at : ECHO_PIECE;
+        struct pollfd ready = {.fd = fd, .events = POLLOUT};
+        TC_AUTO_BUF struct tc_buf text = tc_buf_new(ECHO_MAX);
+        char note[64] = "";
+        if (*dropped > 0)
+            (void)snprintf(note, sizeof note, "\n[%llu bytes are left out here]\n",
+                           (unsigned long long)*dropped);
+        tc_buf_add_text(&text, note);
+        tc_printable_lines((struct tc_span){bytes + at, piece}, &text);
+        bool taken = tc_buf_ok(&text) && poll(&ready, 1, 0) == 1 && ready.revents == POLLOUT &&
+                     write(fd, text.data, text.size) > 0;
+        *dropped = taken ? 0 : *dropped + piece;
+    }
+}
+
+_Noreturn void tc_machine_run_console(const struct tc_machine_part *part, int pipe_fd, int log_fd,
+                                      int echo_fd)
 {
     struct tc_error err = {0};
-    const int fds[2] = {pipe_fd, log_fd};
+    const int fds[3] = {pipe_fd, log_fd, echo_fd};
+    uint64_t dropped = 0;
     uint8_t bytes[PIECE];
     struct tail tail = {.at = 0};
     size_t room = TC_MACHINE_CONSOLE_MAX;
-    tc_status status = settle(part, fds, 2, part->complaints_fd, &err);
+    tc_status status = settle(part, fds, echo_fd >= 0 ? 3 : 2, part->complaints_fd, &err);
     if (status != TC_OK) end(status, "the console", &err);
+    (void)signal(SIGPIPE, SIG_IGN); /* who looked on may go */
+    if (echo_fd >= 0) echo_fd = open_echo(FIRST + 2);
     for (;;) {
         ssize_t got = read(FIRST, bytes, sizeof bytes);
         if (got < 0 && errno == EINTR) continue;
@@ -160,6 +206,7 @@ _Noreturn void tc_machine_run_console(const struct tc_machine_part *part, int pi
             status =
                 tc_write_all(FIRST + 1, (struct tc_span){bytes, size}, "the console's log", &err);
         keep_tail(&tail, (struct tc_span){bytes + size, (size_t)got - size});
+        if (echo_fd >= 0) echo(echo_fd, bytes, (size_t)got, &dropped);
     }
     if (status == TC_OK) status = write_tail(FIRST + 1, &tail, &err);
     end(status, "the console", &err);

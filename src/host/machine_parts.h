@@ -23,8 +23,9 @@ _Noreturn void tc_machine_run_device(const struct tc_machine_part *part, int fro
                                      const struct tc_machine_port *ports, size_t count);
 _Noreturn void tc_machine_run_pages(const struct tc_machine_part *part, int fd, int file_fd);
 _Noreturn void tc_machine_run_heartbeat(const struct tc_machine_part *part, int fd);
-/* Until the last writer to the pipe has gone. */
-_Noreturn void tc_machine_run_console(const struct tc_machine_part *part, int pipe_fd, int log_fd);
+/* Until the last writer to the pipe has gone. echo_fd: -1 when nobody looks on. */
+_Noreturn void tc_machine_run_console(const struct tc_machine_part *part, int pipe_fd, int log_fd,
+                                      int echo_fd);
 _Noreturn void tc_machine_run_emulator(const struct tc_machine_part *part,
                                        const struct tc_machine_config *config, int vhost_fd,
                                        int console_fd);

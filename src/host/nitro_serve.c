@@ -170,7 +170,7 @@ static void read_console(struct tc_nitro_server *server)
     ssize_t got =
         recv(server->config.console_fd, server->console, sizeof server->console, MSG_DONTWAIT);
     if (got > 0)
-        server->console_size = (size_t)got;
+        server->console_size = tc_drop_returns(server->console, (size_t)got);
     else if (got == 0 || (errno != EAGAIN && errno != EINTR))
         server->config.console_fd = -1;
 }

@@ -141,6 +141,11 @@ tc_status tc_qemu_ask(const char *path, struct tc_qemu_machines *ret_machines, s
         TC_TRY(ask(path, false, &list, err));
         machines = find_machines(&list);
     }
+    if (list.size == 0)
+        return tc_fail(err, TC_UNAVAILABLE,
+                       "%s -M help printed nothing: expected the machines of a QEMU for x86_64; "
+                       "something ended it, or it is another program",
+                       path);
     if (!machines.nitro && !machines.microvm) {
         char said[TC_ERROR_MAX / 2];
         return tc_fail(err, TC_UNAVAILABLE,

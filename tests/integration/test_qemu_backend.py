@@ -51,9 +51,9 @@ class Lab:
         return subprocess.Popen(self.command(guest, *args, **kwargs), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                 stderr=subprocess.PIPE, text=True, env={**self.env, "FAKE_MARK": str(self.project / "mark")}, cwd=self.base)
 
-    def fail(self, guest, *words, expect=2, process=None, **kwargs):
+    def fail(self, guest, *words, expect=2, process=None, options=(), **kwargs):
         """A build that comes to nothing, and what it says."""
-        process = process or self.start(guest, **kwargs)
+        process = process or self.start(guest, *options, **kwargs)
         said = "".join(process.communicate(timeout=120))
         assert process.returncode == expect, (process.returncode, said)
         for word in words:
@@ -150,7 +150,8 @@ def test_found_in_path(lab):
 
 
 def test_another_program(lab):
-    lab.fail("fail", "names neither nitro-enclave nor microvm", "/bin/true", emulator="/bin/true")
+    lab.fail("fail", "names neither nitro-enclave nor microvm", "/bin/echo", emulator="/bin/echo")
+    lab.fail("fail", "/bin/true -M help printed nothing", emulator="/bin/true")
 
 
 def test_no_image(lab):
@@ -243,6 +244,22 @@ def test_floods_the_console(lab):
     console = lab.console()
     assert len(console) < (4 << 20) + (80 << 10) and "bytes are left out here" in console
     assert console.startswith("argument ") and console.endswith("last words\n"), console[-200:]
+
+
+def test_debug(lab):
+    """The console on stderr too, where it cannot move a cursor."""
+    said = lab.fail("arguments escape last fail", "argument -M\n", "\\x1b[31mred\nlast words\n", options=["--debug"])
+    assert "\r" not in said and "\033" not in said and b"\033[31mred\r\n" in (lab.out_folder / "release.tar.console").read_bytes(), said
+    said = lab.fail("arguments escape last fail", "status 7")
+    assert "argument -M\n" not in said, said
+
+
+def test_debug_unread(lab):
+    """The guest does not wait for whoever looks on."""
+    process = lab.start("flood flood mark last fail", "--debug")
+    await_file(lab.project / "mark")
+    lab.fail("flood", "status 7", process=process)
+    assert lab.console().endswith("last words\n")
 
 
 def test_storm_of_connections(lab):

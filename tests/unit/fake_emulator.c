@@ -16,6 +16,7 @@
  *   break       gives the device a chain without an end
  *   flood       prints very much
  *   last        prints "last words"
+ *   escape      prints a line as a serial console has it, with an escape sequence
  *   mark        makes the file that FAKE_MARK names
  *   ramdisk     prints the file that is named as one
  *   wait        never ends
@@ -142,6 +143,7 @@ static void obey(const char *word, int argc, char **argv)
             (void)printf("argument %s\n", argv[i]);
     if (strcmp(word, "session") == 0) talk("session", 7301, "hello", 7);
     if (strcmp(word, "last") == 0) (void)puts("last words");
+    if (strcmp(word, "escape") == 0) (void)puts("\033[31mred\r");
     if (strcmp(word, "mark") == 0) make_mark();
     if (strcmp(word, "ramdisk") == 0) print_ramdisk(argc, argv);
     if (strcmp(word, "heartbeat") == 0) talk("heartbeat", 9000, "\xb7", 1);

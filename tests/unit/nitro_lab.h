@@ -33,12 +33,12 @@ int tear_down(void **state);
 
 struct tc_backend_config configure(void);
 
-int count_fds(void);
-extern int idle_fds; /* before anything was started */
-
 /* From the enclave, to a port of its own or one that all have. */
 int dial(const struct driver_enclave *enclave, uint32_t port);
 bool is_hung_up(int fd);
+
+/* Nobody holds a descriptor that was not there before the first start. */
+void expect_idle_fds(void);
 
 /* A start that comes to nothing, and leaves nothing. */
 void expect_failure(struct tc_backend_config *config, tc_status expected, const char *text);

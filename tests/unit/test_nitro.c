@@ -58,13 +58,7 @@ static void test_nothing_stays(void **state)
         assert_int_equal(tc_nitro_stop(enclave, &err), TC_OK);
         assert_true(driver_is_idle(&driver));
     }
-    /* The double keeps its ends until it looks at them again. */
-    for (size_t i = 0; i < DRIVER_PORTS; i++)
-        if (driver.ports[i].fd >= 0) {
-            (void)close(driver.ports[i].fd);
-            driver.ports[i].fd = -1;
-        }
-    assert_int_equal(count_fds(), idle_fds);
+    expect_idle_fds();
 }
 
 static void test_two_at_once(void **state)

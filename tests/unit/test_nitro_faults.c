@@ -215,6 +215,7 @@ static void test_storm_of_connections(void **state)
     (void)state;
     if (run_session(&config, storm, &err) != TC_OK) fail_msg("%s", err.message);
     assert_true(driver_is_idle(&driver));
+    expect_idle_fds();
 }
 
 static void send_garbage(struct guest *guest, int pages_fd)

@@ -6,16 +6,12 @@ QEMU that is in PATH, as it is packaged, and an image with C (images/c).
           with the PCRs that `image measure` gives; what came out runs. Nothing was attested by
           hardware, and everybody says so.
   twice   two builds at once, and the bytes of what they made are the same
-  killed  the emulator is killed at each step
-  client  the client is killed at each step, by SIGKILL and SIGINT
-  full    the disk is full: for the bundle, and for the console
-Whatever ends a build early: no bundle, no process and no file is left but the named ones."""
+What goes wrong is faults.py's."""
 import json
 import os
 import pathlib
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tarfile
@@ -25,7 +21,6 @@ import time
 PATIENCE = 3600  # seconds; a bound for a machine that hangs, not a claim about speed
 SMALL = {"language": "c", "input": {"cmd": "cc -o hello hello.c && sleep ${WAIT:-0}"}, "output": {"files": ["hello"]},
          "network": {"mode": "offline"}, "limits": {"timeout": "30m", "memory": "256M", "disk": "64M"}}
-STEPS = ("worker: qemu back end", "sending the source", "building (input.cmd)")
 
 
 def check(what, seen, expected):
@@ -35,6 +30,8 @@ def check(what, seen, expected):
 
 
 class Lab:
+    back_end = "qemu"
+
     def __init__(self, build, image, sources, base):
         self.tool, self.image, self.sources, self.base = f"{build}/src/tee-compile", image, sources, base
         self.env = {**os.environ, "XDG_DATA_HOME": f"{base}/data", "NO_COLOR": "1"}
@@ -50,9 +47,9 @@ class Lab:
         (folder / "hello.c").write_text('#include <stdio.h>\nint main(void) { return puts("hello") < 0; }\n')
         return folder
 
-    def start(self, project, out):
-        return subprocess.Popen([self.tool, "build", "--dir", str(project), "--backend", "qemu", "--image", self.image,
-                                 "--output", str(out)], env=self.env, stdin=subprocess.DEVNULL, text=True,
+    def start(self, project, out, *options, image=None):
+        return subprocess.Popen([self.tool, "build", "--dir", str(project), "--backend", self.back_end,
+                                 "--image", image or self.image, "--output", str(out), *options], env=self.env, stdin=subprocess.DEVNULL, text=True,
                                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
     def run(self, *arguments):
@@ -63,12 +60,14 @@ class Lab:
         for folder in pathlib.Path("/proc").iterdir():
             try:
                 if folder.name.isdigit() and f"XDG_DATA_HOME={self.base}/".encode() in (folder / "environ").read_bytes():
-                    yield int(folder.name), os.readlink(folder / "exe")
+                    words = (folder / "cmdline").read_bytes().split(b"\0")
+                    yield int(folder.name), os.readlink(folder / "exe"), words
             except OSError:
                 continue
 
     def emulators(self):
-        return [pid for pid, exe in self.processes() if "qemu-system" in os.path.basename(exe)]
+        """Those that boot, and not those that are asked what they can."""
+        return [pid for pid, exe, words in self.processes() if "qemu-system" in os.path.basename(exe) and b"-kernel" in words]
 
     def check_nothing_left(self, what):
         for _ in range(1000):
@@ -77,14 +76,6 @@ class Lab:
                 break
             time.sleep(0.01)
         check(f"{what}: no process is left", left, [])
-
-
-def await_line(process, word, said):
-    for line in process.stderr:
-        said.append(line)
-        if word in line:
-            return
-    sys.exit(f"FAILED: never said {word!r}: {said}")
 
 
 def verify(lab, what, project, bundle):
@@ -147,64 +138,11 @@ def twice(lab):
     lab.check_nothing_left("two at once")
 
 
-def end_early(lab, name, act, expect, words, leaves):
-    for number, step in enumerate(STEPS):
-        what = f"{name} at '{step}'"
-        out = lab.base / f"out-{name}-{number}"
-        out.mkdir()
-        project = lab.project(f"{name}-{number}", "cc -o hello hello.c && sleep 600")
-        process, said = lab.start(project, out / "release.tar"), []
-        await_line(process, step, said)
-        while not lab.emulators():
-            time.sleep(0.01)
-        act(lab, process)
-        said += process.communicate(timeout=PATIENCE)[1].splitlines(keepends=True)
-        check(f"{what}: ends", process.returncode, expect)
-        for word in words:
-            check(f"{what}: says {word!r}", word in "".join(said[-3:]), True)
-        print("   " + (said[-1].strip() if said else "")[:300])
-        check(f"{what}: leaves no bundle", [path.name for path in sorted(out.iterdir()) if path.name not in leaves], [])
-        lab.check_nothing_left(what)
-
-
-def killed(lab):
-    def act(lab, process):
-        # Whichever there is: one that was tried with KVM is started again.
-        while process.poll() is None:
-            for pid in lab.emulators():
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
-            time.sleep(0.05)
-    end_early(lab, "killed", act, 2, ["signal 9"], ("release.tar.console", "release.tar.log"))
-
-
-def client(lab):
-    end_early(lab, "client-killed", lambda _, process: process.kill(), -signal.SIGKILL, [], ())
-    end_early(lab, "client-interrupted", lambda _, process: process.send_signal(signal.SIGINT), 2, ["interrupted"], ())
-
-
-def full(lab):
-    """In a mount namespace of its own, a disk with no room."""
-    project = lab.project("full", "cc -o hello hello.c && head -c 4000000 /dev/urandom > big && cat big >> hello")
-    folder = lab.base / "small"
-    folder.mkdir()
-    command = f"mount -t tmpfs -o size=256k none {folder} && {lab.tool} build --dir {project} --backend qemu " \
-              f"--image {lab.image} --output {folder}/release.tar; status=$?; ls -A {folder} >&2; exit $status"
-    done = subprocess.run(["unshare", "--mount", "--propagation", "private", "bash", "-c", command], env=lab.env,
-                          capture_output=True, text=True, timeout=PATIENCE, check=False)
-    check("a full disk: ends", done.returncode, 2)
-    check("a full disk: says so", "No space left on device" in done.stderr, True)
-    check("a full disk: no bundle", "release.tar\n" in done.stderr, False)
-    lab.check_nothing_left("a full disk")
-
-
 def main():
     if len(sys.argv) < 4:
         sys.exit(__doc__)
     build, image, sources = (os.path.abspath(path) for path in sys.argv[1:4])
-    tests = {test.__name__: test for test in (twice, killed, client, full, real)}
+    tests = {test.__name__: test for test in (twice, real)}
     if not shutil.which("qemu-system-x86_64"):
         sys.exit("backend: apt-get install --no-install-recommends qemu-system-x86")
     base = pathlib.Path(tempfile.mkdtemp(prefix="tee-qemu-backend-"))

@@ -1,7 +1,8 @@
 #!/bin/bash
-# `build --backend qemu` on the QEMU that is packaged (backend.py says what is proven), then
-# the small build once more on the one with the enclave's machine (build.sh). The image is that
-# of C: the file that is given, else made by `image build`, which takes long the first time.
+# `build --backend qemu` on the QEMU that is packaged (backend.py and faults.py say what is
+# proven), then the small build once more on the one with the enclave's machine (build.sh), and
+# what can go wrong there, with the nitro back end too. The image is that of C: the file that
+# is given, else made by `image build`, which takes long the first time.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 project=$(cd "$here/../../.." && pwd)
@@ -18,6 +19,7 @@ lab=$(mktemp -d)
 trap 'rm -rf "$lab"' EXIT
 "$project/script/fetch-source" "$lab/sources" hello lua5.4
 nice -n 19 /usr/bin/python3 -B "$here/backend.py" "$build" "$image" "$lab/sources"
+nice -n 19 /usr/bin/python3 -B "$here/faults.py" "$build" "$image" qemu
 
 echo '-- nitro-enclave'
 tools=$("$here/build.sh")
@@ -25,4 +27,7 @@ mkdir "$lab/bin"
 # Its firmware is beside it.
 printf '#!/bin/sh\nexec %q -L %q "$@"\n' "$tools/qemu-system-x86_64" "$tools/share" >"$lab/bin/qemu-system-x86_64"
 chmod +x "$lab/bin/qemu-system-x86_64"
-PATH=$lab/bin:$PATH nice -n 19 /usr/bin/python3 -B "$here/backend.py" "$build" "$image" "$lab/sources" twice killed
+PATH=$lab/bin:$PATH nice -n 19 /usr/bin/python3 -B "$here/backend.py" "$build" "$image" "$lab/sources" twice
+PATH=$lab/bin:$PATH nice -n 19 /usr/bin/python3 -B "$here/faults.py" "$build" "$image" qemu killed client
+NITRO_EMULATOR=$tools/qemu-system-x86_64 NITRO_FIRMWARE=$tools/share \
+    nice -n 19 /usr/bin/python3 -B "$here/faults.py" "$build" "$image" nitro

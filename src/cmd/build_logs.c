@@ -1,0 +1,51 @@
+#include "cmd/build_logs.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+void tc_build_add_to_message(struct tc_error *err, const char *before, const char *text)
+{
+    size_t used = strlen(err->message), size = sizeof err->message;
+    used += (size_t)snprintf(err->message + used, size - used, "%s", before);
+    if (used < size)
+        (void)snprintf(err->message + used, size - used, "%.*s", (int)(size - used), text);
+}
+
+/* It says something, and has its name now. */
+static bool keep(struct tc_tempfile *file)
+{
+    struct tc_error ignored = {0};
+    return file->fd >= 0 && lseek(file->fd, 0, SEEK_END) > 0 &&
+           tc_tempfile_commit(file, &ignored) == TC_OK;
+}
+
+/* What a machine said, where the build's own command is not what failed. */
+static void keep_console(const struct tc_build_logs *logs, struct tc_error *err)
+{
+    if (err->status == TC_BUILD) return;
+    if (keep(logs->console))
+        tc_build_add_to_message(err, "; the machine's console is in ", logs->console_path);
+    bool worker = err->status == TC_PEER || err->status == TC_MALFORMED;
+    if (logs->enclave && worker)
+        tc_build_add_to_message(err, "; ",
+                                logs->debug ? "what its console said is above"
+                                            : "an enclave shows its console with --debug alone");
+}
+
+/* A log that says something outlives a failed build. */
+static void keep_log(const struct tc_build_logs *logs, struct tc_error *err)
+{
+    if (logs->log->fd < 0) return;
+    bool ran = err->status == TC_BUILD || err->status == TC_LIMIT;
+    if (ran && lseek(logs->log->fd, 0, SEEK_END) <= 0)
+        tc_build_add_to_message(err, "; ", "the build printed nothing: there is no log");
+    else if (keep(logs->log))
+        tc_build_add_to_message(err, "; the build's log is in ", logs->log_path);
+}
+
+void tc_build_keep_logs(const struct tc_build_logs *logs, struct tc_error *err)
+{
+    keep_console(logs, err);
+    keep_log(logs, err);
+}

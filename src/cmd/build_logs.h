@@ -1,0 +1,23 @@
+/* What a failed build leaves for whoever looks why: its log and a machine's console, under
+ * names that the message gives. */
+#ifndef TC_CMD_BUILD_LOGS_H
+#define TC_CMD_BUILD_LOGS_H
+
+#include <stdbool.h>
+
+#include "os/tempfile.h"
+
+/* As much of it as there is room for. */
+void tc_build_add_to_message(struct tc_error *err, const char *before, const char *text);
+
+struct tc_build_logs {
+    struct tc_tempfile *log, *console; /* not open where there is none */
+    const char *log_path, *console_path;
+    bool enclave;                      /* of hardware, which keeps its console to itself... */
+    bool debug;                        /* ... but in debug mode: then it was on stderr */
+};
+
+/* Names what says something, and tells in err where it is. */
+void tc_build_keep_logs(const struct tc_build_logs *logs, struct tc_error *err);
+
+#endif
