@@ -488,7 +488,8 @@ def test_back_ends(p):
     assert "worker: local back end; no enclave, NOT attested by hardware (auto: this machine's own" in done.stderr
     assert json.loads(done.stdout)["backend"] == "local"
     assert p.statement()["predicate"]["buildDefinition"]["internalParameters"]["claimed"] == {"backend": "local"}
-    assert "claimed host" in p.run("report", p.out).stdout
+    said = p.run("report", p.out).stdout
+    assert "claimed host local\n" in said and "NOT attested by hardware" in said, said
     done = p.build("--json", "--backend", "local")
     assert "(auto" not in done.stderr, done.stderr
     # An EIF after the reference's -nitro is taken for an enclave's, and not for another back end's.
