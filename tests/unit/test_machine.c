@@ -401,7 +401,7 @@ static void test_kernels_device(void **state)
     assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
     const struct tc_machine_port port = {.port = 7400, .fd = ends[0]};
     struct tc_machine_config config = configure_kernels(
-        "arguments device stranger session heartbeat pages own twice network", &kernel, &ops);
+        "arguments device stranger session heartbeat pages own own twice network", &kernel, &ops);
     config.pages_fd = pages_fd;
     config.ports = &port;
     config.ports_count = 1;
@@ -427,7 +427,7 @@ static void test_kernels_device(void **state)
     expect_said("stranger: refused\nsession: welcome\n");
     expect_said("heartbeat: <b7>\n");
     expect_said("pages: NBDMAGICIHAVEOPT<00><03>\n");
-    expect_said("own: own\n");
+    expect_said("own: own\nown: refused\n");
     expect_said("twice: refused\n");
     expect_said("network: refused\n");
     (void)close(own);

@@ -2,7 +2,7 @@
 """vhost.py BUILD_FOLDER KERNEL_FOLDER IMAGE.eif [short]: `build --backend qemu` where the kernel
 offers vhost-vsock: on a host that is itself a virtual machine, emulated, with Debian's kernel and
 the emulator of this machine. KERNEL_FOLDER is an unpacked package linux-image-*; the image needs
-a shell.
+a shell, and compiles with what it has.
 
   one     the guest's vsock is the kernel's, and confined all the same; who knocks at the ports
           of its CID is not let in, and the build is none the worse for it; the bundle verifies
@@ -30,7 +30,8 @@ MODULES = ("vsock", "vmw_vsock_virtio_transport_common", "vsock_loopback", "vhos
 PROGRAMS = ("bash", "mount", "cat", "cp", "mkdir", "readlink", "sleep", "grep", "sed", "tr", "wc", "cut",
             "perl", "qemu-system-x86_64")
 FIRMWARE = ("bios-256k.bin", "bios-microvm.bin", "qboot.rom", "linuxboot_dma.bin", "pvh.bin", "kvmvapic.bin")
-PROJECT = {"language": "c", "input": {"cmd": "sleep WAIT; cp hello.c hello"}, "output": {"files": ["hello"]},
+COMPILE = "if command -v cc; then cc -o hello hello.c; else cp hello.c hello; fi"
+PROJECT = {"language": "c", "input": {"cmd": "sleep WAIT; " + COMPILE}, "output": {"files": ["hello"]},
            "network": {"mode": "offline"}, "limits": {"timeout": "2h", "memory": "256M", "disk": "64M"}}
 
 
