@@ -13,8 +13,8 @@ void tc_build_add_to_message(struct tc_error *err, const char *before, const cha
 struct tc_build_logs {
     struct tc_tempfile *log, *console; /* not open where there is none */
     const char *log_path, *console_path;
-    bool enclave;                      /* of hardware, which keeps its console to itself... */
-    bool debug;                        /* ... but in debug mode: then it was on stderr */
+    bool enclave; /* of hardware, which keeps its console to itself... */
+    bool debug;   /* ... but in debug mode: then it was on stderr */
 };
 
 /* Names what says something, and tells in err where it is. */

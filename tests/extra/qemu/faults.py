@@ -104,10 +104,10 @@ def killed(lab):
     for what, out, step, finish in at_each_step(lab, "killed", act):
         reason = {"qemu": "the emulator ended with signal 9",
                   "nitro": "enclave ended before its session" if step == "boot" else "the worker"}[lab.back_end]
-        finish(reason, f"{re.escape(lab.console(out))}|its console says nothing")
+        said = finish(reason, f"{re.escape(lab.console(out))}|its console says nothing")
         check(f"{what}: its log", os.path.exists(f"{out}/release.tar.log"), step == "build")
-        if lab.back_end != "qemu" or step != "boot":  # which may be too early
-            check(f"{what}: its console", os.path.exists(f"{out}/release.tar.console"), lab.back_end == "qemu")
+        check(f"{what}: its console", os.path.exists(f"{out}/release.tar.console"),
+              lab.back_end == "qemu" and lab.console(out) in said)
 
 
 def client(lab):
