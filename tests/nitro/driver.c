@@ -406,6 +406,7 @@ bool driver_init(struct driver *driver, uint64_t free_1g, uint64_t free_2m)
                               .cores = 4,
                               .threads = 2,
                               .pieces_max = 1024,
+                              .lock = PTHREAD_MUTEX_INITIALIZER,
                               .device_fd = -1};
     const char *folder = getenv("TMPDIR");
     int size = snprintf(driver->root, sizeof driver->root, "%s/tee-nitro-XXXXXX",

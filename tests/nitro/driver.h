@@ -11,6 +11,7 @@
 #ifndef TC_TESTS_NITRO_DRIVER_H
 #define TC_TESTS_NITRO_DRIVER_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <sys/types.h>
 
@@ -62,6 +63,7 @@ struct driver {
     int device_fd;
     struct driver_enclave enclaves[DRIVER_ENCLAVES];
     struct driver_map maps[DRIVER_MAPS];
+    pthread_mutex_t lock; /* of ports and consoles: guests dial while others are made */
     struct {
         uint32_t port;
         int fd; /* ours; -1: nobody listens */
@@ -82,6 +84,9 @@ void driver_write(const struct driver *driver, const char *path, const char *lin
 
 /* A stream from that CID to a port of the parent's; -1: refused. */
 int driver_dial(struct driver *driver, uint32_t cid, uint32_t port);
+
+/* Where the enclave's debug console goes; -1: nobody looks. */
+int driver_console(struct driver *driver, const struct driver_enclave *enclave);
 
 /* The enclave has ended by itself. */
 void driver_end(struct driver_enclave *enclave);

@@ -93,8 +93,9 @@ static void *run_guest(void *context)
     int beat = driver_dial(&driver, enclave->cid, TC_VSOCK_PORT_HEARTBEAT);
     if (send(beat, &byte, 1, MSG_NOSIGNAL) == 1)
         guest->beat_came = recv(beat, &byte, 1, 0) == 1 && byte == 0xb7;
-    if (enclave->console_fd >= 0) (void)send(enclave->console_fd, "a\033word\n", 7, MSG_NOSIGNAL);
-    if (guest->act) guest->act(guest, pages);
+    int console = driver_console(&driver, enclave);
+    if (console >= 0) (void)send(console, "a\033word\r\n", 8, MSG_NOSIGNAL);
+    if (guest->act) guest->act(guest, session, pages);
     (void)send(session, "hello", 5, MSG_NOSIGNAL);
     (void)!is_hung_up(session);
     (void)close(session);

@@ -21,7 +21,7 @@ struct guest {
     bool started, silent, pages_came, beat_came, stranger_was_closed;
     bool stubborn; /* does not end when it is hung up on */
     /* What it does once it is connected, before it says "hello"; NULL: nothing. */
-    void (*act)(struct guest *guest, int pages_fd);
+    void (*act)(struct guest *guest, int session_fd, int pages_fd);
 };
 extern struct guest guests[DRIVER_ENCLAVES];
 

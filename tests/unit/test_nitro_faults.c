@@ -154,7 +154,8 @@ static void test_ports_in_use(void **state)
 
 /* A build with a guest that does so; how its end is told. */
 static tc_status run_session(struct tc_backend_config *config,
-                             void (*act)(struct guest *guest, int pages_fd), struct tc_error *err)
+                             void (*act)(struct guest *guest, int session_fd, int pages_fd),
+                             struct tc_error *err)
 {
     struct tc_enclave *enclave = NULL;
     char hello[5];
@@ -168,9 +169,11 @@ static tc_status run_session(struct tc_backend_config *config,
 }
 
 /* The streams of an enclave that is gone do not end by themselves: nobody closes these. */
-static void die(struct guest *guest, int pages_fd)
+static void die(struct guest *guest, int session_fd, int pages_fd)
 {
+    char byte;
     (void)pages_fd;
+    (void)recv(session_fd, &byte, 1, 0); /* once the host has it */
     driver_end(guest->enclave);
 }
 
@@ -184,19 +187,21 @@ static void test_end_in_the_session(void **state)
     (void)state;
     guests[0].act = die;
     assert_int_equal(tc_nitro_start(&driver.ops, &config, &enclave, &fd, &err), TC_OK);
+    assert_int_equal(send(fd, "x", 1, 0), 1);
     assert_true(recv(fd, bytes, sizeof bytes, MSG_WAITALL) < (ssize_t)sizeof bytes);
     assert_int_equal(tc_nitro_stop(enclave, &err), TC_OK);
     assert_true(driver_is_idle(&driver));
 }
 
 /* To every port there is, and to one that is none; none is closed before the end. */
-static void storm(struct guest *guest, int pages_fd)
+static void storm(struct guest *guest, int session_fd, int pages_fd)
 {
     enum { TRIES = 10000, OPEN = 100 };
     const uint32_t shift = tc_vsock_port_shift(guest->enclave->cid);
     const uint32_t ports[] = {TC_VSOCK_PORT_SESSION + shift, TC_VSOCK_PORT_PAGES + shift,
                               TC_VSOCK_PORT_EGRESS + shift, TC_VSOCK_PORT_HEARTBEAT, 7400};
     int fds[OPEN];
+    (void)session_fd;
     (void)pages_fd;
     memset(fds, -1, sizeof fds);
     for (size_t i = 0; i < TRIES; i++) {
@@ -218,10 +223,11 @@ static void test_storm_of_connections(void **state)
     expect_idle_fds();
 }
 
-static void send_garbage(struct guest *guest, int pages_fd)
+static void send_garbage(struct guest *guest, int session_fd, int pages_fd)
 {
     uint8_t bytes[4096];
     (void)guest;
+    (void)session_fd;
     memset(bytes, 0xa5, sizeof bytes);
     (void)send(pages_fd, bytes, sizeof bytes, MSG_NOSIGNAL);
     while (recv(pages_fd, bytes, sizeof bytes, 0) > 0)
@@ -239,13 +245,15 @@ static void test_garbage_for_the_page_server(void **state)
 }
 
 /* More than a pipe holds; what is not taken is the guest's to lose. */
-static void flood(struct guest *guest, int pages_fd)
+static void flood(struct guest *guest, int session_fd, int pages_fd)
 {
     char line[1024];
+    int console = driver_console(&driver, guest->enclave);
+    (void)session_fd;
     (void)pages_fd;
     memset(line, '\033', sizeof line);
     for (size_t i = 0; i < 4096; i++)
-        (void)send(guest->enclave->console_fd, line, sizeof line, MSG_NOSIGNAL | MSG_DONTWAIT);
+        (void)send(console, line, sizeof line, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 /* Nobody reads stderr, and yet the session goes on and the enclave ends. */

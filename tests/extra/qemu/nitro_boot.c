@@ -171,7 +171,7 @@ static void *keep_console(void *context)
     ssize_t got;
     while ((got = read(machine->console_in, bytes, sizeof bytes)) > 0) {
         if (machine->console_out >= 0) (void)!write(machine->console_out, bytes, (size_t)got);
-        int viewer = machine->enclave->console_fd;
+        int viewer = driver_console(machine->driver, machine->enclave);
         if (viewer >= 0) (void)send(viewer, bytes, (size_t)got, MSG_NOSIGNAL | MSG_DONTWAIT);
     }
     return NULL;
@@ -188,6 +188,7 @@ static void boot(struct driver *driver, struct driver_enclave *enclave)
         driver_end(enclave);
         return;
     }
+    machine->driver = driver;
     machine->enclave = enclave;
     (void)fprintf(stderr, "enclave: %llu MiB in %zu regions, %u processors, CID %u\n",
                   (unsigned long long)(enclave->memory >> 20), enclave->regions_count,

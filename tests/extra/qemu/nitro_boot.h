@@ -16,6 +16,7 @@ struct nitro_boot {
     pid_t device, machine;
     pthread_t watcher, keeper;
     int console_in, console_out; /* from the emulator; to the file, or -1 */
+    struct driver *driver;
     struct driver_enclave *enclave;
 };
 
