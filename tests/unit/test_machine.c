@@ -1,6 +1,5 @@
 /* The launcher, with a program in the emulator's place that plays the guest: what
  * the guest is given, and that nothing is left whatever happens. */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -8,9 +7,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -20,81 +17,11 @@
 
 #include <cmocka.h>
 
+#include "machine_lab.h"
 #include "host/egress.h"
 #include "host/machine.h"
 #include "host/vhost.h"
 #include "os/message.h"
-
-static const char *emulator;
-static char folder[] = "/tmp/tee-machine-XXXXXX";
-static char image[64], pages[64], said[1 << 16];
-static int image_fd = -1, console_fd = -1, pages_fd = -1;
-
-static void put(const char *path, const char *text)
-{
-    FILE *file = fopen(path, "w");
-    assert_non_null(file);
-    (void)fputs(text, file);
-    (void)fclose(file);
-}
-
-static struct tc_machine_config configure(const char *words)
-{
-    put(image, words);
-    assert_int_equal(ftruncate(console_fd, 0), 0);
-    assert_int_equal(lseek(console_fd, 0, SEEK_SET), 0);
-    return (struct tc_machine_config){.emulator = emulator,
-                                      .kind = TC_MACHINE_NITRO,
-                                      .cpus = 2,
-                                      .memory = 96 << 20,
-                                      .image_fd = image_fd,
-                                      .kernel_fd = -1,
-                                      .ramdisk_fd = -1,
-                                      .pages_fd = -1,
-                                      .console_fd = console_fd};
-}
-
-static void read_console(void)
-{
-    ssize_t got = pread(console_fd, said, sizeof said - 1, 0);
-    assert_true(got >= 0);
-    said[got] = '\0';
-}
-
-/* The stream that comes at the caller's end of a port. */
-static int take_stream(int dialler)
-{
-    struct tc_error err = {0};
-    char byte;
-    int fd = -1;
-    assert_int_equal(tc_message_receive(dialler, &byte, 1, &fd, 1, NULL, &err), TC_OK);
-    return fd;
-}
-
-/* The stream to the guest's session. */
-static int meet(struct tc_machine *machine)
-{
-    struct tc_error err = {0};
-    int session = -1;
-    assert_int_equal(tc_machine_await(machine, -1, -1, &session, &err), TC_OK);
-    return session;
-}
-
-static void expect_said(const char *text)
-{
-    if (!strstr(said, text)) fail_msg("the console lacks '%s': %s", text, said);
-}
-
-static int count_fds(void)
-{
-    int count = 0;
-    DIR *list = opendir("/proc/self/fd");
-    assert_non_null(list);
-    while (readdir(list))
-        count++;
-    (void)closedir(list);
-    return count;
-}
 
 /* --- what the guest is given --- */
 
@@ -105,11 +32,11 @@ static void test_ports(void **state)
     char hello[5];
     int session = -1, ends[2], before = count_fds();
     (void)state;
-    put(pages, "pages");
+    put(lab.pages, "pages");
     assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
     const struct tc_machine_port port = {.port = 7400, .fd = ends[0]};
     struct tc_machine_config config = configure("arguments session heartbeat pages own own twice");
-    config.pages_fd = pages_fd;
+    config.pages_fd = lab.pages_fd;
     config.firmware = "/a/folder";
     config.ports = &port;
     config.ports_count = 1;
@@ -173,15 +100,6 @@ static void test_port_of_many(void **state)
 
 /* --- the network --- */
 
-static void make_egress(struct tc_egress **ret_egress)
-{
-    struct tc_error err = {0};
-    struct tc_egress_config config = {0};
-    assert_int_equal(tc_egress_new(&config, ret_egress, &err), TC_OK);
-}
-
-static const char refusal[] = "the host keeps no archive of this build\n";
-
 static void test_network(void **state)
 {
     struct tc_error err = {0};
@@ -197,9 +115,9 @@ static void test_network(void **state)
     assert_int_equal(tc_machine_stop(machine, &err), TC_OK);
     tc_egress_stop(egress);
     read_console();
-    const char *first = strstr(said, refusal);
+    const char *first = strstr(lab.said, REFUSAL);
     assert_non_null(first);
-    assert_non_null(strstr(first + 1, refusal));
+    assert_non_null(strstr(first + 1, REFUSAL));
     assert_int_equal(count_fds(), before);
 }
 
@@ -236,7 +154,7 @@ static void test_end_of_network(void **state)
     assert_int_equal(tc_machine_wait(machine, -1, -1, &err), TC_OK);
     assert_int_equal(tc_machine_stop(machine, &err), TC_OK);
     read_console();
-    expect_said(refusal);
+    expect_said(REFUSAL);
     expect_said("session: welcome\nnetwork: refused\n");
     assert_int_equal(count_fds(), before);
 }
@@ -265,12 +183,12 @@ static void test_microvm(void **state)
     struct tc_error err = {0};
     struct tc_machine *machine = NULL;
     (void)state;
-    put(pages, "ramdisks");
+    put(lab.pages, "ramdisks");
     struct tc_machine_config config = configure("arguments ramdisk");
     config.kind = TC_MACHINE_MICROVM;
-    config.kernel_fd = image_fd;
+    config.kernel_fd = lab.image_fd;
     config.image_fd = -1;
-    config.ramdisk_fd = pages_fd;
+    config.ramdisk_fd = lab.pages_fd;
     config.cmdline = "console=ttyS0 a=b,c";
     assert_int_equal(tc_machine_start(&config, &machine, &err), TC_OK);
     assert_int_equal(tc_machine_wait(machine, -1, -1, &err), TC_OK);
@@ -291,219 +209,6 @@ static void test_microvm(void **state)
     read_console();
     expect_said("argument -accel\nargument kvm\n");
     expect_said("argument -cpu\nargument host\n");
-}
-
-/* --- the kernel's vsock device --- */
-
-/* In the place of AF_VSOCK: unix sockets with names of no file, by which one sees who
- * connects. The device is a file that says which CID it has. */
-struct kernel {
-    char prefix[48];
-    int open_errno, listen_errno; /* 0: none */
-    size_t taken;                 /* so many CIDs somebody else has */
-    unsigned cid;                 /* claimed last */
-};
-
-static int open_kernels(void *context)
-{
-    const struct kernel *kernel = context;
-    errno = kernel->open_errno;
-    return kernel->open_errno ? -1 : memfd_create("vhost-vsock", MFD_CLOEXEC);
-}
-
-static int claim_cid(void *context, int fd, uint32_t cid)
-{
-    struct kernel *kernel = context;
-    if (kernel->taken > 0) {
-        kernel->taken--;
-        errno = EADDRINUSE;
-        return -1;
-    }
-    kernel->cid = cid;
-    return ftruncate(fd, 0) == 0 && dprintf(fd, "%u", (unsigned)cid) > 0 ? 0 : -1;
-}
-
-static int listen_by_name(void *context, uint32_t port)
-{
-    const struct kernel *kernel = context;
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int fd = -1;
-    int size = snprintf(address.sun_path + 1, sizeof address.sun_path - 1, "%s-port-%u",
-                        kernel->prefix, (unsigned)port);
-    errno = kernel->listen_errno;
-    if (kernel->listen_errno == 0)
-        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0) return -1;
-    if (bind(fd, (const struct sockaddr *)&address,
-             (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)size)) == 0 &&
-        listen(fd, 16) == 0)
-        return fd;
-    int saved = errno;
-    (void)close(fd);
-    errno = saved;
-    return -1;
-}
-
-static int accept_by_name(void *context, int fd, uint32_t *ret_cid)
-{
-    const struct kernel *kernel = context;
-    struct sockaddr_un peer = {0};
-    socklen_t size = sizeof peer;
-    unsigned cid = 0;
-    int stream = accept4(fd, (struct sockaddr *)&peer, &size, SOCK_CLOEXEC);
-    if (stream >= 0) (void)sscanf(peer.sun_path + 1 + strlen(kernel->prefix), "-from-%u-", &cid);
-    *ret_cid = cid;
-    return stream;
-}
-
-static struct tc_machine_config configure_kernels(const char *words, struct kernel *kernel,
-                                                  struct tc_vhost_ops *ops)
-{
-    struct tc_machine_config config = configure(words);
-    *kernel = (struct kernel){.cid = 0};
-    (void)snprintf(kernel->prefix, sizeof kernel->prefix, "%s", folder);
-    assert_int_equal(setenv("FAKE_VSOCK", kernel->prefix, 1), 0);
-    *ops = (struct tc_vhost_ops){kernel, open_kernels, claim_cid, listen_by_name, accept_by_name};
-    config.kind = TC_MACHINE_MICROVM;
-    config.kernel_fd = image_fd;
-    config.image_fd = -1;
-    config.ramdisk_fd = pages_fd;
-    config.cmdline = "a=b";
-    config.vhost = ops;
-    return config;
-}
-
-static void run_to_end(const struct tc_machine_config *config)
-{
-    struct tc_error err = {0};
-    struct tc_machine *machine = NULL;
-    assert_int_equal(tc_machine_start(config, &machine, &err), TC_OK);
-    assert_int_equal(tc_machine_wait(machine, -1, -1, &err), TC_OK);
-    assert_int_equal(tc_machine_stop(machine, &err), TC_OK);
-    read_console();
-}
-
-static void expect_not_said(const char *text)
-{
-    if (strstr(said, text)) fail_msg("the console has '%s': %s", text, said);
-}
-
-static void test_kernels_device(void **state)
-{
-    struct tc_error err = {0};
-    struct tc_machine *machine = NULL;
-    struct kernel kernel;
-    struct tc_vhost_ops ops;
-    char hello[5], expected[96];
-    int ends[2], before = count_fds();
-    (void)state;
-    put(pages, "pages");
-    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
-    const struct tc_machine_port port = {.port = 7400, .fd = ends[0]};
-    struct tc_machine_config config = configure_kernels(
-        "arguments device stranger session heartbeat pages own own twice network", &kernel, &ops);
-    config.pages_fd = pages_fd;
-    config.ports = &port;
-    config.ports_count = 1;
-    assert_int_equal(tc_machine_start(&config, &machine, &err), TC_OK);
-    int session = meet(machine);
-    assert_int_equal(recv(session, hello, sizeof hello, MSG_WAITALL), sizeof hello);
-    assert_memory_equal(hello, "hello", sizeof hello);
-    assert_int_equal(send(session, "welcome", 7, MSG_NOSIGNAL), 7);
-    int own = take_stream(ends[1]);
-    assert_int_equal(send(own, "own", 3, MSG_NOSIGNAL), 3);
-    assert_int_equal(recv(session, hello, 1, MSG_WAITALL), 0);
-    assert_int_equal(tc_machine_wait(machine, -1, -1, &err), TC_OK);
-    assert_int_equal(tc_machine_stop(machine, &err), TC_OK);
-    read_console();
-    (void)snprintf(expected, sizeof expected,
-                   "argument vhost-vsock-device,guest-cid=%u,vhostfd=3\n", kernel.cid);
-    expect_said(expected);
-    (void)snprintf(expected, sizeof expected, "device: %u\n", kernel.cid);
-    expect_said(expected);
-    expect_not_said("vhost-user");
-    expect_not_said("memory-backend");
-    expect_not_said("-chardev");
-    expect_said("stranger: refused\nsession: welcome\n");
-    expect_said("heartbeat: <b7>\n");
-    expect_said("pages: NBDMAGICIHAVEOPT<00><03>\n");
-    expect_said("own: own\nown: refused\n");
-    expect_said("twice: refused\n");
-    expect_said("network: refused\n");
-    (void)close(own);
-    (void)close(ends[0]);
-    (void)close(ends[1]);
-    assert_int_equal(count_fds(), before);
-    assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
-}
-
-/* Each question of the network is a stream of its own. */
-static void test_kernels_network(void **state)
-{
-    struct kernel kernel;
-    struct tc_vhost_ops ops;
-    struct tc_egress *egress = NULL;
-    int before = count_fds();
-    (void)state;
-    struct tc_machine_config config = configure_kernels("network network", &kernel, &ops);
-    make_egress(&egress);
-    config.egress = egress;
-    run_to_end(&config);
-    tc_egress_stop(egress);
-    const char *first = strstr(said, refusal);
-    assert_non_null(first);
-    assert_non_null(strstr(first + 1, refusal));
-    assert_int_equal(count_fds(), before);
-}
-
-/* CIDs and ports that others have: the next CID, and no heartbeat. */
-static void test_kernels_device_is_shared(void **state)
-{
-    struct kernel kernel;
-    struct tc_vhost_ops ops;
-    int before = count_fds();
-    (void)state;
-    struct tc_machine_config config = configure_kernels("arguments heartbeat", &kernel, &ops);
-    kernel.taken = 3;
-    int other = listen_by_name(&kernel, 9000);
-    assert_true(other >= 0);
-    (void)shutdown(other, SHUT_RDWR);
-    run_to_end(&config);
-    expect_said("argument vhost-vsock-device,guest-cid=");
-    expect_said("heartbeat: refused\n");
-    assert_int_equal(kernel.taken, 0);
-    (void)close(other);
-    assert_int_equal(count_fds(), before);
-}
-
-/* Our own device, where the kernel's is not for this user or this machine. */
-static void test_no_kernels_device(void **state)
-{
-    struct kernel kernel;
-    struct tc_vhost_ops ops;
-    int before = count_fds();
-    (void)state;
-    struct tc_machine_config config = configure_kernels("arguments heartbeat", &kernel, &ops);
-    kernel.open_errno = EACCES;
-    run_to_end(&config);
-    expect_said("argument vhost-user-vsock-device,chardev=c\n");
-    expect_said("heartbeat: <b7>\n");
-    config = configure_kernels("arguments heartbeat", &kernel, &ops);
-    kernel.listen_errno = EAFNOSUPPORT;
-    run_to_end(&config);
-    expect_said("argument vhost-user-vsock-device,chardev=c\n");
-    expect_said("heartbeat: <b7>\n");
-    config = configure_kernels("arguments heartbeat", &kernel, &ops);
-    kernel.taken = 1000;
-    run_to_end(&config);
-    expect_said("argument vhost-user-vsock-device,chardev=c\n");
-    config = configure_kernels("arguments heartbeat", &kernel, &ops);
-    config.kind = TC_MACHINE_NITRO;
-    config.image_fd = image_fd;
-    run_to_end(&config);
-    expect_said("argument nitro-enclave,vsock=c,");
-    expect_said("heartbeat: <b7>\n");
-    assert_int_equal(count_fds(), before);
 }
 
 /* --- failures --- */
@@ -575,10 +280,10 @@ static void test_console_is_limited(void **state)
     assert_int_equal(tc_machine_start(&config, &machine, &err), TC_OK);
     assert_int_equal(tc_machine_wait(machine, -1, -1, &err), TC_OK);
     assert_int_equal(tc_machine_stop(machine, &err), TC_OK);
-    assert_int_equal(fstat(console_fd, &info), 0);
+    assert_int_equal(fstat(lab.console_fd, &info), 0);
     assert_in_range(info.st_size, TC_MACHINE_CONSOLE_MAX + TC_MACHINE_CONSOLE_TAIL,
                     TC_MACHINE_CONSOLE_MAX + TC_MACHINE_CONSOLE_TAIL + 64);
-    assert_int_equal(pread(console_fd, end, 11, info.st_size - 11), 11);
+    assert_int_equal(pread(lab.console_fd, end, 11, info.st_size - 11), 11);
     assert_memory_equal(end, "last words\n", 11);
     read_console();
     expect_said("argument -kernel");
@@ -656,7 +361,7 @@ static void test_stop_ends_all(void **state)
     int session = -1;
     (void)state;
     struct tc_machine_config config = configure("session wait");
-    config.pages_fd = pages_fd;
+    config.pages_fd = lab.pages_fd;
     assert_int_equal(tc_machine_start(&config, &machine, &err), TC_OK);
     session = meet(machine);
     assert_int_equal(recv(session, hello, sizeof hello, MSG_WAITALL), sizeof hello);
@@ -703,34 +408,11 @@ static void test_death_of_the_caller(void **state)
     struct tc_vhost_ops ops;
     (void)state;
     struct tc_machine_config config = configure("session wait");
-    config.pages_fd = pages_fd;
+    config.pages_fd = lab.pages_fd;
     die_with(&config);
     config = configure_kernels("session wait", &kernel, &ops);
-    config.pages_fd = pages_fd;
+    config.pages_fd = lab.pages_fd;
     die_with(&config);
-}
-
-static int make_folder(void **state)
-{
-    (void)state;
-    if (!mkdtemp(folder)) return -1;
-    (void)snprintf(image, sizeof image, "%s/image", folder);
-    (void)snprintf(pages, sizeof pages, "%s/pages", folder);
-    image_fd = open(image, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    pages_fd = open(pages, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    console_fd = memfd_create("console", MFD_CLOEXEC);
-    return image_fd < 0 || pages_fd < 0 || console_fd < 0 ? -1 : 0;
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    (void)close(image_fd);
-    (void)close(pages_fd);
-    (void)close(console_fd);
-    (void)unlink(image);
-    (void)unlink(pages);
-    return rmdir(folder); /* which also says that nothing else was in it */
 }
 
 int main(int argc, char **argv)
@@ -743,10 +425,6 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_end_of_network),
         cmocka_unit_test(test_end_of_session),
         cmocka_unit_test(test_microvm),
-        cmocka_unit_test(test_kernels_device),
-        cmocka_unit_test(test_kernels_network),
-        cmocka_unit_test(test_kernels_device_is_shared),
-        cmocka_unit_test(test_no_kernels_device),
         cmocka_unit_test(test_failing_emulator),
         cmocka_unit_test(test_silent_guest),
         cmocka_unit_test(test_breaking_guest),
@@ -757,6 +435,6 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_death_of_the_caller),
     };
     if (argc != 2) return 2;
-    emulator = argv[1];
+    lab.emulator = argv[1];
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
