@@ -242,6 +242,7 @@ _Noreturn void tc_machine_run_console(const struct tc_machine_part *part, int pi
     struct tc_error err = {0};
     const int fds[3] = {pipe_fd, log_fd, echo_fd};
     uint64_t dropped = 0;
+    uint8_t end_of_line = '\n', last = end_of_line;
     uint8_t bytes[PIECE];
     struct tail tail = {.at = 0};
     size_t room = TC_MACHINE_CONSOLE_MAX;
@@ -261,8 +262,12 @@ _Noreturn void tc_machine_run_console(const struct tc_machine_part *part, int pi
             status =
                 tc_write_all(FIRST + 1, (struct tc_span){bytes, size}, "the console's log", &err);
         keep_tail(&tail, (struct tc_span){bytes + size, (size_t)got - size});
+        last = bytes[got - 1];
         if (echo_fd >= 0) echo(echo_fd, bytes, (size_t)got, &dropped);
     }
+    /* The caller's own words begin a line. */
+    if (echo_fd >= 0 && (last != end_of_line || dropped > 0))
+        echo(echo_fd, &end_of_line, 1, &dropped);
     if (status == TC_OK) status = write_tail(FIRST + 1, &tail, &err);
     end(status, "the console", &err);
 }

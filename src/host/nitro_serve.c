@@ -69,6 +69,7 @@ struct tc_nitro_server {
     int beat_fd; /* the heartbeat's stream, while it is open */
     uint8_t console[CONSOLE_PIECE];
     size_t console_size;
+    bool has_open_line;   /* on stderr, of the console's */
     pthread_mutex_t lock; /* of what follows */
     int session_fd;
     bool enclave_ended;
@@ -153,6 +154,8 @@ static void write_console(struct tc_nitro_server *server)
     TC_AUTO_BUF struct tc_buf text = tc_buf_new(4 * sizeof server->console);
     tc_printable_lines((struct tc_span){server->console, server->console_size}, &text);
     if (tc_buf_ok(&text)) (void)!write(STDERR_FILENO, text.data, text.size);
+    if (server->console_size > 0)
+        server->has_open_line = server->console[server->console_size - 1] != '\n';
     server->console_size = 0;
 }
 
@@ -273,6 +276,14 @@ const char *tc_nitro_server_problem(struct tc_nitro_server *server)
     return any ? server->problem : NULL;
 }
 
+/* The caller's own words begin a line. */
+static void end_line(const struct tc_nitro_server *server)
+{
+    struct pollfd ready = {.fd = STDERR_FILENO, .events = POLLOUT};
+    if (server->has_open_line && poll(&ready, 1, 0) == 1 && ready.revents == POLLOUT)
+        (void)!write(STDERR_FILENO, "\n", 1);
+}
+
 void tc_nitro_server_stop(struct tc_nitro_server *server)
 {
     const uint64_t one = 1;
@@ -281,6 +292,7 @@ void tc_nitro_server_stop(struct tc_nitro_server *server)
         (void)!write(server->wake_fd, &one, sizeof one);
         (void)pthread_join(server->thread, NULL);
     }
+    end_line(server);
     if (server->has_pages) {
         (void)shutdown(server->pages_fd, SHUT_RDWR);
         (void)pthread_join(server->pages_thread, NULL);

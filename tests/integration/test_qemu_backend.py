@@ -250,6 +250,7 @@ def test_debug(lab):
     """The console on stderr too, where it cannot move a cursor."""
     said = lab.fail("arguments escape last fail", "argument -M\n", "\\x1b[31mred\nlast words\n", options=["--debug"])
     assert "\r" not in said and "\033" not in said and b"\033[31mred\r\n" in (lab.out_folder / "release.tar.console").read_bytes(), said
+    lab.fail("open fail", "no end\ntee-compile build: ", options=["--debug"])
     said = lab.fail("arguments escape last fail", "status 7")
     assert "argument -M\n" not in said, said
 

@@ -16,6 +16,7 @@
  *   break       gives the device a chain without an end
  *   flood       prints very much
  *   last        prints "last words"
+ *   open        prints what is no whole line
  *   escape      prints a line as a serial console has it, with an escape sequence
  *   mark        makes the file that FAKE_MARK names
  *   ramdisk     prints the file that is named as one
@@ -206,6 +207,7 @@ static void obey(const char *word, int argc, char **argv)
             (void)printf("argument %s\n", argv[i]);
     if (strcmp(word, "session") == 0) talk("session", 7301, "hello", 7);
     if (strcmp(word, "last") == 0) (void)puts("last words");
+    if (strcmp(word, "open") == 0) (void)fputs("no end", stdout);
     if (strcmp(word, "escape") == 0) (void)puts("\033[31mred\r");
     if (strcmp(word, "mark") == 0) make_mark();
     if (strcmp(word, "ramdisk") == 0) print_ramdisk(argc, argv);

@@ -54,6 +54,9 @@ class Lab(backend.Lab):
 
     def finish(self, what, process, out, words, said="", expect=2, leaves=("console", "log")):
         """What it said, once it has ended as it has to."""
+        if expect < 0:  # what would be left might hold stderr open
+            process.wait(PATIENCE)
+            self.check_nothing_left(what)
         said += process.communicate(timeout=PATIENCE)[1]
         last = said.splitlines()[-1] if said else ""
         print("   " + last[:600])
@@ -80,13 +83,22 @@ def read_until(process, word):
     sys.exit(f"FAILED: never said {word!r}: {said}")
 
 
-def at_each_step(lab, name, act, **ends):
-    for step, word in STEPS.items():
-        what, out = f"{name} at {step}", lab.folder()
-        process = lab.start(lab.project(f"{name}-{step}", LONG), out / "release.tar")
+def await_emulator(lab, process):
+    """One that stays: a first may be tried with a KVM that does not work, and ends by itself."""
+    seen = {}
+    while process.poll() is None:
+        for pid in lab.emulators():
+            if time.monotonic() - seen.setdefault(pid, time.monotonic()) > 2:
+                return
+        time.sleep(0.05)
+
+
+def at_each_step(lab, name, act, image=None, steps=tuple(STEPS), **ends):
+    for step in steps:
+        word, what, out = STEPS[step], f"{name} at {step}", lab.folder()
+        process = lab.start(lab.project(f"{name}-{step}", LONG), out / "release.tar", image=image)
         said = read_until(process, "compiled" if step == "build" else word)
-        while process.poll() is None and not lab.emulators():
-            time.sleep(0.01)
+        await_emulator(lab, process)
         act(process)
         yield what, out, step, lambda *words: lab.finish(what, process, out, words, said, **ends)
 
@@ -111,7 +123,11 @@ def killed(lab):
 
 
 def client(lab):
-    for *_, finish in at_each_step(lab, "client killed", lambda process: process.kill(), expect=-signal.SIGKILL, leaves=()):
+    killed_so = {"act": lambda process: process.kill(), "expect": -signal.SIGKILL, "leaves": ()}
+    for *_, finish in at_each_step(lab, "client killed", **killed_so):
+        finish()
+    # A guest that does not care who has gone.
+    for *_, finish in at_each_step(lab, "client of a hanging guest killed", image=make(lab, "hang"), steps=["boot"], **killed_so):
         finish()
     # The double of the driver is the client, and had no time to clean up.
     for folder in (lab.base / "tmp").glob("tee-nitro-*"):
@@ -164,7 +180,7 @@ def hostile_guests(lab):
              ("connect,hang", "the worker", None),
              ("panic", early, "Attempted to kill init"),
              ("last", early, "last words"),
-             ("flood,last", early, "last words"),
+             ("flood,last", f"{early}|did not connect within", "last words"),
              ("connect,flood,last", "the worker", "last words"),
              ("connect,storm,last", "the worker", "last words"),
              ("connect,garbage,await,last", "the worker", "last words"))
@@ -188,7 +204,9 @@ def judge(lab, words, process, out, said, reason, last):
     message = said.splitlines()[-1]
     print("   " + message[:600])
     check(f"{what}: ends", process.returncode, 2)
-    check(f"{what}: says {reason!r}", reason in message, True)
+    check(f"{what}: says {reason!r}", bool(re.search(reason, message)), True)
+    # On a busy machine a flood outlasts the patience of the host.
+    slow = "flood" in words and ("within" in message or "has not moved" in message)
     check(f"{what}: no escape sequence gets through", "\033" in said or "\x9b" in said or "\r" in said, False)
     left = {path.name for path in out.iterdir()}
     check(f"{what}: leaves no bundle", left, {"release.tar.console"} if lab.back_end == "qemu" and left else set())
@@ -196,7 +214,7 @@ def judge(lab, words, process, out, said, reason, last):
         console = (out / "release.tar.console").read_text(errors="replace") if left else ""
         check(f"{what}: its console", (lab.console(out) in message) == bool(console), True)
         check(f"{what}: is no larger than is said", len(console) < (4 << 20) + (80 << 10), True)
-        if last:
+        if last and not slow:
             check(f"{what}: its console ends well", last in console[-4096:], True)
     else:
         check(f"{what}: where its console is", ("what its console said is above" if last else lab.console(out)) in message, True)
