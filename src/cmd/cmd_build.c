@@ -278,7 +278,8 @@ static tc_status run_worker(struct build *build, struct tc_error *err)
 {
     const struct tc_backend *backend = build->choice.backend;
     TC_AUTO_FREE char *worker = NULL;
-    TC_TRY(tc_find_worker(&worker, err));
+    if (backend == &tc_backend_local)
+        TC_TRY(tc_find_worker(&worker, err)); /* else the image has it */
     struct tc_backend_config config = {.image = build->image.host ? NULL : &build->image.file,
                                        .host_tools = (const char *const *)build->options.host_tools,
                                        .worker = worker,
@@ -298,6 +299,8 @@ static tc_status run_worker(struct build *build, struct tc_error *err)
     if (build->choice.weaker) tc_build_ui_warn(&build->ui, build->choice.because);
     tc_build_ui_start(&build->ui, backend, build->options.debug,
                       build->choice.weaker ? "see above" : build->choice.because);
+    if (!backend->checks_pages)
+        TC_TRY(tc_image_choice_await(&build->image, build->interrupt_fd, err));
     TC_TRY(backend->start(&config, &build->enclave, &fd, err));
     tc_status status = talk(build, fd, err);
     struct tc_error end = {0};
@@ -453,7 +456,8 @@ int tc_cmd_build(int argc, char **argv)
                                        .console = &build.console,
                                        .log_path = build.log_path,
                                        .console_path = build.console_path,
-                                       .enclave = build.choice.backend && build.choice.backend->hardware,
+                                       .enclave =
+                                           build.choice.backend && build.choice.backend->hardware,
                                        .debug = build.options.debug};
     if (status != TC_OK && status != TC_INTERRUPTED) tc_build_keep_logs(&logs, &err);
     tc_extract_free(TC_TAKE(build.extract));

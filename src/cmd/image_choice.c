@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "cmd/trust.h"
 #include "host/imagestore.h"
+#include "host/packages.h"
 
 void tc_image_choice_done(struct tc_image_choice *choice)
 {
@@ -19,12 +20,19 @@ const char *tc_image_choice_name(const struct tc_image_choice *choice)
     return choice->host ? "host" : choice->file.content.text.name;
 }
 
+tc_status tc_image_choice_await(struct tc_image_choice *choice, int interrupt_fd,
+                                struct tc_error *err)
+{
+    return choice->host ? TC_OK : tc_imagecheck_await(choice->check, interrupt_fd, err);
+}
+
 tc_status tc_image_choice_judge(struct tc_image_choice *choice, tc_status status, int interrupt_fd,
                                 struct tc_error *err)
 {
     struct tc_error found = {0};
-    if (choice->host || status == TC_INTERRUPTED) return status;
-    tc_status checked = tc_imagecheck_await(choice->check, interrupt_fd, &found);
+    /* What nobody could start with any image has nothing to do with this one. */
+    if (status == TC_INTERRUPTED || status == TC_USAGE || status == TC_UNAVAILABLE) return status;
+    tc_status checked = tc_image_choice_await(choice, interrupt_fd, &found);
     if (checked == TC_OK || (status != TC_OK && checked != TC_REFUSED)) return status;
     *err = found;
     return checked;
@@ -111,6 +119,15 @@ static tc_status check_trust(const struct tc_imagefile *image, struct tc_error *
         hex, said);
 }
 
+/* Without a place for records every build checks anew. */
+static tc_status start_check(struct tc_image_choice *choice, struct tc_error *err)
+{
+    struct tc_error ignored = {0};
+    TC_AUTO_FREE char *records = NULL;
+    if (tc_cache_folder("checked", &records, &ignored) != TC_OK) records = NULL;
+    return tc_imagecheck_start(&choice->file, records, &choice->check, err);
+}
+
 tc_status tc_image_choose(const char *option, const struct tc_buildspec *spec,
                           struct tc_image_choice *ret_choice, struct tc_error *err)
 {
@@ -127,7 +144,7 @@ tc_status tc_image_choose(const char *option, const struct tc_buildspec *spec,
         TC_TRY(open_stored(word, where, &choice.file, err));
     if (!choice.host) {
         TC_TRY(check_trust(&choice.file, err));
-        TC_TRY(tc_imagecheck_start(&choice.file, &choice.check, err));
+        TC_TRY(start_check(&choice, err));
     }
     *ret_choice = choice;
     choice = TC_IMAGE_CHOICE_NONE;

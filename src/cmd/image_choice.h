@@ -25,6 +25,10 @@ void tc_image_choice_done(struct tc_image_choice *choice);
 tc_status tc_image_choose(const char *option, const struct tc_buildspec *spec,
                           struct tc_image_choice *ret_choice, struct tc_error *err) TC_MUST_USE;
 
+/* Waits until the image's check has ended well. */
+tc_status tc_image_choice_await(struct tc_image_choice *choice, int interrupt_fd,
+                                struct tc_error *err) TC_MUST_USE;
+
 /* What becomes of a build with that status, and its message in err, once the image's
  * check has ended, which is waited for: the same, or the check's own failure. A bad image
  * explains what else went wrong, and what it made is given to nobody. */

@@ -12,7 +12,7 @@ struct tc_backend_config {
     /* Absolute folders, NULL-terminated; may be NULL. Only without an image, whose PCRs
      * do not name them. */
     const char *const *host_tools;
-    const char *worker;         /* path of tee-compile-worker */
+    const char *worker;         /* path of tee-compile-worker; of the local back end alone */
     const char *devroot_folder; /* devattest.h, ensured */
     bool debug;                 /* the worker's own messages to stderr */
     struct tc_egress *egress;   /* egress.h: serves the worker's streams; NULL: nobody does */
@@ -40,6 +40,9 @@ struct tc_backend {
     const char *name;
     /* The hardware signs: a bundle is judged by the pinned root, or it is not. */
     bool hardware;
+    /* Its guest refuses each page of the toolchain that is not the image's. Else the file
+     * system has to be checked before the start: what runs sees the source. */
+    bool checks_pages;
     /* Leaves nothing behind. */
     void (*probe)(struct tc_probe *ret_probe);
     /* Starts a worker; ret_fd is the stream to its session, owned by the

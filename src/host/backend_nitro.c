@@ -168,6 +168,7 @@ static void probe_kernel(struct tc_probe *ret_probe)
 
 const struct tc_backend tc_backend_nitro = {.name = "nitro",
                                             .hardware = true,
+                                            .checks_pages = true,
                                             .probe = probe_kernel,
                                             .start = start,
                                             .stop = tc_nitro_stop};

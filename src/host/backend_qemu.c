@@ -300,4 +300,4 @@ static void probe(struct tc_probe *ret_probe)
 }
 
 const struct tc_backend tc_backend_qemu = {
-    .name = "qemu", .probe = probe, .start = start, .sign = sign, .stop = stop};
+    .name = "qemu", .checks_pages = true, .probe = probe, .start = start, .sign = sign, .stop = stop};

@@ -8,9 +8,11 @@
 
 struct tc_imagecheck;
 
-/* Dies with the caller. Call it before there are threads. */
-tc_status tc_imagecheck_start(const struct tc_imagefile *image, struct tc_imagecheck **ret_check,
-                              struct tc_error *err) TC_MUST_USE;
+/* Dies with the caller. Call it before there are threads. records: a folder of this user's
+ * (imagerecord.h); what it says was checked is not checked again, and what is checked well
+ * is recorded there; NULL: it is checked in any case. */
+tc_status tc_imagecheck_start(const struct tc_imagefile *image, const char *records,
+                              struct tc_imagecheck **ret_check, struct tc_error *err) TC_MUST_USE;
 
 /* Waits for the answer, which is that of tc_imagefile_check_root, also when it is asked
  * again. TC_SYSTEM: there is none, the process was killed. TC_INTERRUPTED: interrupt_fd

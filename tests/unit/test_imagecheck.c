@@ -12,8 +12,10 @@
 #include <cmocka.h>
 
 #include "base/cleanup.h"
+#include "base/text.h"
 #include "core/veritytree.h"
 #include "host/imagecheck.h"
+#include "host/imagerecord.h"
 
 enum { BLOCKS = 300 };
 
@@ -59,16 +61,22 @@ static void damage(const struct tc_imagefile *image, uint64_t block)
     assert_int_equal(pwrite(image->root_fd, &byte, 1, at), 1);
 }
 
-static tc_status ask(const struct tc_imagefile *image, struct tc_error *err)
+static tc_status ask_with(const struct tc_imagefile *image, const char *records,
+                          struct tc_error *err)
 {
     struct tc_imagecheck *check = NULL;
     struct tc_error again = {0};
-    assert_int_equal(tc_imagecheck_start(image, &check, err), TC_OK);
+    assert_int_equal(tc_imagecheck_start(image, records, &check, err), TC_OK);
     tc_status status = tc_imagecheck_await(check, -1, err);
     assert_int_equal(tc_imagecheck_await(check, -1, &again), status);
     if (status != TC_OK) assert_string_equal(again.message, err->message);
     tc_imagecheck_stop(check);
     return status;
+}
+
+static tc_status ask(const struct tc_imagefile *image, struct tc_error *err)
+{
+    return ask_with(image, NULL, err);
 }
 
 static void test_good_and_damaged(void **state)
@@ -110,6 +118,58 @@ static void test_size(void **state)
     assert_int_equal(ask(&image, &err), TC_REFUSED); /* became shorter since */
 }
 
+/* What was found good is not read again, until it changes. */
+static void test_records(void **state)
+{
+    (void)state;
+    TC_AUTO_IMAGEFILE struct tc_imagefile image = TC_IMAGEFILE_NONE;
+    struct tc_error err = {0};
+    char folder[] = "/tmp/tee-imagecheck-XXXXXX", path[64 + TC_SHA256_HEX], hex[TC_SHA256_HEX];
+    struct tc_sha256 other = {{1}};
+    struct stat info;
+    make_image(&image);
+    const struct tc_sha256 *root = &image.content.verity.root;
+    assert_non_null(mkdtemp(folder));
+    tc_hex((struct tc_span){root->bytes, sizeof root->bytes}, hex);
+    (void)snprintf(path, sizeof path, "%s/%s", folder, hex);
+    assert_int_equal(fstat(image.root_fd, &info), 0);
+
+    /* Changed just now: another change might not show. */
+    assert_int_equal(ask_with(&image, folder, &err), TC_OK);
+    assert_false(tc_imagerecord_holds(folder, root, image.root_fd));
+    tc_imagerecord_keep(folder, root, image.root_fd, &info, info.st_ctim.tv_sec + 2);
+    assert_int_equal(access(path, F_OK), -1);
+
+    tc_imagerecord_keep(folder, root, image.root_fd, &info, info.st_ctim.tv_sec + 3);
+    assert_true(tc_imagerecord_holds(folder, root, image.root_fd));
+    assert_false(tc_imagerecord_holds(folder, &other, image.root_fd));
+    assert_int_equal(ask_with(&image, folder, &err), TC_OK);
+    assert_int_equal(chmod(path, 0620), 0); /* others can write it */
+    assert_false(tc_imagerecord_holds(folder, root, image.root_fd));
+    assert_int_equal(chmod(path, 0600), 0);
+    assert_int_equal(truncate(path, 10), 0);
+    assert_false(tc_imagerecord_holds(folder, root, image.root_fd));
+    tc_imagerecord_keep(folder, root, image.root_fd, &info, info.st_ctim.tv_sec + 3);
+    assert_true(tc_imagerecord_holds(folder, root, image.root_fd));
+
+    struct stat after;
+    for (;;) { /* until the clock of the file's times has gone on */
+        damage(&image, 7);
+        assert_int_equal(fstat(image.root_fd, &after), 0);
+        if (memcmp(&after.st_ctim, &info.st_ctim, sizeof info.st_ctim) != 0) break;
+        damage(&image, 7);
+    }
+    assert_false(tc_imagerecord_holds(folder, root, image.root_fd));
+    assert_int_equal(ask_with(&image, folder, &err), TC_REFUSED);
+    /* Changed while it was checked: nothing is recorded. */
+    assert_int_equal(unlink(path), 0);
+    struct stat earlier = info;
+    earlier.st_mtim.tv_sec--;
+    tc_imagerecord_keep(folder, root, image.root_fd, &earlier, info.st_ctim.tv_sec + 3);
+    assert_int_equal(access(path, F_OK), -1);
+    assert_int_equal(rmdir(folder), 0);
+}
+
 /* The process that checks, found as this one's only child. */
 static pid_t find_child(void)
 {
@@ -135,7 +195,7 @@ static void test_killed_says_nothing(void **state)
     image.content.verity.total_blocks = tc_veritytree_total((uint64_t)1 << 30);
     assert_int_equal(
         ftruncate(image.root_fd, (off_t)(image.content.verity.total_blocks * TC_VERITY_BLOCK)), 0);
-    assert_int_equal(tc_imagecheck_start(&image, &check, &err), TC_OK);
+    assert_int_equal(tc_imagecheck_start(&image, NULL, &check, &err), TC_OK);
     assert_int_equal(pipe(ends), 0);
     assert_int_equal(write(ends[1], "", 1), 1);
     assert_int_equal(tc_imagecheck_await(check, ends[0], &err), TC_INTERRUPTED);
@@ -155,14 +215,14 @@ static void test_stop_without_answer(void **state)
     struct tc_error err = {0};
     struct tc_imagecheck *check = NULL;
     make_image(&image);
-    assert_int_equal(tc_imagecheck_start(&image, &check, &err), TC_OK);
+    assert_int_equal(tc_imagecheck_start(&image, NULL, &check, &err), TC_OK);
     pid_t pid = find_child();
     tc_imagecheck_stop(check);
     assert_int_equal(kill(pid, 0), -1);
     tc_imagecheck_stop(NULL);
     /* Nothing to check: no process. */
     image.root_checked = true;
-    assert_int_equal(tc_imagecheck_start(&image, &check, &err), TC_OK);
+    assert_int_equal(tc_imagecheck_start(&image, NULL, &check, &err), TC_OK);
     assert_int_equal(tc_imagecheck_await(check, -1, &err), TC_OK);
     tc_imagecheck_stop(check);
 }
@@ -172,6 +232,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_good_and_damaged),
         cmocka_unit_test(test_size),
+        cmocka_unit_test(test_records),
         cmocka_unit_test(test_killed_says_nothing),
         cmocka_unit_test(test_stop_without_answer),
     };
