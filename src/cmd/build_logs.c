@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 void tc_build_add_to_message(struct tc_error *err, const char *before, const char *text)
@@ -48,4 +49,10 @@ void tc_build_keep_logs(const struct tc_build_logs *logs, struct tc_error *err)
 {
     keep_console(logs, err);
     keep_log(logs, err);
+}
+
+void tc_build_drop_old_log(const char *path)
+{
+    struct stat info;
+    if (lstat(path, &info) == 0 && S_ISREG(info.st_mode)) (void)unlink(path);
 }

@@ -20,4 +20,7 @@ struct tc_build_logs {
 /* Names what says something, and tells in err where it is. */
 void tc_build_keep_logs(const struct tc_build_logs *logs, struct tc_error *err);
 
+/* What an earlier build left under such a name would be taken for this one's: removes it. */
+void tc_build_drop_old_log(const char *path);
+
 #endif

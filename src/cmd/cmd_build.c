@@ -47,7 +47,7 @@ struct build {
     struct tc_extract *extract;
     struct tc_build_network network;
     char *bundle_path, *log_path, *console_path;
-    char *ignore[11]; /* absolute paths of what this build makes; NULL-terminated */
+    char *ignore[12]; /* absolute paths of what this build makes; NULL-terminated */
     bool keep_bundle; /* false: only --detached and --extract were asked for */
     char *devroot_folder, *devroot_pem;
     bool devroot_created;
@@ -79,6 +79,26 @@ static void build_free(struct build *build)
     tc_verdict_free(&build->verdict);
 }
 
+/* Each file that this build makes has a name of its own. */
+static tc_status check_names(const struct build *build, const char *path, struct tc_error *err)
+{
+    const struct tc_build_options *options = &build->options;
+    const struct {
+        const char *what, *path;
+    } names[] = {{"--output", path},
+                 {"the build's log", build->log_path},
+                 {"the machine's console", build->console_path},
+                 {"--detached", options->detached},
+                 {"--archive", options->archive}};
+    enum { NAMES = sizeof names / sizeof *names };
+    for (size_t i = 0; i < NAMES; i++)
+        for (size_t j = i + 1; j < NAMES; j++)
+            if (names[i].path && names[j].path && tc_is_same_path(names[i].path, names[j].path))
+                return tc_fail(err, TC_USAGE, "%s and %s both name %s: give each a name of its own",
+                               names[i].what, names[j].what, names[j].path);
+    return TC_OK;
+}
+
 static tc_status open_outputs(struct build *build, struct tc_error *err)
 {
     const struct tc_build_options *options = &build->options;
@@ -93,22 +113,14 @@ static tc_status open_outputs(struct build *build, struct tc_error *err)
         build->console_path = NULL;
         return tc_fail(err, TC_SYSTEM, "out of memory");
     }
-    if (options->detached && tc_is_same_path(path, options->detached))
-        return tc_fail(err, TC_USAGE,
-                       "--output and --detached both name %s: give each a name of its own",
-                       options->detached);
-    if (options->archive &&
-        (tc_is_same_path(path, options->archive) ||
-         (options->detached && tc_is_same_path(options->detached, options->archive))))
-        return tc_fail(err, TC_USAGE,
-                       "--archive names %s, as another option does: give each a name of "
-                       "its own",
-                       options->archive);
+    TC_TRY(check_names(build, path, err));
     TC_TRY(tc_tempfile_open(path, &build->bundle, err));
     TC_TRY(tc_tempfile_open(build->log_path, &build->log, err));
     if (strcmp(options->backend, tc_backend_qemu.name) == 0)
         TC_TRY(tc_tempfile_open(build->console_path, &build->console, err));
     if (options->detached) TC_TRY(tc_tempfile_open(options->detached, &build->detached, err));
+    tc_build_drop_old_log(build->log_path);
+    tc_build_drop_old_log(build->console_path);
     return options->extract ? tc_extract_open(options->extract, &build->extract, err) : TC_OK;
 }
 
@@ -174,6 +186,9 @@ static tc_status read_project(struct build *build, struct tc_error *err)
     const struct tc_tempfile *const made[MADE] = {&build->bundle, &build->log, &build->console,
                                                   &build->detached};
     size_t count = 0;
+    /* Of every back end: verify does not know which it was. */
+    if (!build->console.path && (build->ignore[count] = tc_absolute_path(build->console_path)))
+        count++;
     for (size_t i = 0; i < MADE; i++) {
         if (!made[i]->path) continue;
         if ((build->ignore[count] = tc_absolute_path(made[i]->path))) count++;
@@ -459,7 +474,10 @@ int tc_cmd_build(int argc, char **argv)
                                        .enclave =
                                            build.choice.backend && build.choice.backend->hardware,
                                        .debug = build.options.debug};
-    if (status != TC_OK && status != TC_INTERRUPTED) tc_build_keep_logs(&logs, &err);
+    if (status == TC_INTERRUPTED)
+        tc_build_add_to_message(&err, "; ", "nothing was kept");
+    else if (status != TC_OK)
+        tc_build_keep_logs(&logs, &err);
     tc_extract_free(TC_TAKE(build.extract));
     /* From here on a signal ends the client again, which must not wait for somebody
      * to read its last words. */

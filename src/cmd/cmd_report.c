@@ -163,7 +163,7 @@ static void source_lines(const struct report *report, const struct tc_part_sourc
     }
     optional_line(report, "claimed repo", source->repository);
     optional_line(report, "claimed ref", source->ref);
-    optional_line(report, "claimed host", source->backend);
+    optional_line(report, "claimed end", source->backend);
     for (size_t i = 0; i < source->tags_count; i++)
         line(report, "chosen tag", source->tags[i]);
 }
@@ -302,6 +302,7 @@ static void pinned_lines(const struct report *report, const struct tc_statement 
 static void statement_lines(const struct report *report, const struct tc_statement *statement)
 {
     const struct tc_part_recipe *recipe = &statement->recipe;
+    char cpus[16];
     ca_lines(report, &statement->network);
     source_lines(report, &statement->source);
     optional_line(report, "witnessed", statement->witness.repository);
@@ -316,6 +317,8 @@ static void statement_lines(const struct report *report, const struct tc_stateme
         said(report, "environment", recipe->environment[i]);
     host_tool_lines(report, recipe);
     limits_line(report, &recipe->limits);
+    (void)snprintf(cpus, sizeof cpus, "%u", statement->platform.cpus);
+    line(report, "processors", cpus);
     network_lines(report, statement);
     line(report, "log",
          statement->log.present ? "kept, redacted" : "not kept: built with --no-log");

@@ -148,15 +148,10 @@ static tc_status take_option(struct request *request, int option, int index, con
         request->given[option] = true;
     }
     switch (option) {
-    case OPTION_ARTIFACT:
-        return add_artifact(request, optarg, err);
-    case OPTION_SOURCE:
-        request->source_path = optarg;
-        return TC_OK;
-    case OPTION_COMMIT:
-        return set_commit(request, optarg, err);
-    case OPTION_NONCE:
-        return set_nonce(request, optarg, err);
+    case OPTION_ARTIFACT: return add_artifact(request, optarg, err);
+    case OPTION_SOURCE: request->source_path = optarg; return TC_OK;
+    case OPTION_COMMIT: return set_commit(request, optarg, err);
+    case OPTION_NONCE: return set_nonce(request, optarg, err);
     case OPTION_PCR:
         wanted->pcrs_asked = &request->pcrs;
         return tc_pcr_option_add(optarg, &request->pcrs, err);
@@ -164,43 +159,26 @@ static tc_status take_option(struct request *request, int option, int index, con
         wanted->compare_age = true;
         if (tc_parse_duration(optarg, &wanted->max_age)) return TC_OK;
         return tc_fail(err, TC_USAGE, "--max-age must be like 90s, 15m or 2h");
-    case OPTION_POLICY:
-        request->policy_path = optarg;
-        return TC_OK;
-    case OPTION_ROOT:
-        request->root_path = optarg;
-        return TC_OK;
-    case OPTION_IMAGES:
-        request->trust_request.images = optarg;
-        return TC_OK;
-    case OPTION_IMAGES_KEY:
-        request->trust_request.images_key = optarg;
-        return TC_OK;
+    case OPTION_POLICY: request->policy_path = optarg; return TC_OK;
+    case OPTION_ROOT: request->root_path = optarg; return TC_OK;
+    case OPTION_IMAGES: request->trust_request.images = optarg; return TC_OK;
+    case OPTION_IMAGES_KEY: request->trust_request.images_key = optarg; return TC_OK;
     case OPTION_MIN_LIST_VERSION:
         if (tc_parse_list_version(optarg, &request->trust_request.min_version)) return TC_OK;
         return tc_fail(err, TC_USAGE, "--min-list-version must be a whole number from 1");
-    case OPTION_ALLOW_UNMEASURED:
-        wanted->allow_unmeasured = true;
-        return TC_OK;
-    case OPTION_ALLOW_DEBUG:
-        wanted->allow_debug = true;
-        return TC_OK;
+    case OPTION_ALLOW_UNMEASURED: wanted->allow_unmeasured = true; return TC_OK;
+    case OPTION_ALLOW_DEBUG: wanted->allow_debug = true; return TC_OK;
     case OPTION_ALLOW_UNAUTHENTICATED: wanted->allow_unauthenticated = true; return TC_OK;
     case OPTION_ALLOW_REPLAYED: wanted->allow_replayed = true; return TC_OK;
     case OPTION_LIVE:
         request->live_path = optarg;
         if (strcmp(optarg, "-") != 0) return TC_OK;
         return tc_fail(err, TC_USAGE, "--live must be a file");
-    case OPTION_EXTRACT:
-        request->extract_path = optarg;
-        return TC_OK;
-    case OPTION_JSON:
-        request->json = true;
-        return TC_OK;
+    case OPTION_EXTRACT: request->extract_path = optarg; return TC_OK;
+    case OPTION_JSON: request->json = true; return TC_OK;
     case OPTION_LATER:
         return tc_fail(err, TC_USAGE, "--%s is not part of this version", options[index].name);
-    default:
-        return tc_fail(err, TC_USAGE, "%s is unknown, ambiguous or lacks its value", word);
+    default: return tc_fail(err, TC_USAGE, "%s is unknown, ambiguous or lacks its value", word);
     }
 }
 
@@ -209,11 +187,14 @@ static tc_status digest_source(void *context, const struct tc_statement *stateme
                                struct tc_sha256 *ret_digest, struct tc_error *err)
 {
     const struct request *request = context;
-    /* What build leaves out of a plain folder: its own bundle, and the log beside it. */
+    /* What build leaves out of a plain folder: its own bundle, and the logs beside it. */
     TC_AUTO_FREE char *bundle = tc_absolute_path(request->bundle);
     TC_AUTO_FREE char *log = NULL;
-    if (bundle && asprintf(&log, "%s.log", bundle) < 0) return tc_fail(err, TC_SYSTEM, "out of memory");
-    const char *const ignore[] = {bundle, log, NULL};
+    TC_AUTO_FREE char *console = NULL;
+    if (bundle && asprintf(&log, "%s.log", bundle) < 0) log = NULL;
+    if (bundle && asprintf(&console, "%s.console", bundle) < 0) console = NULL;
+    if (bundle && (!log || !console)) return tc_fail(err, TC_SYSTEM, "out of memory");
+    const char *const ignore[] = {bundle, log, console, NULL};
     const struct tc_source_request wanted = {.folder = request->source_path,
                                              .build_file = statement->recipe.build_file,
                                              .kind = statement->source.kind,

@@ -489,7 +489,7 @@ def test_back_ends(p):
     assert json.loads(done.stdout)["backend"] == "local"
     assert p.statement()["predicate"]["buildDefinition"]["internalParameters"]["claimed"] == {"backend": "local"}
     said = p.run("report", p.out).stdout
-    assert "claimed host local\n" in said and "NOT attested by hardware" in said, said
+    assert "claimed end  local\n" in said and "processors   " in said and "NOT attested by hardware" in said, said
     done = p.build("--json", "--backend", "local")
     assert "(auto" not in done.stderr, done.stderr
     # An EIF after the reference's -nitro is taken for an enclave's, and not for another back end's.
@@ -547,8 +547,9 @@ def test_usage(p):
     p.run("build", "--dir", p.dir, "--output", p.out, expect=2)
     p.run("build", "--image", "host", "--wrong", expect=2)
     p.run("build", "--image", "host", "--dir", p.dir, "--output", "-", expect=2)
-    said = p.build("--detached", f"{p.base}/./release.tar", expect=2).stderr
-    assert "a name of its own" in said, said
+    for name in ("release.tar", "release.tar.log", "release.tar.console"):
+        said = p.build("--detached", f"{p.base}/./{name}", expect=2).stderr
+        assert "a name of its own" in said, said
     p.run("buidl", expect=2)
     assert p.left() == []
 
@@ -762,14 +763,35 @@ def test_all_names_or_none(p):
     p.verify("--artifact", folder / "out", bundle=detached)
 
 
+def test_what_failed_before(p):
+    """Logs of an earlier build are nobody's source, and do not outlive the next one."""
+    p.out = p.dir / "release.tar"
+    p.spec("echo said; ls -A > out; exit 1")
+    p.build(expect=1)
+    log, console = p.dir / "release.tar.log", p.dir / "release.tar.console"
+    assert log.exists()
+    console.write_text("what a machine said")
+    p.spec("ls -A > out")
+    p.build()
+    assert not log.exists() and not console.exists()
+    assert p.output() == b"build.json\nout\n", p.output()
+    console.write_text("of another build")
+    log.write_text("of another build")
+    p.verify("--source", p.dir)
+    p.build("--host-tool", "/none", expect=2)
+    assert not log.exists() and not console.exists()
+    p.verify("--source", p.dir)
+
+
 def test_interrupt_leaves_nothing(p):
     p.spec("echo started; sleep 100; echo > out")
     process = start(p)
     wait_for(process, "started")
     below = descendants(process.pid)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
+    said = process.communicate(timeout=30)[1]
     assert process.returncode == 2
+    assert "interrupted; nothing was kept" in said, said
     gone(below)
     assert p.left() == [], p.left()
 
