@@ -94,13 +94,15 @@ static tc_status open_outputs(struct build *build, struct tc_error *err)
         return tc_fail(err, TC_SYSTEM, "out of memory");
     }
     if (options->detached && tc_is_same_path(path, options->detached))
-        return tc_fail(err, TC_USAGE, "--output and --detached both name %s: give each a name of its own",
+        return tc_fail(err, TC_USAGE,
+                       "--output and --detached both name %s: give each a name of its own",
                        options->detached);
     if (options->archive &&
         (tc_is_same_path(path, options->archive) ||
          (options->detached && tc_is_same_path(options->detached, options->archive))))
-        return tc_fail(err, TC_USAGE, "--archive names %s, as another option does: give each a name of "
-                                      "its own",
+        return tc_fail(err, TC_USAGE,
+                       "--archive names %s, as another option does: give each a name of "
+                       "its own",
                        options->archive);
     TC_TRY(tc_tempfile_open(path, &build->bundle, err));
     TC_TRY(tc_tempfile_open(build->log_path, &build->log, err));
@@ -114,9 +116,10 @@ static tc_status choose_image(struct build *build, struct tc_error *err)
 {
     TC_TRY(tc_image_choose(build->options.image, &build->spec, &build->image, err));
     if (!build->image.host && build->options.host_tools)
-        return tc_fail(err, TC_USAGE,
-                       "--host-tool goes with --image host: no PCR would name the tool, and the report "
-                       "would call it measured");
+        return tc_fail(
+            err, TC_USAGE,
+            "--host-tool goes with --image host: no PCR would name the tool, and the report "
+            "would call it measured");
     return TC_OK;
 }
 
@@ -135,10 +138,11 @@ static tc_status check_extract(struct build *build, struct tc_error *err)
     size_t size = strlen(project);
     if (!target || strncmp(target, project, size) != 0 || (size > 1 && target[size] != '/'))
         return TC_OK;
-    return tc_fail(err, TC_USAGE,
-                   "--extract %s lies in the project, which is no clean git commit: every file in it "
-                   "is source; name a folder outside",
-                   options->extract);
+    return tc_fail(
+        err, TC_USAGE,
+        "--extract %s lies in the project, which is no clean git commit: every file in it "
+        "is source; name a folder outside",
+        options->extract);
 }
 
 /* What build.json asks for and this build does not do. */
@@ -245,7 +249,8 @@ static tc_status talk(struct build *build, int fd, struct tc_error *err)
                   .nonce = {options->nonce, options->nonce_size},
                   .build_file = tc_span_of_text(options->build_file),
                   .repository = tc_span_of_text(tc_pack_repository(build->pack)),
-                  .ref = tc_span_of_text(tc_pack_ref(build->pack))},
+                  .ref = tc_span_of_text(tc_pack_ref(build->pack)),
+                  .backend = tc_span_of_text(build->choice.backend->name)},
         .credentials = build->network.credentials,
         .credentials_count = build->network.credentials_count,
         .build_file = tc_pack_build_file(build->pack),
@@ -354,7 +359,8 @@ static tc_status verify_result(struct build *build, struct tc_error *err)
         return tc_fail_errno(err, TC_SYSTEM, errno, "cannot read the bundle back");
     TC_TRY(tc_verify_bundle(build->bundle.fd, &verify, &build->verdict, err));
     TC_TRY(go_on(build, err)); /* what it ended early has no verdict worth a word */
-    if (build->verdict.kind != TC_VERDICT_AUTHENTIC && build->verdict.kind != TC_VERDICT_DEVELOPMENT)
+    if (build->verdict.kind != TC_VERDICT_AUTHENTIC &&
+        build->verdict.kind != TC_VERDICT_DEVELOPMENT)
         return tc_fail(err, TC_REFUSED, "the worker's bundle does not verify: %s",
                        build->verdict.reason);
     return TC_OK;
@@ -386,9 +392,8 @@ static tc_status run(struct build *build, struct tc_error *err)
     TC_TRY(tc_backend_check_name(build->options.backend, err));
     TC_TRY(open_outputs(build, err));
     TC_TRY(read_project(build, err));
-    TC_TRY(tc_build_network_open(&build->options,
-                                 build->spec.network.mode == TC_NETWORK_OFFLINE, &build->network,
-                                 err));
+    TC_TRY(tc_build_network_open(&build->options, build->spec.network.mode == TC_NETWORK_OFFLINE,
+                                 &build->network, err));
     if (!build->choice.backend->hardware) {
         TC_TRY(tc_devroot_folder(&build->devroot_folder, err));
         TC_TRY(tc_devroot_ensure(build->devroot_folder, &build->devroot_pem,
@@ -398,7 +403,8 @@ static tc_status run(struct build *build, struct tc_error *err)
      * nothing to clean up. */
     TC_TRY(tc_interrupts_catch(&build->interrupt_fd, err));
     build->ui.interrupt_fd = build->interrupt_fd;
-    TC_TRY(run_worker(build, err));
+    tc_status status = run_worker(build, err);
+    TC_TRY(tc_image_choice_judge(&build->image, status, build->interrupt_fd, err));
     TC_TRY(verify_result(build, err));
     return commit_outputs(build, err);
 }
@@ -415,9 +421,8 @@ static bool print_result(struct build *build, const struct tc_error *failure)
         .debug = build->choice.backend && build->choice.backend->hardware && build->options.debug,
         .root_created = build->devroot_created};
     if (failure->status == TC_OK) tc_build_ui_done(&build->ui, &build->verdict, &made);
-    if (failure->status != TC_OK)
-        return tc_print_failure("build", failure, build->options.json);
-    if (!build->options.json) return true;
+    if (failure->status != TC_OK) return tc_print_failure("build", failure, build->options.json);
+    if (!build->options.json || !build->choice.backend) return true;
     tc_status status =
         tc_print_verdict_json(stdout, &build->verdict, build->choice.backend->name, &err);
     if (status != TC_OK) tc_print_error("build", &err);

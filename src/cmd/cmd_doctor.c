@@ -2,6 +2,7 @@
  * cannot. Starts no worker. */
 #include <getopt.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/cleanup.h"
 #include "base/text.h"
@@ -14,8 +15,8 @@ static const char usage[] =
     "usage: tee-compile doctor [--json]\n"
     "\n"
     "Says for each back end of `build` whether it can start a worker here, why not and what\n"
-    "mends that, which of them --backend auto takes, and for each image of this machine\n"
-    "whether its files are complete.\n"
+    "mends that, which of them --backend auto takes, and for each image whether it is here\n"
+    "and its files are complete.\n"
     "\n"
     "Exit status: 0 a back end can be used; 1 none; 2 it could not be told.\n";
 
@@ -49,7 +50,7 @@ static tc_status find_out(struct findings *findings, struct tc_error *err)
 {
     TC_AUTO_FREE char *folder = NULL;
     TC_AUTO_IMAGESTORE struct tc_imagestore *store = NULL;
-    for (size_t i = 0; tc_backends[i] && i < BACKENDS_MAX; i++) {
+    for (size_t i = 0; i < BACKENDS_MAX && tc_backends[i]; i++) {
         tc_backends[i]->probe(&findings->probes[i]);
         findings->usable = findings->usable || findings->probes[i].usable;
     }
@@ -59,12 +60,24 @@ static tc_status find_out(struct findings *findings, struct tc_error *err)
     return tc_imagestore_list(store, &findings->images, err);
 }
 
+/* Those that the project has recipes for, and a build file can name as its language. */
+static const char *const names[] = {"c", "rust", "go", "node", "python", "java"};
+enum { NAMES = sizeof names / sizeof *names };
+
+static bool is_here(const struct findings *findings, const char *name)
+{
+    for (size_t i = 0; i < findings->images.count; i++)
+        if (findings->images.images[i].good && strcmp(findings->images.images[i].name, name) == 0)
+            return true;
+    return false;
+}
+
 /* --- text --- */
 
 static void show(const struct findings *findings)
 {
     char hex[TC_SHA384_HEX], shown[2 * TC_ERROR_MAX];
-    for (size_t i = 0; tc_backends[i] && i < BACKENDS_MAX; i++) {
+    for (size_t i = 0; i < BACKENDS_MAX && tc_backends[i]; i++) {
         const struct tc_probe *probe = &findings->probes[i];
         (void)printf("%-6s %-3s  %s\n", tc_backends[i]->name, probe->usable ? "yes" : "no",
                      tc_printable_again(tc_span_of_text(probe->why), shown, sizeof shown));
@@ -73,18 +86,24 @@ static void show(const struct findings *findings)
                          tc_printable_again(tc_span_of_text(probe->fix), shown, sizeof shown));
     }
     (void)printf("auto   %s for an image, local for --image host\n", findings->best.backend->name);
-    if (findings->images.count == 0)
-        (void)printf(
-            "images none; make or fetch one: tee-compile image build, tee-compile image pull\n");
     for (size_t i = 0; i < findings->images.count; i++) {
         const struct tc_stored_image *image = &findings->images.images[i];
         tc_hex((struct tc_span){image->pcr0.bytes, sizeof image->pcr0.bytes}, hex);
         if (image->good)
-            (void)printf("image  %s, complete, PCR0 %s\n", image->name, hex);
+            (void)printf("image  %s, here, PCR0 %s\n", image->name, hex);
         else
             (void)printf("image  DAMAGED, PCR0 %s\n             because %s\n", hex,
                          tc_printable_again(tc_span_of_text(image->problem), shown, sizeof shown));
     }
+    size_t missing = 0;
+    for (size_t i = 0; i < NAMES; i++) {
+        if (is_here(findings, names[i])) continue;
+        (void)printf("image  %s, not here\n", names[i]);
+        missing++;
+    }
+    if (missing > 0)
+        (void)printf("             make it: tee-compile image build images/NAME -o NAME.eif; "
+                     "or fetch it: tee-compile image pull URL\n");
 }
 
 /* --- JSON --- */
@@ -121,6 +140,7 @@ static void write_image(struct tc_jsonw *w, const struct tc_stored_image *image)
     char shown[2 * TC_ERROR_MAX];
     tc_jsonw_object(w, NULL);
     tc_jsonw_hex(w, "pcr0", image->pcr0.bytes, sizeof image->pcr0.bytes);
+    tc_jsonw_bool(w, "here", true);
     tc_jsonw_bool(w, "complete", image->good);
     if (image->good) {
         tc_jsonw_text(w, "name", image->name);
@@ -140,18 +160,25 @@ static tc_status show_json(const struct findings *findings, struct tc_error *err
     tc_jsonw_object(&w, NULL);
     tc_jsonw_text(&w, "verdict", findings->usable ? "done" : "failed");
     tc_jsonw_array(&w, "checks");
-    for (size_t i = 0; tc_backends[i] && i < BACKENDS_MAX; i++)
+    for (size_t i = 0; i < BACKENDS_MAX && tc_backends[i]; i++)
         write_check(&w, tc_backends[i]->name, findings->probes[i].usable, "usable",
                     findings->probes[i].why);
     tc_jsonw_end_array(&w);
     tc_jsonw_text(&w, "auto", findings->best.backend->name);
     tc_jsonw_array(&w, "backends");
-    for (size_t i = 0; tc_backends[i] && i < BACKENDS_MAX; i++)
+    for (size_t i = 0; i < BACKENDS_MAX && tc_backends[i]; i++)
         write_probe(&w, tc_backends[i], &findings->probes[i]);
     tc_jsonw_end_array(&w);
     tc_jsonw_array(&w, "images");
     for (size_t i = 0; i < findings->images.count; i++)
         write_image(&w, &findings->images.images[i]);
+    for (size_t i = 0; i < NAMES; i++) {
+        if (is_here(findings, names[i])) continue;
+        tc_jsonw_object(&w, NULL);
+        tc_jsonw_text(&w, "name", names[i]);
+        tc_jsonw_bool(&w, "here", false);
+        tc_jsonw_end_object(&w);
+    }
     tc_jsonw_end_array(&w);
     tc_jsonw_end_object(&w);
     TC_TRY(tc_buf_check(&buf, "the findings", err));

@@ -56,8 +56,8 @@ static const char *next_line(struct lines *lines)
         lines->rest.data = NULL;
         return lines->shown;
     }
-    const uint8_t *end = lines->rest.size > 0
-                             ? memchr(lines->rest.data, '\n', lines->rest.size) : NULL;
+    const uint8_t *end =
+        lines->rest.size > 0 ? memchr(lines->rest.data, '\n', lines->rest.size) : NULL;
     size_t size = end ? (size_t)(end - lines->rest.data) : lines->rest.size;
     struct tc_span line = {lines->rest.data, size};
     (void)tc_printable_again(expand_tabs(line, wide, sizeof wide), lines->shown,
@@ -163,6 +163,7 @@ static void source_lines(const struct report *report, const struct tc_part_sourc
     }
     optional_line(report, "claimed repo", source->repository);
     optional_line(report, "claimed ref", source->ref);
+    optional_line(report, "claimed host", source->backend);
     for (size_t i = 0; i < source->tags_count; i++)
         line(report, "chosen tag", source->tags[i]);
 }
@@ -194,7 +195,8 @@ static void image_lines(const struct report *report, const struct tc_statement *
     char count[32];
     for (unsigned i = 0; i < 3; i++)
         hex_line(report, names[i], statement->platform.pcr[i].bytes, TC_SHA384_SIZE);
-    line(report, "measured", statement->platform.measured ? "yes" : "no: the machine's own toolchain");
+    line(report, "measured",
+         statement->platform.measured ? "yes" : "no: the machine's own toolchain");
     if (!image->name) return;
     line(report, "toolchain", image->name);
     hex_line(report, "recipe", image->recipe.bytes, sizeof image->recipe.bytes);
@@ -315,7 +317,8 @@ static void statement_lines(const struct report *report, const struct tc_stateme
     host_tool_lines(report, recipe);
     limits_line(report, &recipe->limits);
     network_lines(report, statement);
-    line(report, "log", statement->log.present ? "kept, redacted" : "not kept: built with --no-log");
+    line(report, "log",
+         statement->log.present ? "kept, redacted" : "not kept: built with --no-log");
     if (statement->nonce_size > 0)
         hex_line(report, "nonce", statement->nonce, statement->nonce_size);
     image_lines(report, statement);
@@ -338,10 +341,15 @@ static void document_lines(const struct report *report, const struct tc_bundle_v
 {
     struct tc_nitrodoc document;
     struct tc_error err = {0};
-    if (tc_nitrodoc_decode(tc_buf_span(&view->document), &document, &err) == TC_OK)
-        time_line(report, "signed", (int64_t)(document.timestamp / 1000));
-    else
+    if (tc_nitrodoc_decode(tc_buf_span(&view->document), &document, &err) != TC_OK) {
         line(report, "document", err.message);
+        return;
+    }
+    time_line(report, "signed", (int64_t)(document.timestamp / 1000));
+    line(report, "root",
+         tc_is_aws_root(document.cabundle[0])
+             ? "names AWS Nitro's; whether that signed it, verify says"
+             : "none of AWS: NOT attested by hardware");
 }
 
 static void write_hosts(struct tc_jsonw *w, const struct tc_bundle_view *view)
@@ -397,15 +405,16 @@ static tc_status print_view(const struct tc_bundle_view *view, enum form form, s
     traffic_lines(report, view);
     pinned_lines(report, &view->statement);
     document_lines(report, view);
-    line(report, "form", view->detached ? "detached: the outputs are published beside it" : "with outputs");
+    line(report, "form",
+         view->detached ? "detached: the outputs are published beside it" : "with outputs");
     return tc_print_flush(stdout, err);
 }
 
 static tc_status run(const char *path, enum form form, struct tc_error *err)
 {
     bool from_stdin = strcmp(path, "-") == 0;
-    TC_AUTO_CLOSE int fd = from_stdin ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0)
-                                      : open(path, O_RDONLY | O_CLOEXEC);
+    TC_AUTO_CLOSE int fd =
+        from_stdin ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0) : open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot open %s", path);
     struct tc_bundle_view view = {0};
     TC_TRY(tc_bundle_view_read(fd, &view, err));

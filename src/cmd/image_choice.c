@@ -10,12 +10,24 @@
 
 void tc_image_choice_done(struct tc_image_choice *choice)
 {
+    tc_imagecheck_stop(TC_TAKE(choice->check));
     tc_imagefile_done(&choice->file);
 }
 
 const char *tc_image_choice_name(const struct tc_image_choice *choice)
 {
     return choice->host ? "host" : choice->file.content.text.name;
+}
+
+tc_status tc_image_choice_judge(struct tc_image_choice *choice, tc_status status, int interrupt_fd,
+                                struct tc_error *err)
+{
+    struct tc_error found = {0};
+    if (choice->host || status == TC_INTERRUPTED) return status;
+    tc_status checked = tc_imagecheck_await(choice->check, interrupt_fd, &found);
+    if (checked == TC_OK || (status != TC_OK && checked != TC_REFUSED)) return status;
+    *err = found;
+    return checked;
 }
 
 static bool is_path(const char *word)
@@ -113,7 +125,10 @@ tc_status tc_image_choose(const char *option, const struct tc_buildspec *spec,
         TC_TRY(tc_imagefile_open(option, &choice.file, err));
     else if (!choice.host)
         TC_TRY(open_stored(word, where, &choice.file, err));
-    if (!choice.host) TC_TRY(check_trust(&choice.file, err));
+    if (!choice.host) {
+        TC_TRY(check_trust(&choice.file, err));
+        TC_TRY(tc_imagecheck_start(&choice.file, &choice.check, err));
+    }
     *ret_choice = choice;
     choice = TC_IMAGE_CHOICE_NONE;
     return TC_OK;

@@ -3,12 +3,13 @@
 #define TC_CMD_IMAGE_CHOICE_H
 
 #include "core/buildspec.h"
-#include "host/imagefile.h"
+#include "host/imagecheck.h"
 #include "verify/trust.h"
 
 struct tc_image_choice {
     bool host;                /* the machine's own toolchain; else: */
-    struct tc_imagefile file; /* read whole and compared */
+    struct tc_imagefile file; /* its file system is being checked: */
+    struct tc_imagecheck *check;
 };
 #define TC_IMAGE_CHOICE_NONE                                                                       \
     (struct tc_image_choice)                                                                       \
@@ -23,6 +24,12 @@ void tc_image_choice_done(struct tc_image_choice *choice);
  * TC_REFUSED also for one that a trusted list speaks against. */
 tc_status tc_image_choose(const char *option, const struct tc_buildspec *spec,
                           struct tc_image_choice *ret_choice, struct tc_error *err) TC_MUST_USE;
+
+/* What becomes of a build with that status, and its message in err, once the image's
+ * check has ended, which is waited for: the same, or the check's own failure. A bad image
+ * explains what else went wrong, and what it made is given to nobody. */
+tc_status tc_image_choice_judge(struct tc_image_choice *choice, tc_status status, int interrupt_fd,
+                                struct tc_error *err) TC_MUST_USE;
 
 /* "host", or the name that the image has for itself. */
 const char *tc_image_choice_name(const struct tc_image_choice *choice);

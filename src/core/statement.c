@@ -12,6 +12,7 @@ void tc_part_source_free(struct tc_part_source *part)
     if (!part) return;
     free(part->repository);
     free(part->ref);
+    free(part->backend);
     tc_text_list_free(part->tags, part->tags_count);
     *part = (struct tc_part_source){0};
 }

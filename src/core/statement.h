@@ -46,6 +46,7 @@ struct tc_part_source { /* set after unpacking */
     int64_t epoch;     /* SOURCE_DATE_EPOCH */
     char *repository;  /* claimed, may be NULL */
     char *ref;         /* claimed, may be NULL */
+    char *backend;     /* the same: what the host says that it started the worker with */
     char **tags;       /* "name id", chosen by the builder; only with source.git */
     size_t tags_count;
 };

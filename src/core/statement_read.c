@@ -216,8 +216,8 @@ static tc_status read_external(const struct tc_json *definition, struct tc_state
     TC_TRY(tc_json_get(&at, "network", &network, err));
     TC_TRY(tc_statement_read_network(&network, statement, err));
     TC_TRY(read_nonce(&at, statement, err));
-    TC_TRY(get_list(&at, "outputs", TC_BUILDSPEC_LIST_MAX, &recipe->outputs,
-                    &recipe->outputs_count, err));
+    TC_TRY(get_list(&at, "outputs", TC_BUILDSPEC_LIST_MAX, &recipe->outputs, &recipe->outputs_count,
+                    err));
     TC_TRY(read_claims(&at, statement, err));
     return get_optional(&at, "vendor", &recipe->vendor, err);
 }
@@ -225,10 +225,15 @@ static tc_status read_external(const struct tc_json *definition, struct tc_state
 static tc_status read_internal(const struct tc_json *definition, struct tc_statement *statement,
                                struct tc_error *err)
 {
-    struct tc_json at;
+    struct tc_json at, claimed;
     uint64_t cpus, epoch;
     TC_TRY(get_keys(definition, "internalParameters",
-                    KEYS("architecture", "cpus", "environment", "sourceDateEpoch"), &at, err));
+                    KEYS("architecture", "claimed", "cpus", "environment", "sourceDateEpoch"), &at,
+                    err));
+    if (tc_json_find(&at, "claimed", &claimed)) {
+        TC_TRY(tc_json_check_keys(&claimed, KEYS("backend"), err));
+        TC_TRY(get_text(&claimed, "backend", &statement->source.backend, err));
+    }
     TC_TRY(get_fixed(&at, "architecture", statement->platform.architecture,
                      sizeof statement->platform.architecture, err));
     TC_TRY(get_u64(&at, "cpus", 65536, &cpus, err));
@@ -375,7 +380,8 @@ static tc_status read_collected(const struct tc_json *at, struct tc_collected *c
 {
     struct tc_json annotations, value;
     const char *text;
-    TC_TRY(tc_json_check_keys(at, KEYS("name", "digest", "mediaType", "content", "annotations"), err));
+    TC_TRY(
+        tc_json_check_keys(at, KEYS("name", "digest", "mediaType", "content", "annotations"), err));
     TC_TRY(get_text(at, "name", &collected->name, err));
     TC_TRY(get_exact(at, "mediaType", "text/plain", err));
     TC_TRY(get_keys(at, "annotations", KEYS("command", "saidBy"), &annotations, err));
@@ -432,8 +438,8 @@ static tc_status read_run(const struct tc_json *predicate, struct tc_statement *
     TC_TRY(get_keys(&builder, "version", KEYS("tee-compile"), &version, err));
     TC_TRY(get_fixed(&version, "tee-compile", statement->platform.version,
                      sizeof statement->platform.version, err));
-    TC_TRY(get_keys(&at, "metadata", KEYS("invocationId", "startedOn", "finishedOn"), &metadata,
-                    err));
+    TC_TRY(
+        get_keys(&at, "metadata", KEYS("invocationId", "startedOn", "finishedOn"), &metadata, err));
     TC_TRY(get_hex(&metadata, "invocationId", statement->platform.invocation,
                    sizeof statement->platform.invocation, err));
     TC_TRY(get_time(&metadata, "startedOn", &statement->started, err));

@@ -87,6 +87,11 @@ static void write_internal(struct tc_jsonw *w, const struct tc_statement *statem
 {
     tc_jsonw_object(w, "internalParameters");
     tc_jsonw_text(w, "architecture", statement->platform.architecture);
+    if (statement->source.backend) {
+        tc_jsonw_object(w, "claimed");
+        tc_jsonw_text(w, "backend", statement->source.backend);
+        tc_jsonw_end_object(w);
+    }
     tc_jsonw_u64(w, "cpus", statement->platform.cpus);
     write_list(w, "environment", statement->recipe.environment,
                statement->recipe.environment_count);

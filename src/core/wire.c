@@ -17,7 +17,8 @@ void tc_wire_header_encode(enum tc_wire_kind kind, uint32_t size, uint8_t out[TC
 
 enum {
     HELLO_MIN = 5, /* of any version, so that the version is what is complained of */
-    HELLO_MAX = 2 + 5 + TC_SHA256_SIZE + 4 + TC_WIRE_NONCE_MAX + 4 + TC_PATH_MAX + 2 * (4 + TC_WIRE_TEXT_MAX),
+    HELLO_MAX = 2 + 5 + TC_SHA256_SIZE + 4 + TC_WIRE_NONCE_MAX + 4 + TC_PATH_MAX +
+                2 * (4 + TC_WIRE_TEXT_MAX) + 4 + TC_WIRE_BACKEND_MAX,
     OBJECT_SIZE = 1 + 8,
     TAG_MAX = 1 + TC_SHA1_SIZE + 4 + TC_NAME_MAX,
     MEMBER_SIZE = 1 + 8,
@@ -65,8 +66,8 @@ tc_status tc_wire_header_decode(const uint8_t bytes[TC_WIRE_HEADER_SIZE],
         return tc_fail(err, TC_MALFORMED, "unknown frame kind %u", bytes[0]);
     if (bytes[1] | bytes[2] | bytes[3])
         return tc_fail(err, TC_MALFORMED, "frame kind %u: reserved bytes are not zero", bytes[0]);
-    uint32_t size = (uint32_t)bytes[4] << 24 | (uint32_t)bytes[5] << 16 | (uint32_t)bytes[6] << 8 |
-                    bytes[7];
+    uint32_t size =
+        (uint32_t)bytes[4] << 24 | (uint32_t)bytes[5] << 16 | (uint32_t)bytes[6] << 8 | bytes[7];
     if (size < min || size > max)
         return tc_fail(err, TC_MALFORMED, "frame kind %u: %u bytes, expected %u to %u", bytes[0],
                        size, min, max);
@@ -95,6 +96,7 @@ void tc_wire_hello_encode(const struct tc_wire_hello *hello, struct tc_buf *buf)
     tc_buf_add_block(buf, hello->build_file);
     tc_buf_add_block(buf, hello->repository);
     tc_buf_add_block(buf, hello->ref);
+    tc_buf_add_block(buf, hello->backend);
 }
 
 /* A byte that must be 0 or 1. */
@@ -114,8 +116,7 @@ tc_status tc_wire_hello_decode(struct tc_span payload, struct tc_wire_hello *ret
     struct tc_span replayed;
     uint16_t version;
     uint8_t source;
-    if (!tc_cursor_u16(&cursor, &version))
-        return tc_fail(err, TC_MALFORMED, "HELLO is cut short");
+    if (!tc_cursor_u16(&cursor, &version)) return tc_fail(err, TC_MALFORMED, "HELLO is cut short");
     if (version != TC_WIRE_VERSION)
         return tc_fail(err, TC_REFUSED,
                        "the host speaks protocol version %u, this worker version %d: use a host "
@@ -128,7 +129,8 @@ tc_status tc_wire_hello_decode(struct tc_span payload, struct tc_wire_hello *ret
         !tc_cursor_block(&cursor, TC_WIRE_NONCE_MAX, &hello.nonce) ||
         !tc_cursor_block(&cursor, TC_PATH_MAX, &hello.build_file) ||
         !tc_cursor_block(&cursor, TC_WIRE_TEXT_MAX, &hello.repository) ||
-        !tc_cursor_block(&cursor, TC_WIRE_TEXT_MAX, &hello.ref))
+        !tc_cursor_block(&cursor, TC_WIRE_TEXT_MAX, &hello.ref) ||
+        !tc_cursor_block(&cursor, TC_WIRE_BACKEND_MAX, &hello.backend))
         return tc_fail(err, TC_MALFORMED, "HELLO is cut short or holds a value out of range");
     TC_TRY(message_ended(&cursor, "HELLO", err));
     memcpy(hello.replayed.bytes, replayed.data, replayed.size);
@@ -145,6 +147,9 @@ tc_status tc_wire_hello_decode(struct tc_span payload, struct tc_wire_hello *ret
         return tc_fail(err, TC_MALFORMED, "HELLO names a build file outside the source");
     if (!tc_is_utf8(hello.repository) || !tc_is_utf8(hello.ref))
         return tc_fail(err, TC_MALFORMED, "HELLO claims a repository or ref that is not UTF-8");
+    for (size_t i = 0; i < hello.backend.size; i++)
+        if (hello.backend.data[i] < 'a' || hello.backend.data[i] > 'z')
+            return tc_fail(err, TC_MALFORMED, "HELLO claims a back end that is no word of a to z");
     hello.source = (enum tc_source_kind)source;
     *ret_hello = hello;
     return TC_OK;
@@ -231,9 +236,8 @@ tc_status tc_wire_fail_decode(struct tc_span payload, struct tc_error *err)
     struct tc_cursor cursor = tc_cursor_of(payload);
     uint8_t status;
     struct tc_span message;
-    if (!tc_cursor_u8(&cursor, &status) ||
-        !tc_cursor_block(&cursor, TC_WIRE_TEXT_MAX, &message) || tc_cursor_left(&cursor) != 0 ||
-        status == TC_OK || status > TC_SYSTEM)
+    if (!tc_cursor_u8(&cursor, &status) || !tc_cursor_block(&cursor, TC_WIRE_TEXT_MAX, &message) ||
+        tc_cursor_left(&cursor) != 0 || status == TC_OK || status > TC_SYSTEM)
         return tc_fail(err, TC_PEER, "the worker reported a failure that could not be read");
     char text[TC_ERROR_MAX];
     return tc_fail(err, (tc_status)status, "%s", tc_printable(message, text, sizeof text));

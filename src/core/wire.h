@@ -60,12 +60,13 @@ enum tc_wire_kind {
 };
 
 enum {
-    TC_WIRE_VERSION = 2,
+    TC_WIRE_VERSION = 3,
     TC_WIRE_HEADER_SIZE = 8,
     TC_WIRE_DATA_MAX = 65536,
     TC_WIRE_PAYLOAD_MAX = TC_WIRE_DATA_MAX, /* of any kind */
     TC_WIRE_NONCE_MAX = 64,
     TC_WIRE_TEXT_MAX = 1024,
+    TC_WIRE_BACKEND_MAX = 16,
 };
 
 struct tc_wire_header {
@@ -94,6 +95,7 @@ struct tc_wire_hello {
     struct tc_span build_file; /* path in the source, "build.json" by default */
     struct tc_span repository; /* claimed by the host; may be empty; UTF-8 */
     struct tc_span ref;        /* the same */
+    struct tc_span backend;    /* the same; a word, may be empty */
 };
 void tc_wire_hello_encode(const struct tc_wire_hello *hello, struct tc_buf *buf);
 tc_status tc_wire_hello_decode(struct tc_span payload, struct tc_wire_hello *ret_hello,

@@ -2,6 +2,7 @@
 #ifndef TC_HOST_ATTESTER_H
 #define TC_HOST_ATTESTER_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "host/imagefile.h"
@@ -9,6 +10,7 @@
 struct tc_attester_config {
     const struct tc_imagefile *image; /* what it says was measured; NULL: unmeasured */
     const char *devroot_folder;       /* devattest.h, ensured */
+    bool dialled; /* fd is where the worker's stream comes as a message (machine.h) */
 };
 
 /* Serves one worker on fd, a connected stream socket, which the caller then closes in

@@ -12,6 +12,10 @@
  * would have it; QEMU is given the parts of that same file. Nothing here is believed by
  * a verifier, who has to name the development root to hear anything at all.
  *
+ * The vsock device of a microvm is the kernel's (vhost-vsock) where this user may open it
+ * and the emulator knows it; else, and always of a nitro-enclave, which takes no other, it is
+ * our own.
+ *
  * Whether the processor is the real one (KVM) is tried: the device may be there and
  * not work. A machine that ends or says nothing under it is started again, emulated. */
 #include <errno.h>
@@ -30,6 +34,7 @@
 #include "host/devattest.h"
 #include "host/machine.h"
 #include "host/qemu_parts.h"
+#include "host/vhost.h"
 #include "os/vsock.h"
 
 enum {
@@ -38,6 +43,7 @@ enum {
     STOP_PATIENCE_MS = 30 * 1000,      /* for a guest to end that was hung up on */
     CPUS_MAX = 8,
     SHOWN_SIZE = 240, /* of the console, in a message */
+    REASON_SIZE = 120,
 };
 
 struct tc_enclave {
@@ -45,6 +51,7 @@ struct tc_enclave {
     pid_t attester;
     enum tc_machine_kind kind;
     bool has_sandbox;
+    const struct tc_vhost_ops *vhost;       /* NULL: our own device */
     const struct tc_backend_config *config; /* borrowed */
     struct tc_qemu_image parts;             /* for a microvm */
     char *emulator;
@@ -102,14 +109,26 @@ static bool has_kvm(void)
     return access("/dev/kvm", R_OK | W_OK) == 0;
 }
 
+/* Whether a microvm gets the kernel's vsock device. reason: why not. */
+static bool has_vhost(const char *emulator, char *reason, size_t size)
+{
+    struct tc_error err = {0};
+    bool offered = tc_vhost_check(&tc_vhost_kernel, &err) == TC_OK;
+    bool known = offered && tc_qemu_has_vhost(emulator);
+    (void)snprintf(reason, size, "%.100s",
+                   offered ? "the emulator has no vhost-vsock-device" : err.message);
+    return known;
+}
+
 /* One try. What it started is in enclave, and the caller's to end. */
 static tc_status boot(const struct tc_backend_config *config, bool kvm, struct tc_enclave *enclave,
                       int *ret_fd, struct tc_error *err)
 {
     const struct tc_imagefile *image = config->image;
-    const struct tc_attester_config attester = {image, config->devroot_folder};
+    const struct tc_attester_config attester = {
+        .image = image, .devroot_folder = config->devroot_folder, .dialled = true};
     int ends[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
         return tc_fail_errno(err, TC_SYSTEM, errno, "cannot make a socket pair");
     TC_AUTO_CLOSE int guest = ends[0];
     TC_AUTO_CLOSE int host = ends[1];
@@ -131,6 +150,7 @@ static tc_status boot(const struct tc_backend_config *config, bool kvm, struct t
         .console_fd = config->console_fd,
         .echo = config->debug,
         .egress = config->egress,
+        .vhost = enclave->vhost,
         .ports = &port,
         .ports_count = 1};
     TC_TRY(tc_machine_start(&machine, &enclave->machine, err));
@@ -181,6 +201,7 @@ static tc_status start_parts(const struct tc_backend_config *config, struct tc_e
                              int *ret_fd, struct tc_error *err)
 {
     struct tc_qemu_machines machines = {0};
+    char reason[REASON_SIZE];
     if (!config->image)
         return tc_fail(err, TC_USAGE,
                        "the qemu back end boots an image: name one with --image (tee-compile image "
@@ -190,6 +211,8 @@ static tc_status start_parts(const struct tc_backend_config *config, struct tc_e
     TC_TRY(tc_qemu_find(config->emulator, &enclave->emulator, err));
     TC_TRY(tc_qemu_ask(enclave->emulator, &machines, err));
     enclave->kind = machines.nitro ? TC_MACHINE_NITRO : TC_MACHINE_MICROVM;
+    if (!machines.nitro && has_vhost(enclave->emulator, reason, sizeof reason))
+        enclave->vhost = &tc_vhost_kernel;
     enclave->has_sandbox = machines.sandbox;
     if (!machines.sandbox)
         note(config, "this emulator has no sandbox (-sandbox): a build that breaks out of its "
@@ -260,12 +283,18 @@ static void probe(struct tc_probe *ret_probe)
     tc_status status = tc_qemu_find(NULL, &path, &err);
     if (status == TC_OK) status = tc_qemu_ask(path, &machines, &err);
     seen.usable = status == TC_OK;
-    if (seen.usable)
+    if (seen.usable) {
+        char reason[REASON_SIZE] = "the machine of an enclave takes no other";
+        bool vhost = !machines.nitro && has_vhost(path, reason, sizeof reason);
         (void)snprintf(seen.why, sizeof seen.why,
-                       "%.200s, a virtual machine, %s; no hardware attests it", path,
-                       has_kvm() ? "by KVM where that works" : "emulated, since there is no KVM");
-    else
+                       "%.120s, a virtual machine, %s, its vsock %s%s%s; no hardware attests it",
+                       path,
+                       has_kvm() ? "by KVM where that works" : "emulated, since there is no KVM",
+                       vhost ? "the kernel's (vhost-vsock)" : "our own (", vhost ? "" : reason,
+                       vhost ? "" : ")");
+    } else {
         (void)snprintf(seen.why, sizeof seen.why, "%.399s", err.message);
+    }
     if (!seen.usable) (void)snprintf(seen.fix, sizeof seen.fix, "apt-get install qemu-system-x86");
     *ret_probe = seen;
 }

@@ -27,6 +27,8 @@ void tc_imagefile_done(struct tc_imagefile *image)
 {
     tc_close_ptr(&image->eif_fd);
     tc_close_ptr(&image->root_fd);
+    free(TC_TAKE(image->root_name));
+    free(TC_TAKE(image->root_advice));
     tc_toolramdisk_free(&image->content);
 }
 
@@ -243,6 +245,7 @@ static tc_status read_image(int fd, const char *what, struct tc_imagefile *image
         TC_TRY(check_tail(fd, second, &image->content, what, err));
         image->root_offset = second->place.offset + image->content.root_offset;
         image->root_size = image->content.root_size;
+        image->root_checked = true;
         image->root_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
         if (image->root_fd < 0)
             return tc_fail_errno(err, TC_SYSTEM, errno, "cannot keep %s open", what);
@@ -312,7 +315,7 @@ static tc_status hash_data(int fd, uint64_t blocks, struct tc_veritytree *tree, 
     return TC_OK;
 }
 
-static tc_status check_root(const struct tc_verity *verity, int fd, const char *what,
+static tc_status check_size(const struct tc_verity *verity, int fd, const char *what,
                             struct tc_error *err)
 {
     uint64_t size = 0, expected = verity->total_blocks * (uint64_t)TC_VERITY_BLOCK;
@@ -328,6 +331,12 @@ static tc_status check_root(const struct tc_verity *verity, int fd, const char *
         return tc_fail(err, TC_REFUSED,
                        "%s does not belong to this image: expected %llu bytes, saw %llu", what,
                        (unsigned long long)expected, (unsigned long long)size);
+    return TC_OK;
+}
+
+static tc_status check_tree(const struct tc_verity *verity, int fd, const char *what,
+                            struct tc_error *err)
+{
     struct tree_check check = {.fd = fd, .what = what};
     struct tc_sha256 root;
     TC_AUTO_VERITYTREE struct tc_veritytree *tree =
@@ -352,19 +361,50 @@ static tc_status check_root(const struct tc_verity *verity, int fd, const char *
     return TC_OK;
 }
 
-tc_status tc_imagefile_add_root(struct tc_imagefile *image, int fd, const char *what,
-                                struct tc_error *err)
+tc_status tc_imagefile_set_root(struct tc_imagefile *image, int fd, const char *what,
+                                const char *advice, struct tc_error *err)
 {
     if (image->root_fd >= 0)
         return tc_fail(err, TC_USAGE, "the image has its file system already; %s is not needed",
                        what);
-    TC_TRY(check_root(&image->content.verity, fd, what, err));
+    TC_TRY(check_size(&image->content.verity, fd, what, err));
+    TC_AUTO_FREE char *name = strdup(what);
+    TC_AUTO_FREE char *kept = advice ? strdup(advice) : NULL;
+    if (!name || (advice && !kept)) return tc_fail(err, TC_SYSTEM, "out of memory for a path");
     int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     if (own < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot keep %s open", what);
     image->root_fd = own;
     image->root_offset = 0;
     image->root_size = image->content.verity.data_blocks * (uint64_t)TC_VERITY_BLOCK;
+    image->root_name = TC_TAKE(name);
+    image->root_advice = TC_TAKE(kept);
     return TC_OK;
+}
+
+tc_status tc_imagefile_check_root(struct tc_imagefile *image, struct tc_error *err)
+{
+    if (image->root_checked) return TC_OK;
+    if (image->root_fd < 0)
+        return tc_fail(err, TC_USAGE, "the image has no file system to be checked");
+    tc_status status = check_tree(&image->content.verity, image->root_fd, image->root_name, err);
+    image->root_checked = status == TC_OK;
+    size_t used = strlen(err->message);
+    if (status == TC_REFUSED && image->root_advice)
+        (void)snprintf(err->message + used, sizeof err->message - used, "; %s", image->root_advice);
+    return status;
+}
+
+tc_status tc_imagefile_add_root(struct tc_imagefile *image, int fd, const char *what,
+                                struct tc_error *err)
+{
+    TC_TRY(tc_imagefile_set_root(image, fd, what, NULL, err));
+    tc_status status = tc_imagefile_check_root(image, err);
+    if (status != TC_OK) {
+        tc_close_ptr(&image->root_fd);
+        free(TC_TAKE(image->root_name));
+        image->root_size = 0;
+    }
+    return status;
 }
 
 /* --- by path --- */
@@ -421,7 +461,7 @@ tc_status tc_imagefile_open(const char *path, struct tc_imagefile *ret_image, st
     if (!image.content.self_contained) {
         if (open_file(root, &root_fd, err) != TC_OK)
             return tc_wrap(err, "the toolchain's file system beside %s", path);
-        TC_TRY(tc_imagefile_add_root(&image, root_fd, root, err));
+        TC_TRY(tc_imagefile_set_root(&image, root_fd, root, NULL, err));
     }
     *ret_image = image;
     image = TC_IMAGEFILE_NONE;

@@ -1,8 +1,9 @@
 /* An image of this project as files: NAME.eif and, unless it is self-contained,
- * NAME.erofs beside it. What is opened here has been read whole and compared: the
- * EIF with its own measured text, the file system and its hash tree with the root
- * hash that is measured. PCR0 then names every byte of both, and where each section
- * of the EIF ends. Whether that PCR0 is a trusted one is the caller's question.
+ * NAME.erofs beside it. The EIF that is opened here has been read whole and compared
+ * with its own measured text. So have the file system and its hash tree, with the root
+ * hash that is measured, once root_checked is set: PCR0 then names every byte of both,
+ * and where each section of the EIF ends. Whether that PCR0 is a trusted one is the
+ * caller's question.
  *
  * A file that somebody else replaces meanwhile does no harm, since descriptors are
  * kept; one that is rewritten in place does, and so nobody but this user and root may
@@ -21,6 +22,8 @@ struct tc_imagefile {
      * -1 until the .erofs was added. */
     int root_fd;
     uint64_t root_offset, root_size;
+    bool root_checked;
+    char *root_name, *root_advice; /* for messages: its path, and what to do; may be NULL */
     struct tc_sha384 pcr[3];
     bool is_signed;
     struct tc_sha384 pcr8; /* where is_signed; with the certificate's last second */
@@ -63,8 +66,16 @@ tc_status tc_imagefile_ask(int fd, uint64_t start, const struct tc_image_facts *
 /* Bytes that the .erofs must have; 0 for a self-contained image. */
 uint64_t tc_imagefile_root_file_size(const struct tc_imagefile *image);
 
-/* Reads the .erofs, computes its tree and compares both. Borrows fd. TC_REFUSED
- * says what differs; the image is then as it was. */
+/* Keeps the .erofs with the image: borrows fd, copies what (its path) and advice (what to
+ * do about a bad one; may be NULL). Looks at its size and at nothing else. TC_REFUSED: it
+ * has another; the image is then as it was. */
+tc_status tc_imagefile_set_root(struct tc_imagefile *image, int fd, const char *what,
+                                const char *advice, struct tc_error *err) TC_MUST_USE;
+/* Reads the .erofs that was set, computes its tree and compares both: hundreds of
+ * megabytes, a second or two. TC_REFUSED says what differs. The file system of a
+ * self-contained image is in the EIF and needs none of it. */
+tc_status tc_imagefile_check_root(struct tc_imagefile *image, struct tc_error *err) TC_MUST_USE;
+/* Both. */
 tc_status tc_imagefile_add_root(struct tc_imagefile *image, int fd, const char *what,
                                 struct tc_error *err) TC_MUST_USE;
 
@@ -72,8 +83,9 @@ tc_status tc_imagefile_add_root(struct tc_imagefile *image, int fd, const char *
  * what to do. A file that is used after it was checked must have passed this. */
 tc_status tc_imagefile_check_owner(int fd, const char *path, struct tc_error *err) TC_MUST_USE;
 
-/* Both, by the EIF's path; the .erofs has the same name with the other ending. Others
- * may not be able to write either. TC_USAGE: path does not end in ".eif". */
+/* By the EIF's path; the .erofs, which has the same name with the other ending, is set
+ * and not checked yet. Others may not be able to write either. TC_USAGE: path does not
+ * end in ".eif". */
 tc_status tc_imagefile_open(const char *path, struct tc_imagefile *ret_image, struct tc_error *err)
     TC_MUST_USE;
 

@@ -168,7 +168,12 @@ static tc_status open_part(int folder, const char *name, const char *path, int *
     return TC_OK;
 }
 
-/* with_root: the file system too, read whole; else *ret_root_size, 0 without one. */
+static void name_advice(const char *hex, char *out, size_t size)
+{
+    (void)snprintf(out, size, "tee-compile image remove %s, and pull or build it again", hex);
+}
+
+/* with_root: the file system too, set; else *ret_root_size, 0 without one. */
 static tc_status load(const struct tc_imagestore *store, const struct tc_sha384 *pcr0,
                       bool with_root, struct tc_imagefile *ret_image, uint64_t *ret_root_size,
                       struct tc_error *err)
@@ -200,7 +205,11 @@ static tc_status load(const struct tc_imagestore *store, const struct tc_sha384 
                            "%s is cut or belongs to another image: expected %llu bytes", root_path,
                            (unsigned long long)tc_imagefile_root_file_size(&image));
         root_size = (uint64_t)info.st_size;
-        if (with_root) TC_TRY(tc_imagefile_add_root(&image, root, root_path, err));
+        if (with_root) {
+            char advice[TC_SHA384_HEX + 128];
+            name_advice(hex, advice, sizeof advice);
+            TC_TRY(tc_imagefile_set_root(&image, root, root_path, advice, err));
+        }
     }
     *ret_root_size = root_size;
     *ret_image = image;
@@ -214,11 +223,11 @@ tc_status tc_imagestore_load(const struct tc_imagestore *store, const struct tc_
     uint64_t root_size;
     tc_status status = load(store, pcr0, true, ret_image, &root_size, err);
     if (status != TC_REFUSED && status != TC_MALFORMED) return status;
-    char hex[TC_SHA384_HEX];
+    char hex[TC_SHA384_HEX], advice[TC_SHA384_HEX + 128];
     size_t used = strlen(err->message);
     tc_hex((struct tc_span){pcr0->bytes, sizeof pcr0->bytes}, hex);
-    (void)snprintf(err->message + used, sizeof err->message - used,
-                   "; tee-compile image remove %s, and pull or build it again", hex);
+    name_advice(hex, advice, sizeof advice);
+    (void)snprintf(err->message + used, sizeof err->message - used, "; %s", advice);
     return status;
 }
 

@@ -33,7 +33,8 @@ void tc_imagestore_free_ptr(struct tc_imagestore **store);
 tc_status tc_imagestore_find(const struct tc_imagestore *store, const char *word, bool *ret_found,
                              struct tc_sha384 *ret_pcr0, struct tc_error *err) TC_MUST_USE;
 
-/* Opens, measures and compares. TC_REFUSED: damaged, or another image than its
+/* Opens, measures and compares, but for the file system, which is set and not checked yet
+ * (tc_imagefile_check_root). TC_REFUSED: damaged, or another image than its
  * folder says; the message names the files and what to do. */
 tc_status tc_imagestore_load(const struct tc_imagestore *store, const struct tc_sha384 *pcr0,
                              struct tc_imagefile *ret_image, struct tc_error *err) TC_MUST_USE;

@@ -17,6 +17,7 @@
 #include "base/text.h"
 #include "host/egress.h"
 #include "host/machine_parts.h"
+#include "host/vhost.h"
 #include "os/message.h"
 #include "os/vsock.h"
 
@@ -41,16 +42,20 @@ struct plan {
     struct tc_machine_port ports[TC_MACHINE_ALL_PORTS]; /* the guest's ends */
     size_t ports_count, own_count;
     int session, pages, heartbeat, streams; /* the host's ends */
-    int front, vhost;                       /* the device's end, the emulator's */
+    int front;                              /* our device's end; -1: the kernel's is used */
+    struct tc_machine_vsock vsock;          /* the emulator's */
+    int listeners[TC_MACHINE_ALL_PORTS];    /* for each of the ports, with the kernel's */
     int console_out, console_in;
 };
 
 static void plan_done(struct plan *plan)
 {
-    int *const fds[] = {&plan->session, &plan->pages, &plan->heartbeat,   &plan->streams,
-                        &plan->front,   &plan->vhost, &plan->console_out, &plan->console_in};
+    int *const fds[] = {&plan->session, &plan->pages,    &plan->heartbeat,   &plan->streams,
+                        &plan->front,   &plan->vsock.fd, &plan->console_out, &plan->console_in};
     for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
         tc_close_ptr(fds[i]);
+    for (size_t i = 0; i < TC_MACHINE_ALL_PORTS; i++)
+        tc_close_ptr(&plan->listeners[i]);
     for (size_t i = 0; i < plan->own_count; i++)
         tc_close_ptr(&plan->ports[i].fd);
 }
@@ -69,7 +74,7 @@ static tc_status add_port(struct plan *plan, uint32_t port, bool many, int *ret_
                           struct tc_error *err)
 {
     int guest = -1;
-    TC_TRY(make_pair(many ? SOCK_SEQPACKET : SOCK_STREAM, ret_host, &guest, err));
+    TC_TRY(make_pair(SOCK_SEQPACKET, ret_host, &guest, err));
     plan->ports[plan->ports_count++] = (struct tc_machine_port){port, guest, many};
     plan->own_count = plan->ports_count;
     return TC_OK;
@@ -85,6 +90,24 @@ static tc_status make_pipe(struct plan *plan, struct tc_error *err)
     return TC_OK;
 }
 
+/* The kernel's device, if the caller wants it and the kernel lets us have it. */
+static bool open_kernels(struct plan *plan)
+{
+    const struct tc_machine_config *config = plan->config;
+    struct tc_error ignored = {0};
+    uint32_t ports[TC_MACHINE_ALL_PORTS];
+    if (config->kind != TC_MACHINE_MICROVM || !config->vhost) return false;
+    /* The heartbeat's is not shifted, and all guests share it: it is taken if it is free,
+     * and a guest of ours does not mind if nobody answers. It is the first. */
+    for (size_t i = 1; i < plan->ports_count; i++)
+        ports[i - 1] = plan->ports[i].port;
+    if (tc_vhost_open(config->vhost, ports, plan->ports_count - 1, &plan->vsock.fd,
+                      &plan->vsock.cid, plan->listeners + 1, &ignored) != TC_OK)
+        return false;
+    plan->listeners[0] = config->vhost->listen(config->vhost->context, plan->ports[0].port);
+    return true;
+}
+
 static tc_status make_plan(struct plan *plan, struct tc_error *err)
 {
     const struct tc_machine_config *config = plan->config;
@@ -95,26 +118,32 @@ static tc_status make_plan(struct plan *plan, struct tc_error *err)
         return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot run the emulator %s",
                              config->emulator);
     TC_TRY(make_pipe(plan, err));
-    TC_TRY(make_pair(SOCK_STREAM, &plan->front, &plan->vhost, err));
-    /* The session comes as a message, which says when. */
-    TC_TRY(add_port(plan, TC_VSOCK_PORT_SESSION, true, &plan->session, err));
     TC_TRY(add_port(plan, TC_VSOCK_PORT_HEARTBEAT, false, &plan->heartbeat, err));
+    TC_TRY(add_port(plan, TC_VSOCK_PORT_SESSION, false, &plan->session, err));
     if (config->pages_fd >= 0)
         TC_TRY(add_port(plan, TC_VSOCK_PORT_PAGES, false, &plan->pages, err));
     if (config->egress) TC_TRY(add_port(plan, TC_VSOCK_PORT_EGRESS, true, &plan->streams, err));
     for (size_t i = 0; i < config->ports_count; i++)
         plan->ports[plan->ports_count++] = config->ports[i];
-    return TC_OK;
+    return open_kernels(plan) ? TC_OK : make_pair(SOCK_STREAM, &plan->front, &plan->vsock.fd, err);
 }
 
 /* --- parts --- */
+
+_Noreturn static void run_vsock(const struct plan *plan, const struct tc_machine_part *part)
+{
+    if (plan->vsock.cid != 0)
+        tc_machine_run_listener(part, plan->config->vhost, plan->vsock.cid, plan->listeners,
+                                plan->ports, plan->ports_count);
+    tc_machine_run_device(part, plan->front, plan->ports, plan->ports_count);
+}
 
 _Noreturn static void run_part(enum part which, const struct plan *plan,
                                const struct tc_machine_part *part)
 {
     switch (which) {
-    case EMULATOR: tc_machine_run_emulator(part, plan->config, plan->vhost, plan->console_out);
-    case DEVICE: tc_machine_run_device(part, plan->front, plan->ports, plan->ports_count);
+    case EMULATOR: tc_machine_run_emulator(part, plan->config, &plan->vsock, plan->console_out);
+    case DEVICE: run_vsock(plan, part);
     case PAGES: tc_machine_run_pages(part, plan->pages, plan->config->pages_fd);
     case HEARTBEAT: tc_machine_run_heartbeat(part, plan->heartbeat);
     case CONSOLE:
@@ -175,9 +204,11 @@ static void machine_free(struct tc_machine *machine)
 tc_status tc_machine_start(const struct tc_machine_config *config, struct tc_machine **ret_machine,
                            struct tc_error *err)
 {
-    struct plan plan = {config,          .session = -1,     .pages = -1,
-                        .heartbeat = -1, .streams = -1,     .front = -1,
-                        .vhost = -1,     .console_out = -1, .console_in = -1};
+    struct plan plan = {config,          .session = -1, .pages = -1,         .heartbeat = -1,
+                        .streams = -1,   .front = -1,   .vsock = {.fd = -1}, .console_out = -1,
+                        .console_in = -1};
+    for (size_t i = 0; i < TC_MACHINE_ALL_PORTS; i++)
+        plan.listeners[i] = -1;
     struct tc_machine *machine = calloc(1, sizeof *machine);
     if (!machine) return tc_fail(err, TC_SYSTEM, "out of memory");
     machine->emulator_fd = machine->dialler_fd = machine->session_fd = -1;

@@ -4,7 +4,9 @@
  * Five processes, each of which dies with the caller, however that ends: the
  * emulator, the vsock device, the page server, the heartbeat's echo, and the one
  * that keeps the console. They are joined by socket pairs: no socket has a name,
- * so none has to be removed, and nobody else can connect to one. */
+ * so none has to be removed, and nobody else can connect to one. Where the kernel's
+ * vsock device is used, what listens for the guest is in the place of ours: others may
+ * knock there, and only this guest's streams are taken. */
 #ifndef TC_HOST_MACHINE_H
 #define TC_HOST_MACHINE_H
 
@@ -21,6 +23,7 @@ enum {
 };
 
 struct tc_egress;
+struct tc_vhost_ops;
 
 enum tc_machine_kind {
     /* QEMU's own imitation of an enclave, in few builds of it: reads the image and
@@ -30,10 +33,10 @@ enum tc_machine_kind {
     TC_MACHINE_MICROVM,
 };
 
-/* The guest's first connection to port is handed this stream socket's other end;
- * a second one is refused. With `many`, fd is of SOCK_SEQPACKET, and each connection is
- * one end of a new socket pair, whose other end is sent there beside one byte: what
- * tc_egress_follow (egress.h) takes, and how the machine hands its guest's to the egress. */
+/* Where the guest's streams to a port go: fd is of SOCK_SEQPACKET, and each stream that the
+ * guest opens is sent there, as a message of one byte with a connected stream socket of
+ * AF_UNIX or AF_VSOCK beside it. What tc_egress_follow (egress.h) takes, and how the machine
+ * hands its guest's to the egress. Without `many` the first one alone; a second is refused. */
 struct tc_machine_port {
     uint32_t port;
     int fd; /* the guest's end; borrowed, and needed no more once the machine runs */
@@ -67,6 +70,9 @@ struct tc_machine_config {
      * borrowed, and stopped by the caller: after the machine, or before it, when the guest
      * is to lose its network. NULL: whoever asks is refused. */
     struct tc_egress *egress;
+    /* Of a microvm: the kernel's vsock device, where it offers one to this user (vhost.h),
+     * and else our own. NULL: our own, which is all that TC_MACHINE_NITRO can use. */
+    const struct tc_vhost_ops *vhost;
     const struct tc_machine_port *ports;
     size_t ports_count;
 };
@@ -78,7 +84,7 @@ tc_status tc_machine_start(const struct tc_machine_config *config, struct tc_mac
                            struct tc_error *err) TC_MUST_USE;
 
 /* Waits until the guest has connected to its session. ret_fd is the stream to it, owned
- * by the machine: it gives an end of file when the machine ends. TC_PEER: the emulator
+ * by the machine: it gives an end of file, or a reset, when the machine ends. TC_PEER: the emulator
  * has ended, or patience_ms (-1: for ever) are over; TC_INTERRUPTED: interrupt_fd (-1:
  * none) is readable. Once. */
 tc_status tc_machine_await(struct tc_machine *machine, int patience_ms, int interrupt_fd,

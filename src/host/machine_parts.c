@@ -14,6 +14,7 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "host/pages.h"
+#include "host/vhost.h"
 #include "host/vsockdev.h"
 #include "os/files.h"
 #include "os/message.h"
@@ -52,7 +53,7 @@ struct ports {
 };
 
 /* A queue that is full has a reader that does not read: the guest is refused. */
-static tc_status hand_one_of_many(int dialler, int *ret_fd, struct tc_error *err)
+static tc_status hand_to(int dialler, int *ret_fd, struct tc_error *err)
 {
     int ends[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
@@ -70,13 +71,9 @@ static tc_status hand_over(void *context, uint32_t port, int *ret_fd, struct tc_
     for (size_t i = 0; i < ports->count; i++) {
         struct tc_machine_port *place = &ports->list[i];
         if (place->port != port || place->fd < 0) continue;
-        if (place->many) {
-            TC_TRY(hand_one_of_many(place->fd, ret_fd, err));
-            /* A guest has one session, also before somebody has looked at the first. */
-            if (port == TC_VSOCK_PORT_SESSION) tc_close_ptr(&place->fd);
-            return TC_OK;
-        }
-        *ret_fd = TC_TAKE_FD(place->fd);
+        TC_TRY(hand_to(place->fd, ret_fd, err));
+        /* There is no second one, also before somebody has looked at the first. */
+        if (!place->many) tc_close_ptr(&place->fd);
         return TC_OK;
     }
     return tc_fail(err, TC_PEER, "nobody listens on port %u", (unsigned)port);
@@ -99,24 +96,82 @@ _Noreturn void tc_machine_run_device(const struct tc_machine_part *part, int fro
     end(status, "the vsock device", &err);
 }
 
-/* --- servers --- */
+/* --- listener --- */
 
-_Noreturn void tc_machine_run_pages(const struct tc_machine_part *part, int fd, int file_fd)
+/* Handed on as it came: no byte of the guest's goes through this process. */
+static void take_stream(const struct tc_vhost_ops *ops, uint32_t cid, int *listener,
+                        struct tc_machine_port *place)
 {
-    struct tc_error err = {0};
-    const int fds[2] = {fd, file_fd};
-    tc_status status = settle(part, fds, 2, part->complaints_fd, &err);
-    if (status == TC_OK) status = tc_pages_serve(FIRST, FIRST + 1, &err);
-    end(status, "the page server", &err);
+    struct tc_error ignored = {0};
+    TC_AUTO_CLOSE int fd = tc_vhost_accept(ops, cid, listener);
+    if (fd < 0) return;
+    /* A reader that is gone, or does not read: the stream ends here, and the guest sees it. */
+    if (tc_message_send(place->fd, "", 1, &fd, 1, &ignored) != TC_OK || place->many) return;
+    tc_close_ptr(&place->fd);
+    tc_close_ptr(listener);
 }
 
-_Noreturn void tc_machine_run_heartbeat(const struct tc_machine_part *part, int fd)
+_Noreturn void tc_machine_run_listener(const struct tc_machine_part *part,
+                                       const struct tc_vhost_ops *ops, uint32_t cid,
+                                       const int *listeners, const struct tc_machine_port *list,
+                                       size_t count)
+{
+    struct tc_error err = {0};
+    struct tc_machine_port ports[TC_MACHINE_ALL_PORTS];
+    struct pollfd wait[TC_MACHINE_ALL_PORTS];
+    int fds[2 * TC_MACHINE_ALL_PORTS];
+    nfds_t kept = 0;
+    _Static_assert(2 * TC_MACHINE_ALL_PORTS <= TC_PROCESS_FDS_MAX, "all can be kept");
+    for (size_t i = 0; i < count; i++) {
+        if (listeners[i] < 0) continue;
+        fds[2 * kept] = listeners[i];
+        fds[2 * kept + 1] = list[i].fd;
+        wait[kept] = (struct pollfd){.fd = FIRST + 2 * (int)kept, .events = POLLIN};
+        ports[kept] =
+            (struct tc_machine_port){list[i].port, FIRST + 2 * (int)kept + 1, list[i].many};
+        kept++;
+    }
+    tc_status status = settle(part, fds, 2 * kept, part->complaints_fd, &err);
+    while (status == TC_OK) {
+        int ready = poll(wait, kept, -1);
+        if (ready < 0 && errno != EINTR)
+            status = tc_fail_errno(&err, TC_SYSTEM, errno, "cannot wait for the guest");
+        for (nfds_t i = 0; ready > 0 && i < kept; i++)
+            if (wait[i].revents != 0) take_stream(ops, cid, &wait[i].fd, &ports[i]);
+    }
+    end(status, "the vsock listener", &err);
+}
+
+/* --- servers --- */
+
+/* TC_PEER: the guest did not come, and will not. */
+static tc_status await_stream(int *ret_fd, struct tc_error *err)
+{
+    char byte;
+    return tc_message_receive(FIRST, &byte, 1, ret_fd, 1, NULL, err);
+}
+
+_Noreturn void tc_machine_run_pages(const struct tc_machine_part *part, int dialler, int file_fd)
+{
+    struct tc_error err = {0};
+    const int fds[2] = {dialler, file_fd};
+    int fd = -1;
+    tc_status status = settle(part, fds, 2, part->complaints_fd, &err);
+    if (status == TC_OK) status = await_stream(&fd, &err);
+    if (status == TC_OK) status = tc_pages_serve(fd, FIRST + 1, &err);
+    /* A guest that ends hangs up wherever it is. */
+    end(status == TC_PEER ? TC_OK : status, "the page server", &err);
+}
+
+_Noreturn void tc_machine_run_heartbeat(const struct tc_machine_part *part, int dialler)
 {
     struct tc_error err = {0};
     unsigned char byte;
-    tc_status status = settle(part, &fd, 1, part->complaints_fd, &err);
-    if (status == TC_OK && recv(FIRST, &byte, 1, 0) == 1) (void)send(FIRST, &byte, 1, MSG_NOSIGNAL);
-    end(status, "the heartbeat", &err);
+    int fd = -1;
+    tc_status status = settle(part, &dialler, 1, part->complaints_fd, &err);
+    if (status == TC_OK) status = await_stream(&fd, &err);
+    if (status == TC_OK && recv(fd, &byte, 1, 0) == 1) (void)send(fd, &byte, 1, MSG_NOSIGNAL);
+    end(status == TC_PEER ? TC_OK : status, "the heartbeat", &err);
 }
 
 /* What was said last explains an end: of a flood it is kept beside the beginning. */
@@ -279,52 +334,64 @@ static void add_nitro(struct words *words, const struct tc_machine_config *confi
     add(words, "-append", ending);
 }
 
+/* The texts that the words point into. */
+struct room {
+    char memory[32], cpus[16], device[64], ending[48];
+    char *backend, *cmdline;
+};
+
+#define MICROVM "microvm,acpi=off,pic=on,pit=on,rtc=on,isa-serial=on,auto-kernel-cmdline=on"
+
 /* Without ACPI the machine names its devices on the kernel's command line, as an
- * enclave's does; the device's memory has to be one that another process can map. */
+ * enclave's does. For our device its memory has to be one that another process can map; the
+ * kernel's finds it where it is. */
 static void add_microvm(struct words *words, const struct tc_machine_config *config,
-                        const char *memory, const char *ending, char **room)
+                        bool has_kernels, struct room *room)
 {
-    add(words, "-M",
-        "microvm,acpi=off,pic=on,pit=on,rtc=on,isa-serial=on,auto-kernel-cmdline=on,"
-        "memory-backend=memory");
-    if (asprintf(&room[0], "memory-backend-memfd,id=memory,share=on,size=%s", memory) >= 0)
-        add(words, "-object", room[0]);
+    add(words, "-M", has_kernels ? MICROVM : MICROVM ",memory-backend=memory");
+    if (!has_kernels && asprintf(&room->backend, "memory-backend-memfd,id=memory,share=on,size=%s",
+                                 room->memory) >= 0)
+        add(words, "-object", room->backend);
     add(words, "-cpu", config->kvm ? "host" : EMULATED);
     add(words, "-kernel", "/proc/self/fd/4");
     add(words, "-initrd", "/proc/self/fd/5");
-    if (asprintf(&room[1], "%s %s", config->cmdline, ending) >= 0) add(words, "-append", room[1]);
+    if (asprintf(&room->cmdline, "%s %s", config->cmdline, room->ending) >= 0)
+        add(words, "-append", room->cmdline);
     add(words, "-global", "virtio-mmio.force-legacy=false");
-    add(words, "-device", "vhost-user-vsock-device,chardev=c");
+    add(words, "-device", has_kernels ? room->device : "vhost-user-vsock-device,chardev=c");
 }
 
 _Noreturn void tc_machine_run_emulator(const struct tc_machine_part *part,
-                                       const struct tc_machine_config *config, int vhost_fd,
-                                       int console_fd)
+                                       const struct tc_machine_config *config,
+                                       const struct tc_machine_vsock *vsock, int console_fd)
 {
     struct tc_error err = {0};
-    char memory[32], cpus[16], vhost[48];
-    char ending[48];
-    char *room[2] = {NULL, NULL};
+    struct room room = {.backend = NULL, .cmdline = NULL};
     struct words words = {.count = 0};
     bool is_microvm = config->kind == TC_MACHINE_MICROVM;
-    const int fds[] = {vhost_fd, is_microvm ? config->kernel_fd : config->image_fd,
+    bool has_kernels = vsock->cid != 0;
+    const int fds[] = {vsock->fd, is_microvm ? config->kernel_fd : config->image_fd,
                        config->ramdisk_fd};
     _Static_assert(VHOST == 3 && IMAGE == 4 && RAMDISK == 5, "the paths below name these");
-    (void)snprintf(memory, sizeof memory, "%lluB", (unsigned long long)config->memory);
-    (void)snprintf(cpus, sizeof cpus, "%u", config->cpus);
-    (void)snprintf(vhost, sizeof vhost, "socket,id=c,fd=%d", VHOST);
-    name_ending(config->kvm, ending, sizeof ending);
+    (void)snprintf(room.memory, sizeof room.memory, "%lluB", (unsigned long long)config->memory);
+    (void)snprintf(room.cpus, sizeof room.cpus, "%u", config->cpus);
+    if (has_kernels)
+        (void)snprintf(room.device, sizeof room.device,
+                       "vhost-vsock-device,guest-cid=%u,vhostfd=%d", (unsigned)vsock->cid, VHOST);
+    else
+        (void)snprintf(room.device, sizeof room.device, "socket,id=c,fd=%d", VHOST);
+    name_ending(config->kvm, room.ending, sizeof room.ending);
     add(&words, config->emulator, "-no-user-config");
     add(&words, "-nodefaults", NULL);
     if (config->has_sandbox) add(&words, "-sandbox", TC_MACHINE_SANDBOX);
     add(&words, "-accel", config->kvm ? "kvm" : "tcg");
-    add(&words, "-m", memory);
-    add(&words, "-smp", cpus);
-    add(&words, "-chardev", vhost);
+    add(&words, "-m", room.memory);
+    add(&words, "-smp", room.cpus);
+    if (!has_kernels) add(&words, "-chardev", room.device);
     if (is_microvm)
-        add_microvm(&words, config, memory, ending, room);
+        add_microvm(&words, config, has_kernels, &room);
     else
-        add_nitro(&words, config, ending);
+        add_nitro(&words, config, room.ending);
     add(&words, "-display", "none");
     add(&words, "-monitor", "none");
     add(&words, "-serial", "stdio");

@@ -19,15 +19,28 @@ struct tc_machine_part {
     int complaints_fd; /* gets a line when it fails */
 };
 
+/* The emulator's end of the vsock device. */
+struct tc_machine_vsock {
+    int fd;       /* of our device, a socket; or the kernel's device itself */
+    uint32_t cid; /* the kernel's: the guest's CID; 0: ours */
+};
+
+/* Ours. */
 _Noreturn void tc_machine_run_device(const struct tc_machine_part *part, int front_fd,
                                      const struct tc_machine_port *ports, size_t count);
-_Noreturn void tc_machine_run_pages(const struct tc_machine_part *part, int fd, int file_fd);
-_Noreturn void tc_machine_run_heartbeat(const struct tc_machine_part *part, int fd);
+/* In its place where the guest has the kernel's: a listener for each of the ports, or -1. */
+_Noreturn void tc_machine_run_listener(const struct tc_machine_part *part,
+                                       const struct tc_vhost_ops *ops, uint32_t cid,
+                                       const int *listeners, const struct tc_machine_port *ports,
+                                       size_t count);
+/* Dialler: where the guest's stream comes as a message (struct tc_machine_port). */
+_Noreturn void tc_machine_run_pages(const struct tc_machine_part *part, int dialler, int file_fd);
+_Noreturn void tc_machine_run_heartbeat(const struct tc_machine_part *part, int dialler);
 /* Until the last writer to the pipe has gone. echo_fd: -1 when nobody looks on. */
 _Noreturn void tc_machine_run_console(const struct tc_machine_part *part, int pipe_fd, int log_fd,
                                       int echo_fd);
 _Noreturn void tc_machine_run_emulator(const struct tc_machine_part *part,
-                                       const struct tc_machine_config *config, int vhost_fd,
-                                       int console_fd);
+                                       const struct tc_machine_config *config,
+                                       const struct tc_machine_vsock *vsock, int console_fd);
 
 #endif

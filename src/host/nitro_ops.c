@@ -13,11 +13,13 @@
 #include <linux/vm_sockets.h>
 #include <unistd.h>
 
+#include "os/vsock_listen.h"
+
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23 /* Linux 5.14; headers of Debian 11 lack it */
 #endif
 
-enum { BACKLOG = 128, CONNECT_PATIENCE_S = 2, NODES_MAX = 8 * sizeof(unsigned long) };
+enum { CONNECT_PATIENCE_S = 2, NODES_MAX = 8 * sizeof(unsigned long) };
 
 static int open_device(void *context)
 {
@@ -76,28 +78,14 @@ static int unmap(void *context, void *memory, size_t size)
 
 static int listen_on(void *context, uint32_t port)
 {
-    struct sockaddr_vm address = {
-        .svm_family = AF_VSOCK, .svm_port = port, .svm_cid = VMADDR_CID_ANY};
-    int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     (void)context;
-    if (fd < 0) return -1;
-    if (bind(fd, (const struct sockaddr *)&address, sizeof address) == 0 &&
-        listen(fd, BACKLOG) == 0)
-        return fd;
-    int saved = errno;
-    (void)close(fd);
-    errno = saved;
-    return -1;
+    return tc_vsock_listen(port);
 }
 
 static int accept_from(void *context, int fd, uint32_t *ret_cid)
 {
-    struct sockaddr_vm peer = {0};
-    socklen_t size = sizeof peer;
     (void)context;
-    int stream = accept4(fd, (struct sockaddr *)&peer, &size, SOCK_CLOEXEC);
-    if (stream >= 0) *ret_cid = peer.svm_cid;
-    return stream;
+    return tc_vsock_accept(fd, ret_cid);
 }
 
 static int connect_to(void *context, uint32_t cid, uint32_t port)

@@ -7,23 +7,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "host/cidports.h"
 #include "host/egress.h"
 #include "host/pages.h"
 #include "os/vsock.h"
 
-enum {
-    TRIES = 32,
-    /* Away from those that people give by hand, and from the hypervisor's own choices. */
-    CID_FIRST = 4096,
-    CID_COUNT = 61440,
-    CONSOLE_PIECE = 512, /* each byte becomes four characters at most: what a pipe takes */
-};
+enum { CONSOLE_PIECE = 512 }; /* each byte becomes four characters at most: what a pipe takes */
 
 /* --- ports --- */
 
@@ -35,47 +29,32 @@ void tc_nitro_ports_close(struct tc_nitro_ports *ports)
         tc_close_ptr(fds[i]);
 }
 
-static bool listen_for(const struct tc_nitro_ops *ops, uint32_t cid, struct tc_nitro_ports *ports)
+static struct tc_cidports_calls calls_of(const struct tc_nitro_ops *ops)
 {
-    const struct {
-        int *fd;
-        uint32_t port;
-    } list[] = {{&ports->session_fd, TC_VSOCK_PORT_SESSION},
-                {&ports->pages_fd, TC_VSOCK_PORT_PAGES},
-                {&ports->egress_fd, TC_VSOCK_PORT_EGRESS}};
-    for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
-        *list[i].fd = ops->listen(ops->context, list[i].port + tc_vsock_port_shift(cid));
-        if (*list[i].fd < 0) {
-            int seen = errno;
-            tc_nitro_ports_close(ports);
-            errno = seen;
-            return false;
-        }
-    }
-    ports->cid = cid;
-    return true;
+    return (struct tc_cidports_calls){
+        .context = ops->context, .listen = ops->listen, .accept = ops->accept};
 }
 
 tc_status tc_nitro_ports_open(const struct tc_nitro_ops *ops, struct tc_nitro_ports *ret_ports,
                               struct tc_error *err)
 {
-    struct tc_nitro_ports ports = TC_NITRO_PORTS_NONE;
-    for (size_t i = 0; i < TRIES; i++) {
-        uint32_t random;
-        if (getrandom(&random, sizeof random, 0) != (ssize_t)sizeof random)
-            return tc_fail_errno(err, TC_SYSTEM, errno, "cannot choose a CID");
-        if (listen_for(ops, CID_FIRST + random % CID_COUNT, &ports)) {
-            /* What waits for a heartbeat has this port for a moment only, and so do we:
-             * an enclave of ours does not mind if nobody answers. */
-            ports.heartbeat_fd = ops->listen(ops->context, TC_VSOCK_PORT_HEARTBEAT);
-            *ret_ports = ports;
-            return TC_OK;
-        }
-        if (errno != EADDRINUSE)
-            return tc_fail_errno(err, TC_UNAVAILABLE, errno,
-                                 "cannot listen for the enclave (sudo modprobe vsock)");
-    }
-    return tc_fail(err, TC_UNAVAILABLE, "found no CID whose ports are free, of %d", TRIES);
+    enum { SESSION, PAGES, EGRESS, COUNT };
+    static const uint32_t list[COUNT] = {TC_VSOCK_PORT_SESSION, TC_VSOCK_PORT_PAGES,
+                                         TC_VSOCK_PORT_EGRESS};
+    const struct tc_cidports_calls calls = calls_of(ops);
+    int fds[COUNT];
+    uint32_t cid;
+    TC_TRY(tc_cidports_open(&calls, list, COUNT, &cid, fds, err));
+    *ret_ports = (struct tc_nitro_ports){
+        .cid = cid,
+        .session_fd = fds[SESSION],
+        .pages_fd = fds[PAGES],
+        .egress_fd = fds[EGRESS],
+        /* What waits for a heartbeat has this port for a moment only, and so do we:
+         * an enclave of ours does not mind if nobody answers. */
+        .heartbeat_fd = ops->listen(ops->context, TC_VSOCK_PORT_HEARTBEAT),
+    };
+    return TC_OK;
 }
 
 /* --- the server --- */
@@ -97,17 +76,10 @@ struct tc_nitro_server {
     char problem[TC_ERROR_MAX];
 };
 
-/* A stream of this enclave's; -1: nobody's, or of somebody else. Where none can be
- * taken any more, because there are too many, the port closes: the build is refused, and
- * this does not turn round in circles. */
 static int take_stream(const struct tc_nitro_server *server, int *listener)
 {
-    uint32_t cid = 0;
-    int fd = server->config.ops->accept(server->config.ops->context, *listener, &cid);
-    if (fd < 0 && errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
-        tc_close_ptr(listener);
-    if (fd >= 0 && cid != server->ports.cid) tc_close_ptr(&fd);
-    return fd;
+    const struct tc_cidports_calls calls = calls_of(server->config.ops);
+    return tc_cidports_accept(&calls, server->ports.cid, listener);
 }
 
 static void *run_pages(void *context)

@@ -65,16 +65,13 @@ tc_status tc_qemu_find(const char *given, char **ret_path, struct tc_error *err)
     return *ret_path ? TC_OK : tc_fail(err, TC_SYSTEM, "out of memory");
 }
 
-_Noreturn static void list_machines(const char *path, bool sandbox, int out, pid_t parent)
+_Noreturn static void run_emulator(const char *const *words, int out, pid_t parent)
 {
     struct tc_error err = {0};
-    const char *const confined[] = {path, "-sandbox", TC_MACHINE_SANDBOX, "-M", "help", NULL};
-    const char *const plain[] = {path, "-M", "help", NULL};
-    const char *const *words = sandbox ? confined : plain;
     (void)setsid();
     if (tc_process_reset_signals(&err) == TC_OK && tc_process_keep(NULL, 0, out, &err) == TC_OK &&
         tc_process_die_with(parent, &err) == TC_OK)
-        (void)execv(path, (char *const *)(uintptr_t)words);
+        (void)execv(words[0], (char *const *)(uintptr_t)words);
     _exit(127);
 }
 
@@ -105,8 +102,8 @@ static bool has_machine(struct tc_span list, const char *name)
     return false;
 }
 
-/* What it prints about its machines. */
-static tc_status ask(const char *path, bool sandbox, struct tc_buf *list, struct tc_error *err)
+/* What it prints when it is started with these words, of which the first is its path. */
+static tc_status ask(const char *const *words, struct tc_buf *list, struct tc_error *err)
 {
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) != 0)
@@ -114,8 +111,8 @@ static tc_status ask(const char *path, bool sandbox, struct tc_buf *list, struct
     TC_AUTO_CLOSE int in = ends[0];
     TC_AUTO_CLOSE int out = ends[1];
     pid_t parent = getpid(), pid = fork();
-    if (pid < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot start %s", path);
-    if (pid == 0) list_machines(path, sandbox, out, parent);
+    if (pid < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot start %s", words[0]);
+    if (pid == 0) run_emulator(words, out, parent);
     tc_close_ptr(&out);
     read_list(in, list);
     (void)kill(pid, SIGKILL);
@@ -132,13 +129,15 @@ static struct tc_qemu_machines find_machines(const struct tc_buf *list)
 
 tc_status tc_qemu_ask(const char *path, struct tc_qemu_machines *ret_machines, struct tc_error *err)
 {
+    const char *const confined[] = {path, "-sandbox", TC_MACHINE_SANDBOX, "-M", "help", NULL};
+    const char *const plain[] = {path, "-M", "help", NULL};
     TC_AUTO_BUF struct tc_buf list = tc_buf_new(LIST_MAX);
-    TC_TRY(ask(path, true, &list, err));
+    TC_TRY(ask(confined, &list, err));
     struct tc_qemu_machines machines = find_machines(&list);
     machines.sandbox = machines.nitro || machines.microvm;
     if (!machines.sandbox) { /* an option that it does not know ends it */
         tc_buf_reset(&list);
-        TC_TRY(ask(path, false, &list, err));
+        TC_TRY(ask(plain, &list, err));
         machines = find_machines(&list);
     }
     if (list.size == 0)
@@ -155,6 +154,17 @@ tc_status tc_qemu_ask(const char *path, struct tc_qemu_machines *ret_machines, s
     }
     *ret_machines = machines;
     return TC_OK;
+}
+
+/* Of a device that it does not have it lists no options. */
+bool tc_qemu_has_vhost(const char *path)
+{
+    static const char option[] = "vhostfd=";
+    const char *const words[] = {path, "-device", "vhost-vsock-device,help", NULL};
+    struct tc_error ignored = {0};
+    TC_AUTO_BUF struct tc_buf list = tc_buf_new(LIST_MAX);
+    return ask(words, &list, &ignored) == TC_OK && list.size > 0 &&
+           memmem(list.data, list.size, option, sizeof option - 1) != NULL;
 }
 
 /* --- the image --- */

@@ -3,6 +3,8 @@
 #ifndef TC_HOST_QEMU_PARTS_H
 #define TC_HOST_QEMU_PARTS_H
 
+#include <stdbool.h>
+
 #include "host/imagefile.h"
 
 /* The program's path; owned. given: a path, or a name to be looked for in PATH; NULL:
@@ -17,6 +19,9 @@ struct tc_qemu_machines {
 };
 tc_status tc_qemu_ask(const char *path, struct tc_qemu_machines *ret_machines, struct tc_error *err)
     TC_MUST_USE;
+
+/* Whether it can give a microvm the kernel's vsock device (vhost.h), by asking it. */
+bool tc_qemu_has_vhost(const char *path);
 
 /* The sections of an image, as files in memory. */
 struct tc_qemu_image {

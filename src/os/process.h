@@ -8,7 +8,7 @@
 
 #include "base/status.h"
 
-enum { TC_PROCESS_FIRST_FD = 3, TC_PROCESS_FDS_MAX = 8 };
+enum { TC_PROCESS_FIRST_FD = 3, TC_PROCESS_FDS_MAX = 16 };
 
 /* Moves fds[i] to TC_PROCESS_FIRST_FD + i, stdin to /dev/null, stdout and stderr
  * to out_fd (-1: they stay), and closes every other descriptor. The result is

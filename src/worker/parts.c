@@ -154,6 +154,7 @@ void tc_part_source_encode(const struct tc_part_source *part, struct tc_buf *buf
     tc_buf_add_u64(buf, (uint64_t)part->epoch);
     put_text(buf, part->repository);
     put_text(buf, part->ref);
+    put_text(buf, part->backend);
     put_list(buf, part->tags, part->tags_count);
 }
 
@@ -172,6 +173,7 @@ tc_status tc_part_source_decode(struct tc_span bytes, struct tc_part_source *ret
     part.epoch = (int64_t)get_u64(&decoder);
     part.repository = get_text(&decoder);
     part.ref = get_text(&decoder);
+    part.backend = get_text(&decoder);
     part.tags = get_list(&decoder, TC_TAGS_MAX, &part.tags_count);
     if (part.has_commit != (part.kind == TC_SOURCE_GIT)) decoder.failed = true;
     tc_status status = decoded(&decoder, "source part", err);

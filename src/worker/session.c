@@ -85,7 +85,8 @@ static tc_status greet(struct session *session, struct tc_error *err)
     TC_TRY(tc_wire_hello_decode(tc_buf_span(&session->hello_bytes), &session->hello, err));
     TC_TRY(tc_credentials_receive(&session->host, &session->credentials, &payload, err));
     TC_TRY(copy_span(payload, &session->build_file, "BUILD_FILE", err));
-    TC_TRY(tc_buildspec_parse(tc_buf_span(&session->build_file), "build.json", &session->spec, err));
+    TC_TRY(
+        tc_buildspec_parse(tc_buf_span(&session->build_file), "build.json", &session->spec, err));
     if (session->hello.git_folder !=
         (session->spec.source_git && session->hello.source == TC_SOURCE_GIT))
         return tc_fail(err, TC_MALFORMED, "HELLO and build.json disagree about source.git");
@@ -133,11 +134,11 @@ static tc_status receive_source(struct session *session, struct tc_error *err)
     for (size_t i = 0; i < session->source.omitted_count; i++)
         if (!is_listed(session->source.omitted[i], session->spec.omitted,
                        session->spec.omitted_count))
-            return tc_fail(err, TC_REFUSED,
-                           "the host left out submodule %s, which source.omit of build.json does "
-                           "not list",
-                           tc_printable(tc_span_of_text(session->source.omitted[i]), shown,
-                                        sizeof shown));
+            return tc_fail(
+                err, TC_REFUSED,
+                "the host left out submodule %s, which source.omit of build.json does "
+                "not list",
+                tc_printable(tc_span_of_text(session->source.omitted[i]), shown, sizeof shown));
     return TC_OK;
 }
 
@@ -150,8 +151,10 @@ static tc_status bind_source(struct session *session, char **environment, size_t
     const struct tc_buildspec *spec = &session->spec;
     TC_AUTO_FREE char *repository = tc_span_to_text(hello->repository);
     TC_AUTO_FREE char *ref = tc_span_to_text(hello->ref);
+    TC_AUTO_FREE char *backend = tc_span_to_text(hello->backend);
     TC_AUTO_FREE char *build_file = tc_span_to_text(hello->build_file);
-    if (!repository || !ref || !build_file) return tc_fail(err, TC_SYSTEM, "out of memory");
+    if (!repository || !ref || !backend || !build_file)
+        return tc_fail(err, TC_SYSTEM, "out of memory");
 
     struct tc_part_source source = {.kind = hello->source,
                                     .digest = received->summary.digest,
@@ -163,6 +166,7 @@ static tc_status bind_source(struct session *session, char **environment, size_t
                                     .epoch = received->epoch,
                                     .repository = *repository ? repository : NULL,
                                     .ref = *ref ? ref : NULL,
+                                    .backend = *backend ? backend : NULL,
                                     .tags = received->tags,
                                     .tags_count = received->tags_count};
     struct tc_part_recipe recipe = {.build_file = build_file,
@@ -274,21 +278,19 @@ static tc_status deliver(struct session *session, struct tc_error *err)
     struct tc_channel collector = {0};
     TC_TRY(tc_channel_init(&collector, fd, INNER_PATIENCE_MS, "the collector", err));
     TC_AUTO_BUF struct tc_buf warnings = tc_buf_new(16384);
-    tc_status status =
-        tc_collect_hash(&collector, (const char *const *)session->spec.outputs,
-                        session->spec.outputs_count,
-                        session->spec.limits.memory + session->spec.limits.disk,
-                        &session->statement, &warnings, err);
+    tc_status status = tc_collect_hash(&collector, (const char *const *)session->spec.outputs,
+                                       session->spec.outputs_count,
+                                       session->spec.limits.memory + session->spec.limits.disk,
+                                       &session->statement, &warnings, err);
     if (status == TC_OK && warnings.size > 0)
         status = tc_buildlog_add(&session->log, tc_buf_span(&warnings), err);
     if (status == TC_OK) status = tc_buildlog_flush(&session->log, err);
-    if (status == TC_OK)
-        status = tc_buildlog_finish(&session->log, &session->statement.log, err);
+    if (status == TC_OK) status = tc_buildlog_finish(&session->log, &session->statement.log, err);
     if (status == TC_OK && session->hello.no_log) session->statement.log = (struct tc_part_log){0};
     if (status == TC_OK) status = say_phase(session, TC_PHASE_SIGN, err);
     if (status == TC_OK)
-        status = tc_monitor_finish(&session->monitor, &session->statement, &session->signed_parts,
-                                   err);
+        status =
+            tc_monitor_finish(&session->monitor, &session->statement, &session->signed_parts, err);
     if (status == TC_OK) status = say_phase(session, TC_PHASE_SEND, err);
     if (status == TC_OK) status = send_members(session, err);
     if (status == TC_OK)

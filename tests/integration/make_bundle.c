@@ -51,6 +51,7 @@ static void make_hostile(struct sample_parts *parts)
     set(&statement->recipe.environment[1], "LANG=" NASTY);
     set(&statement->source.repository, "repository" NASTY);
     set(&statement->source.ref, "ref" NASTY);
+    set(&statement->source.backend, "backend" NASTY);
     set(&statement->collected[0].name, "name" NASTY);
     set(&statement->collected[0].command, "command" NASTY);
     set(&statement->collected[0].output, "output" NASTY);

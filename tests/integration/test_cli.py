@@ -487,6 +487,9 @@ def test_back_ends(p):
     done = p.build("--json")
     assert "worker: local back end; no enclave, NOT attested by hardware (auto: this machine's own" in done.stderr
     assert json.loads(done.stdout)["backend"] == "local"
+    assert p.statement()["predicate"]["buildDefinition"]["internalParameters"]["claimed"] == {"backend": "local"}
+    said = p.run("report", p.out).stdout
+    assert "claimed host local\n" in said and "NOT attested by hardware" in said, said
     done = p.build("--json", "--backend", "local")
     assert "(auto" not in done.stderr, done.stderr
     # An EIF after the reference's -nitro is taken for an enclave's, and not for another back end's.
@@ -513,8 +516,10 @@ def test_doctor(p):
     damaged = p.base / "data/tee-compile/images" / ("ab" * 48)
     damaged.mkdir(parents=True, mode=0o700)
     (damaged / "image.eif").write_bytes(b"no image")
-    image, = json.loads(p.run("doctor", "--json", env=home).stdout)["images"]
-    assert image["pcr0"] == "ab" * 48 and image["complete"] is False and image["problem"], image
+    image, *others = json.loads(p.run("doctor", "--json", env=home).stdout)["images"]
+    assert others == [{"name": name, "here": False} for name in ("c", "rust", "go", "node", "python", "java")], others
+    assert "image  rust, not here\n" in p.run("doctor", env=home).stdout
+    assert image["here"] and image["pcr0"] == "ab" * 48 and image["complete"] is False and image["problem"], image
     assert "image  DAMAGED, PCR0 abab" in p.run("doctor", env=home).stdout
     for wrong in (["--jsn"], ["word"]):
         p.run("doctor", *wrong, expect=2)
@@ -524,10 +529,11 @@ def test_doctor(p):
 def test_doctor_without_a_back_end(p):
     """Exit status 1, and why. Without a sandbox program no worker starts."""
     hide = ["unshare", "--mount", "--map-root-user", "bash", "-c",
-            'mount --bind /dev/null /usr/bin/bwrap && exec "$@"', "-"]
+            'for name in bwrap qemu-system-x86_64; do test ! -e "/usr/bin/$name" || '
+            'mount --bind /dev/null "/usr/bin/$name" || exit 99; done; PATH=/usr/bin exec "$@"', "-"]
     done = subprocess.run([*hide, TOOL, "doctor", "--json"], capture_output=True, text=True, timeout=60)
     found = json.loads(done.stdout)
-    if any(end["usable"] for end in found["backends"] if end["name"] != "local"):
+    if os.access("/dev/nitro_enclaves", os.R_OK | os.W_OK):
         return
     assert done.returncode == 1 and found["verdict"] == "failed", done
     local = found["backends"][0]

@@ -21,12 +21,20 @@
  *   mark        makes the file that FAKE_MARK names
  *   ramdisk     prints the file that is named as one
  *   wait        never ends
- *   fail        ends with status 7 */
+ *   device      prints what is in the kernel's device that it was given
+ *   stranger    does as "session" by another CID
+ *   fail        ends with status 7
+ *
+ * Given the kernel's device (vhost.h) it connects to what test_machine.c has for vsock: unix
+ * sockets whose names begin with what FAKE_VSOCK says. Asked whether it has such a device,
+ * it says no, so that what starts it for another's sake uses ours everywhere. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -41,6 +49,7 @@ enum { DEVICE = 3 };
 
 static struct lab lab;
 static uint32_t guest_port = 1000;
+static unsigned kernels_cid; /* 0: it has our device */
 
 /* Of the last connection; earlier ones still say that they end. */
 static struct tc_vsockpkt receive(uint8_t *bytes)
@@ -62,10 +71,58 @@ static bool start_stream(uint32_t port)
     return receive(bytes).op == TC_VSOCKPKT_RESPONSE;
 }
 
+static void print_bytes(const uint8_t *bytes, size_t size)
+{
+    for (size_t i = 0; i < size; i++)
+        (void)printf(bytes[i] >= ' ' && bytes[i] < 0x7f ? "%c" : "<%02x>", bytes[i]);
+}
+
+static socklen_t name_socket(struct sockaddr_un *address, const char *what, unsigned number,
+                             unsigned count)
+{
+    const char *prefix = getenv("FAKE_VSOCK");
+    *address = (struct sockaddr_un){.sun_family = AF_UNIX};
+    int size = snprintf(address->sun_path + 1, sizeof address->sun_path - 1, "%s-%s-%u",
+                        prefix ? prefix : "", what, number);
+    if (count > 0)
+        size += snprintf(address->sun_path + 1 + size, sizeof address->sun_path - 1 - (size_t)size,
+                         "-%u", count);
+    return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)size);
+}
+
+/* By the kernel's device, as cid. A stream that ends before a byte has come was not let in. */
+static void talk_as(unsigned cid, const char *name, uint32_t port, struct tc_span sent,
+                    size_t expected)
+{
+    static unsigned count;
+    uint8_t bytes[512];
+    struct sockaddr_un ours, theirs;
+    uint32_t shift = port == TC_VSOCK_PORT_HEARTBEAT ? 0 : tc_vsock_port_shift(kernels_cid);
+    socklen_t ours_size = name_socket(&ours, "from", cid, ++count);
+    socklen_t theirs_size = name_socket(&theirs, "port", port + shift, 0);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0); /* open to the end */
+    size_t got = 0;
+    (void)printf("%s: ", name);
+    if (bind(fd, (const struct sockaddr *)&ours, ours_size) != 0) (void)puts("cannot bind");
+    bool is_in = connect(fd, (const struct sockaddr *)&theirs, theirs_size) == 0;
+    if (is_in && sent.size > 0) (void)send(fd, sent.data, sent.size, MSG_NOSIGNAL);
+    while (is_in && got < expected) {
+        ssize_t size = recv(fd, bytes, sizeof bytes, 0);
+        if (size <= 0) break;
+        print_bytes(bytes, (size_t)size);
+        got += (size_t)size;
+    }
+    (void)puts(got > 0 ? "" : "refused");
+}
+
 static void talk_bytes(const char *name, uint32_t port, struct tc_span sent, size_t expected)
 {
     static uint8_t bytes[LAB_BUFFER];
     size_t got = 0;
+    if (kernels_cid != 0) {
+        talk_as(kernels_cid, name, port, sent, expected);
+        return;
+    }
     (void)printf("%s: ", name);
     if (!start_stream(port)) {
         (void)puts("refused");
@@ -80,8 +137,7 @@ static void talk_bytes(const char *name, uint32_t port, struct tc_span sent, siz
     while (got < expected) {
         struct tc_vsockpkt packet = receive(bytes);
         if (packet.op != TC_VSOCKPKT_RW) break;
-        for (size_t i = 0; i < packet.size; i++)
-            (void)printf(bytes[i] >= ' ' && bytes[i] < 0x7f ? "%c" : "<%02x>", bytes[i]);
+        print_bytes(bytes, packet.size);
         got += packet.size;
     }
     (void)puts("");
@@ -119,6 +175,13 @@ static void print_ramdisk(int argc, char **argv)
     (void)printf("ramdisk: %s\n", text);
 }
 
+static void print_device(void)
+{
+    char text[32] = "";
+    (void)!pread(DEVICE, text, sizeof text - 1, 0);
+    (void)printf("device: %s\n", text);
+}
+
 static void ask_nsm(void)
 {
     /* A block of 12 bytes: CBOR of the text DescribeNSM. */
@@ -148,6 +211,9 @@ static void obey(const char *word, int argc, char **argv)
     if (strcmp(word, "escape") == 0) (void)puts("\033[31mred\r");
     if (strcmp(word, "mark") == 0) make_mark();
     if (strcmp(word, "ramdisk") == 0) print_ramdisk(argc, argv);
+    if (strcmp(word, "device") == 0) print_device();
+    if (strcmp(word, "stranger") == 0)
+        talk_as(kernels_cid + 1, word, TC_VSOCK_PORT_SESSION, tc_span_of_text("hello"), 1);
     if (strcmp(word, "heartbeat") == 0) talk("heartbeat", 9000, "\xb7", 1);
     if (strcmp(word, "pages") == 0) talk("pages", 7302, "", 18);
     if (strcmp(word, "own") == 0) talk("own", 7400, "", 3);
@@ -190,14 +256,19 @@ int main(int argc, char **argv)
         (void)puts("Supported machines are:\nmicrovm              microvm (i386)");
         return 0;
     }
-    for (int i = 1; i + 1 < argc; i++)
+    for (int i = 1; i + 1 < argc; i++) {
         if (strcmp(argv[i], "-kernel") == 0) image = argv[i + 1];
+        if (strcmp(argv[i], "-device") == 0)
+            (void)sscanf(argv[i + 1], "vhost-vsock-device,guest-cid=%u,", &kernels_cid);
+    }
     FILE *file = image ? fopen(image, "r") : NULL;
     if (!file) return 2;
-    lab_attach(&lab, DEVICE);
-    lab.cid = 4;
-    lab_set_up(&lab);
-    lab_offer_buffers(&lab, LAB_BUFFERS);
+    if (kernels_cid == 0) {
+        lab_attach(&lab, DEVICE);
+        lab.cid = 4;
+        lab_set_up(&lab);
+        lab_offer_buffers(&lab, LAB_BUFFERS);
+    }
     while (fscanf(file, "%31s", word) == 1)
         obey(word, argc, argv);
     (void)fclose(file);

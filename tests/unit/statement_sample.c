@@ -76,6 +76,7 @@ void sample_statement(struct tc_statement *ret_statement)
     s.source.epoch = SAMPLE_TIME - 86400;
     s.source.repository = copy("https://example.org/app.git");
     s.source.ref = copy("main");
+    s.source.backend = copy("nitro");
 
     s.recipe.build_file = copy("build.json");
     s.recipe.build_file_digest = digest_of(sample_build_file_bytes());

@@ -126,15 +126,26 @@ static void test_hello(void **state)
     struct tc_wire_hello seen, hello = {.source = TC_SOURCE_TREE,
                                         .replay = true,
                                         .replayed = {{1, 2, 3}},
-                                        .build_file = tc_span_of_text("build.json")};
+                                        .build_file = tc_span_of_text("build.json"),
+                                        .backend = tc_span_of_text("qemu")};
     struct tc_buf buf = tc_buf_new(4096);
     tc_wire_hello_encode(&hello, &buf);
     assert_int_equal(tc_wire_hello_decode(tc_buf_span(&buf), &seen, &err), TC_OK);
     assert_true(seen.replay && !seen.archive);
+    assert_true(tc_span_equal(seen.backend, hello.backend));
     assert_memory_equal(&seen.replayed, &hello.replayed, sizeof seen.replayed);
     for (size_t size = 0; size < buf.size; size++)
         assert_int_equal(tc_wire_hello_decode((struct tc_span){buf.data, size}, &seen, &err),
                          TC_MALFORMED);
+
+    static const char *const bad[] = {"Qemu", "qe mu", "qemu\n", "nitro-enclaves-of"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct tc_wire_hello other = hello;
+        other.backend = tc_span_of_text(bad[i]);
+        tc_buf_reset(&buf);
+        tc_wire_hello_encode(&other, &buf);
+        assert_int_equal(tc_wire_hello_decode(tc_buf_span(&buf), &seen, &err), TC_MALFORMED);
+    }
 
     hello.archive = true;
     tc_buf_reset(&buf);

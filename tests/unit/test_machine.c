@@ -1,6 +1,5 @@
 /* The launcher, with a program in the emulator's place that plays the guest: what
  * the guest is given, and that nothing is left whatever happens. */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -8,81 +7,21 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "machine_lab.h"
 #include "host/egress.h"
 #include "host/machine.h"
+#include "host/vhost.h"
 #include "os/message.h"
-
-static const char *emulator;
-static char folder[] = "/tmp/tee-machine-XXXXXX";
-static char image[64], pages[64], said[1 << 16];
-static int image_fd = -1, console_fd = -1, pages_fd = -1;
-
-static void put(const char *path, const char *text)
-{
-    FILE *file = fopen(path, "w");
-    assert_non_null(file);
-    (void)fputs(text, file);
-    (void)fclose(file);
-}
-
-static struct tc_machine_config configure(const char *words)
-{
-    put(image, words);
-    assert_int_equal(ftruncate(console_fd, 0), 0);
-    assert_int_equal(lseek(console_fd, 0, SEEK_SET), 0);
-    return (struct tc_machine_config){.emulator = emulator,
-                                      .kind = TC_MACHINE_NITRO,
-                                      .cpus = 2,
-                                      .memory = 96 << 20,
-                                      .image_fd = image_fd,
-                                      .kernel_fd = -1,
-                                      .ramdisk_fd = -1,
-                                      .pages_fd = -1,
-                                      .console_fd = console_fd};
-}
-
-static void read_console(void)
-{
-    ssize_t got = pread(console_fd, said, sizeof said - 1, 0);
-    assert_true(got >= 0);
-    said[got] = '\0';
-}
-
-/* The stream to the guest's session. */
-static int meet(struct tc_machine *machine)
-{
-    struct tc_error err = {0};
-    int session = -1;
-    assert_int_equal(tc_machine_await(machine, -1, -1, &session, &err), TC_OK);
-    return session;
-}
-
-static void expect_said(const char *text)
-{
-    if (!strstr(said, text)) fail_msg("the console lacks '%s': %s", text, said);
-}
-
-static int count_fds(void)
-{
-    int count = 0;
-    DIR *list = opendir("/proc/self/fd");
-    assert_non_null(list);
-    while (readdir(list))
-        count++;
-    (void)closedir(list);
-    return count;
-}
 
 /* --- what the guest is given --- */
 
@@ -93,11 +32,11 @@ static void test_ports(void **state)
     char hello[5];
     int session = -1, ends[2], before = count_fds();
     (void)state;
-    put(pages, "pages");
-    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+    put(lab.pages, "pages");
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
     const struct tc_machine_port port = {.port = 7400, .fd = ends[0]};
-    struct tc_machine_config config = configure("arguments session heartbeat pages own twice");
-    config.pages_fd = pages_fd;
+    struct tc_machine_config config = configure("arguments session heartbeat pages own own twice");
+    config.pages_fd = lab.pages_fd;
     config.firmware = "/a/folder";
     config.ports = &port;
     config.ports_count = 1;
@@ -106,14 +45,16 @@ static void test_ports(void **state)
     assert_int_equal(recv(session, hello, sizeof hello, MSG_WAITALL), sizeof hello);
     assert_memory_equal(hello, "hello", sizeof hello);
     assert_int_equal(send(session, "welcome", 7, MSG_NOSIGNAL), 7);
-    assert_int_equal(send(ends[1], "own", 3, MSG_NOSIGNAL), 3);
+    int own = take_stream(ends[1]);
+    assert_int_equal(send(own, "own", 3, MSG_NOSIGNAL), 3);
+    (void)close(own);
     assert_int_equal(tc_machine_wait(machine, -1, -1, &err), TC_OK);
     assert_int_equal(tc_machine_stop(machine, &err), TC_OK);
     read_console();
     expect_said("session: welcome\n");
     expect_said("heartbeat: <b7>\n");
     expect_said("pages: NBDMAGICIHAVEOPT<00><03>\n");
-    expect_said("own: own\n");
+    expect_said("own: own\nown: refused\n");
     expect_said("twice: refused\n");
     expect_said("argument 100663296B\n");
     expect_said("argument -L\nargument /a/folder\n");
@@ -140,9 +81,8 @@ static void test_port_of_many(void **state)
     assert_int_equal(tc_machine_start(&config, &machine, &err), TC_OK);
     (void)close(ends[0]);
     for (size_t i = 0; i < 3; i++) {
-        char byte, text[3], answer[8];
-        int fd;
-        assert_int_equal(tc_message_receive(ends[1], &byte, 1, &fd, 1, NULL, &err), TC_OK);
+        char text[3], answer[8];
+        int fd = take_stream(ends[1]);
         assert_int_equal(recv(fd, text, sizeof text, MSG_WAITALL), sizeof text);
         assert_memory_equal(text, "ask", sizeof text);
         (void)snprintf(answer, sizeof answer, "answe%zu", i);
@@ -160,15 +100,6 @@ static void test_port_of_many(void **state)
 
 /* --- the network --- */
 
-static void make_egress(struct tc_egress **ret_egress)
-{
-    struct tc_error err = {0};
-    struct tc_egress_config config = {0};
-    assert_int_equal(tc_egress_new(&config, ret_egress, &err), TC_OK);
-}
-
-static const char refusal[] = "the host keeps no archive of this build\n";
-
 static void test_network(void **state)
 {
     struct tc_error err = {0};
@@ -184,9 +115,9 @@ static void test_network(void **state)
     assert_int_equal(tc_machine_stop(machine, &err), TC_OK);
     tc_egress_stop(egress);
     read_console();
-    const char *first = strstr(said, refusal);
+    const char *first = strstr(lab.said, REFUSAL);
     assert_non_null(first);
-    assert_non_null(strstr(first + 1, refusal));
+    assert_non_null(strstr(first + 1, REFUSAL));
     assert_int_equal(count_fds(), before);
 }
 
@@ -223,7 +154,7 @@ static void test_end_of_network(void **state)
     assert_int_equal(tc_machine_wait(machine, -1, -1, &err), TC_OK);
     assert_int_equal(tc_machine_stop(machine, &err), TC_OK);
     read_console();
-    expect_said(refusal);
+    expect_said(REFUSAL);
     expect_said("session: welcome\nnetwork: refused\n");
     assert_int_equal(count_fds(), before);
 }
@@ -252,12 +183,12 @@ static void test_microvm(void **state)
     struct tc_error err = {0};
     struct tc_machine *machine = NULL;
     (void)state;
-    put(pages, "ramdisks");
+    put(lab.pages, "ramdisks");
     struct tc_machine_config config = configure("arguments ramdisk");
     config.kind = TC_MACHINE_MICROVM;
-    config.kernel_fd = image_fd;
+    config.kernel_fd = lab.image_fd;
     config.image_fd = -1;
-    config.ramdisk_fd = pages_fd;
+    config.ramdisk_fd = lab.pages_fd;
     config.cmdline = "console=ttyS0 a=b,c";
     assert_int_equal(tc_machine_start(&config, &machine, &err), TC_OK);
     assert_int_equal(tc_machine_wait(machine, -1, -1, &err), TC_OK);
@@ -349,10 +280,10 @@ static void test_console_is_limited(void **state)
     assert_int_equal(tc_machine_start(&config, &machine, &err), TC_OK);
     assert_int_equal(tc_machine_wait(machine, -1, -1, &err), TC_OK);
     assert_int_equal(tc_machine_stop(machine, &err), TC_OK);
-    assert_int_equal(fstat(console_fd, &info), 0);
+    assert_int_equal(fstat(lab.console_fd, &info), 0);
     assert_in_range(info.st_size, TC_MACHINE_CONSOLE_MAX + TC_MACHINE_CONSOLE_TAIL,
                     TC_MACHINE_CONSOLE_MAX + TC_MACHINE_CONSOLE_TAIL + 64);
-    assert_int_equal(pread(console_fd, end, 11, info.st_size - 11), 11);
+    assert_int_equal(pread(lab.console_fd, end, 11, info.st_size - 11), 11);
     assert_memory_equal(end, "last words\n", 11);
     read_console();
     expect_said("argument -kernel");
@@ -430,7 +361,7 @@ static void test_stop_ends_all(void **state)
     int session = -1;
     (void)state;
     struct tc_machine_config config = configure("session wait");
-    config.pages_fd = pages_fd;
+    config.pages_fd = lab.pages_fd;
     assert_int_equal(tc_machine_start(&config, &machine, &err), TC_OK);
     session = meet(machine);
     assert_int_equal(recv(session, hello, sizeof hello, MSG_WAITALL), sizeof hello);
@@ -442,21 +373,18 @@ static void test_stop_ends_all(void **state)
 }
 
 /* Whoever started it is killed, without a chance to do anything about it. */
-static void test_death_of_the_caller(void **state)
+static void die_with(const struct tc_machine_config *config)
 {
     struct pollfd fds[8];
     char hello[5];
     int ready[2];
-    (void)state;
-    struct tc_machine_config config = configure("session wait");
-    config.pages_fd = pages_fd;
     assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
     pid_t pid = fork();
     if (pid == 0) {
         struct tc_error err = {0};
         struct tc_machine *machine = NULL;
         int session = -1;
-        if (tc_machine_start(&config, &machine, &err) != TC_OK ||
+        if (tc_machine_start(config, &machine, &err) != TC_OK ||
             tc_machine_await(machine, -1, -1, &session, &err) != TC_OK ||
             recv(session, hello, sizeof hello, MSG_WAITALL) != sizeof hello)
             _exit(1);
@@ -474,27 +402,17 @@ static void test_death_of_the_caller(void **state)
     (void)close(ready[0]);
 }
 
-static int make_folder(void **state)
+static void test_death_of_the_caller(void **state)
 {
+    struct kernel kernel;
+    struct tc_vhost_ops ops;
     (void)state;
-    if (!mkdtemp(folder)) return -1;
-    (void)snprintf(image, sizeof image, "%s/image", folder);
-    (void)snprintf(pages, sizeof pages, "%s/pages", folder);
-    image_fd = open(image, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    pages_fd = open(pages, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    console_fd = memfd_create("console", MFD_CLOEXEC);
-    return image_fd < 0 || pages_fd < 0 || console_fd < 0 ? -1 : 0;
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    (void)close(image_fd);
-    (void)close(pages_fd);
-    (void)close(console_fd);
-    (void)unlink(image);
-    (void)unlink(pages);
-    return rmdir(folder); /* which also says that nothing else was in it */
+    struct tc_machine_config config = configure("session wait");
+    config.pages_fd = lab.pages_fd;
+    die_with(&config);
+    config = configure_kernels("session wait", &kernel, &ops);
+    config.pages_fd = lab.pages_fd;
+    die_with(&config);
 }
 
 int main(int argc, char **argv)
@@ -517,6 +435,6 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_death_of_the_caller),
     };
     if (argc != 2) return 2;
-    emulator = argv[1];
+    lab.emulator = argv[1];
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -29,5 +29,6 @@ printf '#!/bin/sh\nexec %q -L %q "$@"\n' "$tools/qemu-system-x86_64" "$tools/sha
 chmod +x "$lab/bin/qemu-system-x86_64"
 PATH=$lab/bin:$PATH nice -n 19 /usr/bin/python3 -B "$here/backend.py" "$build" "$image" "$lab/sources" twice
 PATH=$lab/bin:$PATH nice -n 19 /usr/bin/python3 -B "$here/faults.py" "$build" "$image" qemu killed client
+nice -n 19 /usr/bin/python3 -B "$here/nitro.py" "$tools" "$build" "$image" "${image%.eif}.erofs" "$lab/sources"
 NITRO_EMULATOR=$tools/qemu-system-x86_64 NITRO_FIRMWARE=$tools/share \
     nice -n 19 /usr/bin/python3 -B "$here/faults.py" "$build" "$image" nitro

@@ -7,6 +7,7 @@
  * it has one, is a line on stderr. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -19,17 +20,23 @@
 #include "client.h"
 #include "cmd/build_network.h"
 #include "host/machine.h"
+#include "os/message.h"
 #include "os/vsock.h"
 
 enum { END_PATIENCE_MS = 600 * 1000 };
 
 static const char socket_prefix[] = "socket:";
 
+struct relay {
+    int dialler_fd, server_fd;
+};
+
 struct start {
     struct tc_machine_config config;
     struct tc_machine *machine;
     struct tc_build_network network;
     pthread_t keeper;
+    struct relay relay;
 };
 
 static tc_status start(void *context, int *ret_fd, struct tc_error *err)
@@ -55,14 +62,47 @@ static int connect_to(const char *path)
     return TC_TAKE_FD(fd);
 }
 
+/* A piece, if there is one. false: the stream is at its end. */
+static bool copy_piece(struct pollfd *from, int target)
+{
+    char bytes[65536];
+    if (from->revents == 0) return true;
+    ssize_t got = recv(from->fd, bytes, sizeof bytes, 0);
+    return got > 0 && send(target, bytes, (size_t)got, MSG_NOSIGNAL) == got;
+}
+
+/* Both ways, between the guest's stream and the server that was named. */
+static void *copy_pages(void *argument)
+{
+    const struct relay *relay = argument;
+    struct tc_error err = {0};
+    char byte;
+    struct pollfd fds[2] = {{-1, POLLIN, 0}, {relay->server_fd, POLLIN, 0}};
+    if (tc_message_receive(relay->dialler_fd, &byte, 1, &fds[0].fd, 1, NULL, &err) == TC_OK)
+        while (poll(fds, 2, -1) > 0 && copy_piece(&fds[0], fds[1].fd) &&
+               copy_piece(&fds[1], fds[0].fd)) {
+        }
+    tc_close_ptr(&fds[0].fd);
+    (void)shutdown(relay->server_fd, SHUT_RDWR);
+    return NULL;
+}
+
 static bool set_pages(struct start *start, const char *pages, struct tc_machine_port *port)
 {
     if (strncmp(pages, socket_prefix, sizeof socket_prefix - 1) == 0) {
-        *port = (struct tc_machine_port){.port = TC_VSOCK_PORT_PAGES,
-                                         .fd = connect_to(pages + sizeof socket_prefix - 1)};
+        int ends[2];
+        pthread_t thread;
+        start->relay.server_fd = connect_to(pages + sizeof socket_prefix - 1);
+        if (start->relay.server_fd < 0 ||
+            socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
+            return false;
+        *port = (struct tc_machine_port){.port = TC_VSOCK_PORT_PAGES, .fd = ends[0]};
+        start->relay.dialler_fd = ends[1];
         start->config.ports = port;
         start->config.ports_count = 1;
-        return port->fd >= 0;
+        /* Ends with this program at the latest. */
+        return pthread_create(&thread, NULL, copy_pages, &start->relay) == 0 &&
+               pthread_detach(thread) == 0;
     }
     if (strcmp(pages, "-") == 0) return true;
     start->config.pages_fd = open(pages, O_RDONLY | O_CLOEXEC);

@@ -1,0 +1,179 @@
+/* The check of an image's file system beside the build (host/imagecheck.h). */
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/cleanup.h"
+#include "core/veritytree.h"
+#include "host/imagecheck.h"
+
+enum { BLOCKS = 300 };
+
+static tc_status keep_block(void *context, uint64_t block, const uint8_t bytes[TC_VERITY_BLOCK],
+                            struct tc_error *err)
+{
+    const int *fd = context;
+    (void)err;
+    assert_int_equal(pwrite(*fd, bytes, TC_VERITY_BLOCK, (off_t)(block * TC_VERITY_BLOCK)),
+                     TC_VERITY_BLOCK);
+    return TC_OK;
+}
+
+/* A file system of noise with its tree; set, as tc_imagefile_open leaves it. */
+static void make_image(struct tc_imagefile *image)
+{
+    static uint8_t data[BLOCKS * TC_VERITY_BLOCK];
+    struct tc_error err = {0};
+    struct tc_verity *verity = &image->content.verity;
+    int fd = memfd_create("erofs", MFD_CLOEXEC);
+    assert_true(fd >= 0);
+    for (size_t i = 0; i < sizeof data; i++)
+        data[i] = (uint8_t)(i * 2654435761U >> 24);
+    assert_int_equal(pwrite(fd, data, sizeof data, 0), sizeof data);
+    struct tc_veritytree *tree = tc_veritytree_new(BLOCKS, verity->salt, keep_block, &fd);
+    assert_non_null(tree);
+    assert_int_equal(tc_veritytree_add(tree, data, BLOCKS, &err), TC_OK);
+    assert_int_equal(tc_veritytree_root(tree, &verity->root, &err), TC_OK);
+    tc_veritytree_free(tree);
+    verity->data_blocks = BLOCKS;
+    verity->total_blocks = tc_veritytree_total(BLOCKS);
+    assert_int_equal(tc_imagefile_set_root(image, fd, "the.erofs", "throw it away", &err), TC_OK);
+    assert_false(image->root_checked);
+    (void)close(fd);
+}
+
+static void damage(const struct tc_imagefile *image, uint64_t block)
+{
+    uint8_t byte;
+    off_t at = (off_t)(block * TC_VERITY_BLOCK + 17);
+    assert_int_equal(pread(image->root_fd, &byte, 1, at), 1);
+    byte ^= 1;
+    assert_int_equal(pwrite(image->root_fd, &byte, 1, at), 1);
+}
+
+static tc_status ask(const struct tc_imagefile *image, struct tc_error *err)
+{
+    struct tc_imagecheck *check = NULL;
+    struct tc_error again = {0};
+    assert_int_equal(tc_imagecheck_start(image, &check, err), TC_OK);
+    tc_status status = tc_imagecheck_await(check, -1, err);
+    assert_int_equal(tc_imagecheck_await(check, -1, &again), status);
+    if (status != TC_OK) assert_string_equal(again.message, err->message);
+    tc_imagecheck_stop(check);
+    return status;
+}
+
+static void test_good_and_damaged(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t block;
+        const char *says;
+    } places[] = {{0, "root hash"}, {BLOCKS - 1, "root hash"}, {BLOCKS, "hash tree"}};
+    TC_AUTO_IMAGEFILE struct tc_imagefile image = TC_IMAGEFILE_NONE;
+    struct tc_error err = {0};
+    make_image(&image);
+    assert_int_equal(ask(&image, &err), TC_OK);
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        damage(&image, places[i].block);
+        assert_int_equal(ask(&image, &err), TC_REFUSED);
+        assert_non_null(strstr(err.message, places[i].says));
+        assert_non_null(strstr(err.message, "the.erofs"));
+        assert_non_null(strstr(err.message, "; throw it away"));
+        damage(&image, places[i].block); /* undone */
+    }
+    assert_int_equal(ask(&image, &err), TC_OK);
+    assert_int_equal(tc_imagefile_check_root(&image, &err), TC_OK);
+    assert_true(image.root_checked);
+}
+
+/* The size is compared at once. */
+static void test_size(void **state)
+{
+    (void)state;
+    TC_AUTO_IMAGEFILE struct tc_imagefile image = TC_IMAGEFILE_NONE;
+    TC_AUTO_IMAGEFILE struct tc_imagefile other = TC_IMAGEFILE_NONE;
+    struct tc_error err = {0};
+    make_image(&image);
+    other.content.verity = image.content.verity;
+    assert_int_equal(ftruncate(image.root_fd, 4096), 0);
+    assert_int_equal(tc_imagefile_set_root(&other, image.root_fd, "cut", NULL, &err), TC_REFUSED);
+    assert_int_equal(other.root_fd, -1);
+    assert_int_equal(ask(&image, &err), TC_REFUSED); /* became shorter since */
+}
+
+/* The process that checks, found as this one's only child. */
+static pid_t find_child(void)
+{
+    char path[64], text[32] = "";
+    (void)snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
+    FILE *file = fopen(path, "re");
+    assert_non_null(file);
+    assert_non_null(fgets(text, sizeof text, file));
+    (void)fclose(file);
+    return (pid_t)strtol(text, NULL, 10);
+}
+
+static void test_killed_says_nothing(void **state)
+{
+    (void)state;
+    TC_AUTO_IMAGEFILE struct tc_imagefile image = TC_IMAGEFILE_NONE;
+    struct tc_error err = {0};
+    struct tc_imagecheck *check = NULL;
+    int ends[2];
+    make_image(&image);
+    /* Large enough not to have ended before the signal arrives. */
+    image.content.verity.data_blocks = (uint64_t)1 << 30;
+    image.content.verity.total_blocks = tc_veritytree_total((uint64_t)1 << 30);
+    assert_int_equal(
+        ftruncate(image.root_fd, (off_t)(image.content.verity.total_blocks * TC_VERITY_BLOCK)), 0);
+    assert_int_equal(tc_imagecheck_start(&image, &check, &err), TC_OK);
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(write(ends[1], "", 1), 1);
+    assert_int_equal(tc_imagecheck_await(check, ends[0], &err), TC_INTERRUPTED);
+    (void)close(ends[0]);
+    (void)close(ends[1]);
+    assert_int_equal(kill(find_child(), SIGKILL), 0);
+    assert_int_equal(tc_imagecheck_await(check, -1, &err), TC_SYSTEM);
+    assert_non_null(strstr(err.message, "before it had an answer"));
+    assert_int_equal(tc_imagecheck_await(check, -1, &err), TC_SYSTEM);
+    tc_imagecheck_stop(check);
+}
+
+static void test_stop_without_answer(void **state)
+{
+    (void)state;
+    TC_AUTO_IMAGEFILE struct tc_imagefile image = TC_IMAGEFILE_NONE;
+    struct tc_error err = {0};
+    struct tc_imagecheck *check = NULL;
+    make_image(&image);
+    assert_int_equal(tc_imagecheck_start(&image, &check, &err), TC_OK);
+    pid_t pid = find_child();
+    tc_imagecheck_stop(check);
+    assert_int_equal(kill(pid, 0), -1);
+    tc_imagecheck_stop(NULL);
+    /* Nothing to check: no process. */
+    image.root_checked = true;
+    assert_int_equal(tc_imagecheck_start(&image, &check, &err), TC_OK);
+    assert_int_equal(tc_imagecheck_await(check, -1, &err), TC_OK);
+    tc_imagecheck_stop(check);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_good_and_damaged),
+        cmocka_unit_test(test_size),
+        cmocka_unit_test(test_killed_says_nothing),
+        cmocka_unit_test(test_stop_without_answer),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
