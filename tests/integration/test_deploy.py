@@ -52,6 +52,7 @@ def need(tool):
 def cloud_config():
     text = (AWS / "cloud-init.yaml").read_text()
     expect(text.startswith("#cloud-config\n"), "the first line is not what cloud-init looks for")
+    expect(len(text) < 15 << 10, "AWS takes 16 KiB of user data, once they are filled in")
     return yaml.safe_load(text)
 
 
@@ -73,7 +74,8 @@ def test_packages_are_enough_to_build(base):
     dependency() would find is read from its files."""
     expect("meson setup" in (AWS / "install").read_text() and "-Dtests=false" in (AWS / "install").read_text(),
            "install builds the tests, which need more")
-    done = run(need("meson"), "setup", "--buildtype=release", "-Dtests=false", "-Dwerror=false", base + "/build", PROJECT)
+    done = run(need("meson"), "setup", "--buildtype=release", "-Dtests=false", "-Dwerror=false", base + "/build",
+               PROJECT)
     expect(done.returncode == 0, done.stdout, done.stderr)
     found = json.loads(run("meson", "introspect", "--dependencies", base + "/build").stdout)
     names = {dependency["name"] for dependency in found}
@@ -192,7 +194,8 @@ class SetUp:
     def __init__(self, base, files, commands):
         self.base = pathlib.Path(base)
         self.calls = self.base / "calls"
-        self.token = self.put("etc/tee-compile/runner.conf", "URL=https://example.org/o/r\nTOKEN=secret\nLABELS=enclave\n")
+        self.token = self.put("etc/tee-compile/runner.conf",
+                              "URL=https://example.org/o/r\nTOKEN=secret\nLABELS=enclave\n")
         self.archive = self.base / "archive.tar.gz"
         self.pack(files)
         for name, text in commands.items():
@@ -214,15 +217,16 @@ class SetUp:
     def digest(self):
         return hashlib.sha256(self.archive.read_bytes()).hexdigest()
 
-    def run(self, *command, text=None, **env):
-        path = f"{self.base}/bin:/usr/bin:/bin"
-        return run(*command, text=text, env={"CALLS": str(self.calls), "FETCHED": str(self.archive), "PATH": path, **env})
+    def run(self, *command, **env):
+        env = {"CALLS": str(self.calls), "FETCHED": str(self.archive), "PATH": f"{self.base}/bin:/usr/bin:/bin", **env}
+        return run(*command, env=env)
 
     def called(self):
         return self.calls.read_text().splitlines() if self.calls.exists() else []
 
 
-def run_user_data(base, install="exit 0", instance="ON_FAILURE=poweroff\n", digest=None, fetched=True, modules="exit 0"):
+def run_user_data(base, install="exit 0", instance="ON_FAILURE=poweroff\n", digest=None, fetched=True,
+                  modules="exit 0"):
     """The command of the user data as it is, but for where /etc and /opt are."""
     setup = SetUp(base, {"t/deploy/aws/install": f"#!/bin/sh\necho install >>$CALLS\n{install}\n"}, {
         "curl": CURL, "modinfo": modules, "systemctl": 'echo "systemctl $*" >>"$CALLS"',
@@ -230,7 +234,8 @@ def run_user_data(base, install="exit 0", instance="ON_FAILURE=poweroff\n", dige
     if not fetched:
         setup.archive.unlink()
         digest = "0" * 64
-    setup.put("etc/tee-compile/source.conf", f"ARCHIVE=https://example.org/t\nARCHIVE_SHA256={digest or setup.digest()}\n")
+    setup.put("etc/tee-compile/source.conf",
+              f"ARCHIVE=https://example.org/t\nARCHIVE_SHA256={digest or setup.digest()}\n")
     if instance is not None:
         setup.put("etc/tee-compile/instance.conf", instance)
     command, = cloud_config()["runcmd"]
@@ -241,14 +246,14 @@ def run_user_data(base, install="exit 0", instance="ON_FAILURE=poweroff\n", dige
 def test_set_up(base):
     setup, done = run_user_data(base)
     expect(done.returncode == 0, done.stdout, done.stderr)
-    expect(setup.called() == ["systemctl daemon-reload", "systemctl enable --now instance-end.timer", "curl", "install"],
-           setup.called())
+    expected = ["systemctl daemon-reload", "systemctl enable --now instance-end.timer", "curl", "install"]
+    expect(setup.called() == expected, setup.called())
     expect(not setup.token.exists(), "whatever install did with it, the token is gone")
 
 
 def test_set_up_fetches_modules_of_this_kernel(base):
     setup, done = run_user_data(base, modules="exit 1")
-    wanted = f"apt-get install --yes linux-modules-extra-{os.uname().release}"
+    wanted = f"apt-get -o DPkg::Lock::Timeout=600 install --yes linux-modules-extra-{os.uname().release}"
     expect(done.returncode == 0 and wanted in setup.called(), done.stderr, setup.called())
 
 
@@ -256,7 +261,8 @@ def test_set_up_that_fails(base):
     for number, change in enumerate(({"install": "exit 3"}, {"fetched": False}, {"digest": "1" * 64},
                                      {"install": "kill -9 $$"}, {"install": "exit 3", "instance": None})):
         setup, done = run_user_data(f"{base}/{number}", **change)
-        expect(done.returncode != 0 and "the set-up failed with status" in done.stdout, change, done.stdout, done.stderr)
+        expect(done.returncode != 0, change, done.stdout, done.stderr)
+        expect("the set-up failed with status" in done.stdout, change, done.stdout)
         expect(not setup.token.exists(), change, "leaves the token")
         expect(setup.called()[-1] == "systemctl poweroff", change, setup.called())
         expect(("install" in setup.called()) == ("install" in change), change, setup.called())
