@@ -226,11 +226,11 @@ class SetUp:
 
 
 def run_user_data(base, install="exit 0", instance="ON_FAILURE=poweroff\n", digest=None, fetched=True,
-                  modules="exit 0"):
+                  modules="exit 0", without=()):
     """The command of the user data as it is, but for where /etc and /opt are."""
     setup = SetUp(base, {"t/deploy/aws/install": f"#!/bin/sh\necho install >>$CALLS\n{install}\n"}, {
         "curl": CURL, "modinfo": modules, "systemctl": 'echo "systemctl $*" >>"$CALLS"',
-        "apt-get": 'echo "apt-get $*" >>"$CALLS"'})
+        "apt-get": 'echo "apt-get $*" >>"$CALLS"', **{command: "exit 1" for command in without}})
     if not fetched:
         setup.archive.unlink()
         digest = "0" * 64
@@ -266,6 +266,13 @@ def test_set_up_that_fails(base):
         expect(not setup.token.exists(), change, "leaves the token")
         expect(setup.called()[-1] == "systemctl poweroff", change, setup.called())
         expect(("install" in setup.called()) == ("install" in change), change, setup.called())
+
+
+def test_set_up_that_fails_twice(base):
+    setup, done = run_user_data(f"{base}/0", install="exit 3", without=["shred"])
+    expect(not setup.token.exists() and setup.called()[-1] == "systemctl poweroff", "shred", done.stderr)
+    setup, done = run_user_data(f"{base}/1", install="exit 3", without=["shred", "rm"])
+    expect(setup.called()[-1] == "systemctl poweroff", "shred, rm", done.stderr)
 
 
 def test_set_up_that_fails_and_is_kept(base):
