@@ -1,14 +1,21 @@
 #!/usr/bin/env python3
-"""deploy/aws, as far as it can be judged without AWS: the user data by a linter and by
-what it must say of the runner's user, every script by another linter, and what gives
-enclaves their resources over a made-up /sys.
+"""deploy/aws, as far as it can be judged without AWS: the user data by a linter, by what it
+must say of the runner's user and by the packages that building needs; every script by
+another linter, the units by systemd; the set-up and the registration with made-up commands
+around them, in failure above all; and what gives enclaves their resources over a made-up
+/sys.
 
 usage: test_deploy.py PROJECT"""
+import hashlib
+import io
+import json
+import os
 import pathlib
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 
 import yaml
@@ -18,6 +25,12 @@ AWS = PROJECT / "deploy/aws"
 RULES = ("{extends: default, rules: {line-length: {max: 130}, document-start: disable,"
          " comments: {require-starting-space: false}}}")
 SCRIPTS = ("install", "enclave-resources", "register-runner")
+
+# What Debian and Ubuntu call the packages of what meson looks for, and of what runs it.
+PACKAGES = {"jansson": "libjansson-dev", "libcrypto": "libssl-dev", "libcurl": "libcurl4-openssl-dev",
+            "libgit2": "libgit2-dev", "libseccomp": "libseccomp-dev", "libssl": "libssl-dev",
+            "threads": "build-essential", "zlib": "zlib1g-dev"}
+TOOLS = {"build-essential", "meson", "ninja-build", "pkg-config", "python3"}
 
 
 def run(*command, text=None, env=None):
@@ -39,6 +52,7 @@ def need(tool):
 def cloud_config():
     text = (AWS / "cloud-init.yaml").read_text()
     expect(text.startswith("#cloud-config\n"), "the first line is not what cloud-init looks for")
+    expect(len(text) < 15 << 10, "AWS takes 16 KiB of user data, once they are filled in")
     return yaml.safe_load(text)
 
 
@@ -53,6 +67,34 @@ def test_user_data_is_well_formed():
     expect(set(cloud_config()) <= known, set(cloud_config()) - known)
     for package in cloud_config()["packages"]:
         expect(re.fullmatch("[a-z0-9][a-z0-9+.-]+", package), package)
+
+
+def test_packages_are_enough_to_build(base):
+    """meson is asked what the configuration of `install` looks for; what a search without
+    dependency() would find is read from its files."""
+    expect("meson setup" in (AWS / "install").read_text() and "-Dtests=false" in (AWS / "install").read_text(),
+           "install builds the tests, which need more")
+    done = run(need("meson"), "setup", "--buildtype=release", "-Dtests=false", "-Dwerror=false", base + "/build",
+               PROJECT)
+    expect(done.returncode == 0, done.stdout, done.stderr)
+    found = json.loads(run("meson", "introspect", "--dependencies", base + "/build").stdout)
+    names = {dependency["name"] for dependency in found}
+    expect({"libcrypto", "libcurl"} <= names, names)
+    expect(names <= set(PACKAGES), "name the Debian package in PACKAGES of", names - set(PACKAGES))
+    missing = {PACKAGES[name] for name in names} | TOOLS
+    missing -= set(cloud_config()["packages"])
+    expect(not missing, "cloud-init.yaml does not install", missing)
+    expect(run("meson", "introspect", "--tests", base + "/build").stdout.strip() == "[]", "there are tests")
+    texts = (PROJECT / "meson.build").read_text() + (PROJECT / "src/meson.build").read_text()
+    expect(set(re.findall(r"^ *subdir\('(\w+)'\)", texts, re.M)) == {"src", "tests"}, "another folder has to be read")
+    expect(set(re.findall(r"find_program\(([^,)]*)", texts)) == {"'../script/embed'"}, "another program is needed")
+    expect("find_library(" not in texts and "find_installation(" not in texts, "a library without pkg-config")
+
+
+def test_readme_names_what_is_needed():
+    needs = (PROJECT / "README.md").read_text().split("## Needs")[1].split("\n## ")[0]
+    for name in ("meson", "OpenSSL 3", "jansson", "libcurl 7.74", "libgit2 1.1", "libseccomp", "zlib", "cmocka", "libcbor"):
+        expect(name in needs, name, needs)
 
 
 def test_runner_is_nobody_else():
@@ -98,6 +140,181 @@ def test_scripts():
         expect(words[:2] == ["bash", "-euc"], words)
         done = run("shellcheck", "--shell=bash", "--exclude=SC1091,SC2154", "-", text=words[2])
         expect(done.returncode == 0, done.stdout)
+
+
+def test_units(base):
+    """By systemd itself, in a root that has what they refer to. What it warns of counts."""
+    if not shutil.which("systemd-analyze"):
+        print("SKIPPED test_units: there is no systemd-analyze; the units of deploy/aws are NOT checked")
+        return
+    units = pathlib.Path(base) / "etc/systemd/system"
+    units.mkdir(parents=True)
+    ours = list(AWS.glob("*.service"))
+    texts = {unit.name: unit.read_text() for unit in ours}
+    texts.update((pathlib.Path(file["path"]).name, file["content"]) for file in cloud_config()["write_files"]
+                 if file["path"].startswith("/etc/systemd/system/"))
+    expect(set(texts) == {"actions-runner.service", "enclave-resources.service", "instance-end.service",
+                          "instance-end.timer"}, set(texts))
+    for name, text in texts.items():
+        (units / name).write_text(text)
+        for program in re.findall(r"^ExecStart=(\S+)", text, re.M):
+            file = pathlib.Path(base + program)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("#!/bin/sh\n")
+            file.chmod(0o755)
+    for name in ("basic", "multi-user", "network-online", "shutdown", "sysinit", "timers"):
+        (units / f"{name}.target").write_text("[Unit]\nDescription=Made up\n")
+    done = run("systemd-analyze", "verify", "--man=no", f"--root={base}", *texts)
+    expect(done.returncode == 0 and not done.stderr, done.stderr)
+    # It does not say when what a unit hands over to is not there.
+    for name, text in texts.items():
+        for other in re.findall(r"^(?:OnFailure|Requires)=(\S+)$", text, re.M):
+            expect(other in texts, name, "refers to", other)
+    runner = texts["actions-runner.service"]
+    for line in ("Requires=enclave-resources.service", "OnFailure=instance-end.service"):
+        expect(f"\n{line}\n" in runner, line, runner)
+    expect(re.search(r"^After=.*\benclave-resources\.service\b", runner, re.M), runner)
+    expect("\nOnBootSec=12h\n" in texts["instance-end.timer"], texts["instance-end.timer"])
+
+
+# --- a set-up that fails ---
+
+CURL = """while [ $# -gt 0 ]; do
+    if [ "$1" = --output ]; then output=$2; fi
+    shift
+done
+echo curl >>"$CALLS"
+cp "$FETCHED" "$output" || exit 22
+"""
+
+
+class SetUp:
+    """A root, and in front of PATH what the set-up calls and this machine must not do."""
+
+    def __init__(self, base, files, commands):
+        self.base = pathlib.Path(base)
+        self.calls = self.base / "calls"
+        self.token = self.put("etc/tee-compile/runner.conf",
+                              "URL=https://example.org/o/r\nTOKEN=secret\nLABELS=enclave\n")
+        self.archive = self.base / "archive.tar.gz"
+        self.pack(files)
+        for name, text in commands.items():
+            self.put(f"bin/{name}", "#!/bin/sh\n" + text).chmod(0o755)
+
+    def put(self, path, text):
+        file = self.base / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        return file
+
+    def pack(self, files):
+        with tarfile.open(self.archive, "w:gz") as archive:
+            for name, text in files.items():
+                entry = tarfile.TarInfo(name)
+                entry.size, entry.mode = len(text), 0o755
+                archive.addfile(entry, io.BytesIO(text.encode()))
+
+    def digest(self):
+        return hashlib.sha256(self.archive.read_bytes()).hexdigest()
+
+    def run(self, *command, **env):
+        env = {"CALLS": str(self.calls), "FETCHED": str(self.archive), "PATH": f"{self.base}/bin:/usr/bin:/bin", **env}
+        return run(*command, env=env)
+
+    def called(self):
+        return self.calls.read_text().splitlines() if self.calls.exists() else []
+
+
+def run_user_data(base, install="exit 0", instance="ON_FAILURE=poweroff\n", digest=None, fetched=True,
+                  modules="exit 0", without=()):
+    """The command of the user data as it is, but for where /etc and /opt are."""
+    setup = SetUp(base, {"t/deploy/aws/install": f"#!/bin/sh\necho install >>$CALLS\n{install}\n"}, {
+        "curl": CURL, "modinfo": modules, "systemctl": 'echo "systemctl $*" >>"$CALLS"',
+        "apt-get": 'echo "apt-get $*" >>"$CALLS"', **{command: "exit 1" for command in without}})
+    if not fetched:
+        setup.archive.unlink()
+        digest = "0" * 64
+    setup.put("etc/tee-compile/source.conf",
+              f"ARCHIVE=https://example.org/t\nARCHIVE_SHA256={digest or setup.digest()}\n")
+    if instance is not None:
+        setup.put("etc/tee-compile/instance.conf", instance)
+    command, = cloud_config()["runcmd"]
+    text = re.sub(r"(?<![\w/])/(etc|opt)/", rf"{base}/\1/", command[2])
+    return setup, setup.run(*command[:2], text)
+
+
+def test_set_up(base):
+    setup, done = run_user_data(base)
+    expect(done.returncode == 0, done.stdout, done.stderr)
+    expected = ["systemctl daemon-reload", "systemctl enable --now instance-end.timer", "curl", "install"]
+    expect(setup.called() == expected, setup.called())
+    expect(not setup.token.exists(), "whatever install did with it, the token is gone")
+
+
+def test_set_up_fetches_modules_of_this_kernel(base):
+    wanted = f"apt-get -o DPkg::Lock::Timeout=600 install --yes linux-modules-extra-{os.uname().release}"
+    for missing in ("nitro_enclaves", "vsock"):
+        setup, done = run_user_data(f"{base}/{missing}", modules=f'[ "$1" != {missing} ]')
+        expect(done.returncode == 0 and wanted in setup.called(), missing, done.stderr, setup.called())
+
+
+def test_set_up_that_fails(base):
+    for number, change in enumerate(({"install": "exit 3"}, {"fetched": False}, {"digest": "1" * 64},
+                                     {"install": "kill -9 $$"}, {"install": "exit 3", "instance": None})):
+        setup, done = run_user_data(f"{base}/{number}", **change)
+        expect(done.returncode != 0, change, done.stdout, done.stderr)
+        expect("the set-up failed with status" in done.stdout, change, done.stdout)
+        expect(not setup.token.exists(), change, "leaves the token")
+        expect(setup.called()[-1] == "systemctl poweroff", change, setup.called())
+        expect(("install" in setup.called()) == ("install" in change), change, setup.called())
+
+
+def test_set_up_that_fails_twice(base):
+    setup, done = run_user_data(f"{base}/0", install="exit 3", without=["shred"])
+    expect(not setup.token.exists() and setup.called()[-1] == "systemctl poweroff", "shred", done.stderr)
+    setup, done = run_user_data(f"{base}/1", install="exit 3", without=["shred", "rm"])
+    expect(setup.called()[-1] == "systemctl poweroff", "shred, rm", done.stderr)
+
+
+def test_set_up_that_fails_and_is_kept(base):
+    setup, done = run_user_data(base, install="exit 3", instance="ON_FAILURE=keep\n")
+    expect(done.returncode == 3 and not setup.token.exists(), done.returncode, "leaves the token")
+    expect("systemctl poweroff" not in setup.called(), setup.called())
+
+
+def register(base, findings, configure="exit 0", digest=None, registered=False):
+    setup = SetUp(base, {"bin/installdependencies.sh": "#!/bin/sh\n", "config.sh":
+                         f'#!/bin/sh\necho "config $* $ACTIONS_RUNNER_INPUT_TOKEN" >>"$CALLS"\n{configure}\n'}, {
+        "curl": CURL, "chown": "", "runuser":
+        'if [ "$1" = -l ]; then echo "$FINDINGS"; exit 0; fi\nshift 3\nexec "$@"'})
+    with setup.token.open("a") as file:
+        file.write(f"ARCHIVE=https://example.org/r\nARCHIVE_SHA256={digest or setup.digest()}\n")
+    if registered:
+        setup.put("opt/actions-runner/.runner", "")
+    return setup, setup.run(AWS / "register-runner", FINDINGS=findings, REGISTER_RUNNER_ROOT=str(base))
+
+
+USABLE = "local  no   why\nnitro  yes  enclaves can start\nauto   nitro for an image"
+USELESS = "local  yes  namespaces\nnitro  no   yes, there is a device\nauto   local for an image"
+
+
+def test_registration(base):
+    setup, done = register(base, USABLE)
+    expect(done.returncode == 0 and not setup.token.exists(), done.stdout, done.stderr)
+    expect(re.fullmatch("config --unattended --ephemeral --url https://example.org/o/r --labels enclave"
+                        r" --name enclave-\S+ secret", setup.called()[-1]), setup.called())
+    setup, done = register(base + "/again", USABLE, registered=True)
+    expect(done.returncode == 0 and not setup.token.exists() and not setup.called(), "once", setup.called())
+
+
+def test_registration_that_fails(base):
+    for number, change in enumerate(({"findings": USELESS}, {"findings": ""}, {"findings": USABLE, "digest": "1" * 64},
+                                     {"findings": USABLE, "configure": "exit 4"})):
+        setup, done = register(f"{base}/{number}", **change)
+        expect(done.returncode != 0 and not setup.token.exists(), change, done.returncode, "or the token is there")
+        expect(("curl" in setup.called()) == (change["findings"] == USABLE), change, setup.called())
+    setup, done = register(f"{base}/no", USELESS)
+    expect("can start no enclave" in done.stderr and "namespaces" in done.stdout, done.stdout, done.stderr)
 
 
 # --- the resources ---
