@@ -116,7 +116,7 @@ def real(lab):
         print(f"   in {time.monotonic() - start:.0f} s")
         check(f"{name}: says how", "NOT attested by hardware" in said, True)
         out = verify(lab, name, project, bundle)
-        check(f"{name}: runs", projects.run(out, output, arguments), answer)
+        check(f"{name}: runs", projects.run(lab.tool, lab.image, f"{out}/{output}", arguments), answer)
         lab.check_nothing_left(name)
 
 

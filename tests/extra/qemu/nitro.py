@@ -110,7 +110,7 @@ def try_real(lab, sources, pcrs):
         boot.check(f"{name} through the back end and the double", status, 0)
         shutil.rmtree(f"{lab.folder}/out", ignore_errors=True)
         boot.judge(f"{lab.build}/src/tee-compile", HERE, lab.project, f"{lab.folder}/{name}.tar", pcrs, lab.folder)
-        boot.check(f"{name}: runs", projects.run(f"{lab.folder}/out", output, arguments), answer)
+        boot.check(f"{name}: runs", projects.run(f"{lab.build}/src/tee-compile", lab.image, f"{lab.folder}/out/{output}", arguments), answer)
 
 
 def main():
