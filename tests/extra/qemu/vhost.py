@@ -20,6 +20,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import eif  # noqa: E402
@@ -135,12 +136,14 @@ def boot(kernel, ramdisk):
          "-serial", "stdio", "-no-reboot"],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, errors="replace")
     lines = []
+    bound = threading.Timer(PATIENCE, process.kill)
+    bound.start()
     try:
         for line in process.stdout:
             lines.append(line.rstrip())
             print("  " + line.rstrip(), flush=True)
-        process.wait(PATIENCE)
     finally:
+        bound.cancel()
         process.kill()
         process.wait()
     return lines
@@ -163,20 +166,12 @@ def judge_words(words):
     return re.search(r"guest-cid=(\d+)", words).group(1)
 
 
-def main():
-    if len(sys.argv) not in (4, 5):
-        sys.exit(__doc__)
-    build, kernel, image = sys.argv[1:4]
-    short = sys.argv[4:] == ["short"]
-    with tempfile.TemporaryDirectory(prefix="tee-vhost-") as folder:
-        with open(f"{folder}/host.cpio", "wb") as file:
-            file.write(make_host(build, kernel, image, short))
-        lines = boot(kernel, f"{folder}/host.cpio")
+def judge(lines, short):
     said = {}
     for line in lines:
         if line.startswith("== "):
-            what, _, value = line[3:].partition(": ")
-            said.setdefault(what, []).append(value)
+            what, _, value = line[3:].partition(":")
+            said.setdefault(what, []).append(value.strip())
     check("the host came to its end", said.get("end"), ["yes"])
     check("its modules were loaded", said.get("not loaded"), None)
     check("doctor says what is used", "(vhost-vsock)" in said["doctor"][0], True)
@@ -197,6 +192,18 @@ def main():
     check("two at once: two CIDs", len(cids), 2)
     for name in ("first", "second"):
         judge_build(said, name, lines)
+
+
+def main():
+    if len(sys.argv) not in (4, 5):
+        sys.exit(__doc__)
+    build, kernel, image = sys.argv[1:4]
+    short = sys.argv[4:] == ["short"]
+    with tempfile.TemporaryDirectory(prefix="tee-vhost-") as folder:
+        with open(f"{folder}/host.cpio", "wb") as file:
+            file.write(make_host(build, kernel, image, short))
+        lines = boot(kernel, f"{folder}/host.cpio")
+    judge(lines, short)
 
 
 if __name__ == "__main__":
