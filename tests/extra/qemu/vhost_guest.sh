@@ -36,7 +36,7 @@ await_emulators() { # COUNT
 }
 
 await_line() { # NAME TEXT
-    until grep -q "$2" "/root/$1.out" || [[ -z $(jobs -rp) ]]; do sleep 2; done
+    until grep -qs "$2" "/root/$1.out" || [[ -z $(jobs -rp) ]]; do sleep 2; done
 }
 
 finish() { # NAME PID
