@@ -20,14 +20,16 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import eif  # noqa: E402
 
 PATIENCE = 3 * 3600  # seconds; a bound for a machine that hangs, not a claim about speed
 HERE = os.path.dirname(os.path.abspath(__file__))
-MODULES = ("vsock", "vmw_vsock_virtio_transport_common", "vsock_loopback", "vhost_iotlb", "vhost", "vhost_vsock")
-PROGRAMS = ("bash", "mount", "cat", "cp", "mkdir", "readlink", "sleep", "grep", "sed", "tr", "wc", "cut",
+MODULES = ("vsock", "vmw_vsock_virtio_transport_common", "vsock_loopback", "vhost_iotlb", "vhost", "vhost_vsock",
+           "irqbypass", "kvm", "kvm-amd")
+PROGRAMS = ("bash", "mount", "cat", "cp", "mkdir", "readlink", "sleep", "grep", "sed", "tr", "wc", "cut", "tail",
             "perl", "qemu-system-x86_64")
 FIRMWARE = ("bios-256k.bin", "bios-microvm.bin", "qboot.rom", "linuxboot_dma.bin", "pvh.bin", "kvmvapic.bin")
 COMPILE = "if command -v cc; then cc -o hello hello.c; else cp hello.c hello; fi"
@@ -122,20 +124,26 @@ def make_host(build, kernel, image, short):
 
 
 def boot(kernel, ramdisk):
-    """What the host says, whole."""
+    """What the host says, whole. Its processor is emulated, with AMD's virtual machines (SVM), so that there is KVM in
+    it: an emulator within an emulator is ten times slower, and less faithful. Its clock counts instructions, so
+    that the patience of what runs there does not depend on how busy this machine is."""
     vmlinuz = glob.glob(f"{kernel}/boot/vmlinuz-*")
     process = subprocess.Popen(
-        ["qemu-system-x86_64", "-no-user-config", "-nodefaults", "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max",
-         "-smp", "2", "-m", "3G", "-kernel", vmlinuz[0], "-initrd", ramdisk, "-append",
-         "console=ttyS0 rdinit=/init panic=-1 quiet", "-display", "none", "-monitor", "none", "-serial", "stdio",
-         "-no-reboot"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, errors="replace")
+        ["qemu-system-x86_64", "-no-user-config", "-nodefaults", "-M", "q35", "-accel", "tcg", "-icount",
+         "shift=0,sleep=off", "-cpu", "max,vendor=AuthenticAMD", "-smp", "1", "-m", "3G", "-kernel", vmlinuz[0],
+         "-initrd", ramdisk, "-append", "console=ttyS0 rdinit=/init panic=-1 quiet mitigations=off nowatchdog "
+         "rcupdate.rcu_cpu_stall_suppress=1 transparent_hugepage=never", "-display", "none", "-monitor", "none",
+         "-serial", "stdio", "-no-reboot"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, errors="replace")
     lines = []
+    bound = threading.Timer(PATIENCE, process.kill)
+    bound.start()
     try:
         for line in process.stdout:
             lines.append(line.rstrip())
             print("  " + line.rstrip(), flush=True)
-        process.wait(PATIENCE)
     finally:
+        bound.cancel()
         process.kill()
         process.wait()
     return lines
@@ -158,26 +166,20 @@ def judge_words(words):
     return re.search(r"guest-cid=(\d+)", words).group(1)
 
 
-def main():
-    if len(sys.argv) not in (4, 5):
-        sys.exit(__doc__)
-    build, kernel, image = sys.argv[1:4]
-    short = sys.argv[4:] == ["short"]
-    with tempfile.TemporaryDirectory(prefix="tee-vhost-") as folder:
-        with open(f"{folder}/host.cpio", "wb") as file:
-            file.write(make_host(build, kernel, image, short))
-        lines = boot(kernel, f"{folder}/host.cpio")
+def judge(lines, short):
     said = {}
     for line in lines:
         if line.startswith("== "):
-            what, _, value = line[3:].partition(": ")
-            said.setdefault(what, []).append(value)
+            what, _, value = line[3:].partition(":")
+            said.setdefault(what, []).append(value.strip())
     check("the host came to its end", said.get("end"), ["yes"])
     check("its modules were loaded", said.get("not loaded"), None)
     check("doctor says what is used", "(vhost-vsock)" in said["doctor"][0], True)
     judge_words(said["words"][0])
-    for port in (7301, 7302, 7304):
-        check(f"a stranger at port {port}", said[f"knock at {port}"], ["closed unread"])
+    # A port whose one stream the guest has opened already refuses everybody.
+    knocks = [said[f"knock at {port}"][0] for port in (7301, 7302, 7304)]
+    check("a stranger is let in nowhere", [knock for knock in knocks if knock not in ("closed unread", "refused")], [])
+    check("... also where a listener waits", "closed unread" in knocks, True)
     judge_build(said, "one", lines)
     check("one: no emulator and no listener is left", (said["left"][0], said["after the end"]), ("", ["refused"]))
     if short:
@@ -190,6 +192,18 @@ def main():
     check("two at once: two CIDs", len(cids), 2)
     for name in ("first", "second"):
         judge_build(said, name, lines)
+
+
+def main():
+    if len(sys.argv) not in (4, 5):
+        sys.exit(__doc__)
+    build, kernel, image = sys.argv[1:4]
+    short = sys.argv[4:] == ["short"]
+    with tempfile.TemporaryDirectory(prefix="tee-vhost-") as folder:
+        with open(f"{folder}/host.cpio", "wb") as file:
+            file.write(make_host(build, kernel, image, short))
+        lines = boot(kernel, f"{folder}/host.cpio")
+    judge(lines, short)
 
 
 if __name__ == "__main__":

@@ -32,17 +32,18 @@ emulators() {
 }
 
 await_emulators() { # COUNT
-    until [[ $(emulators | wc -l) -ge $1 || -z $(jobs -rp) ]]; do sleep 0.2; done
+    until [[ $(emulators | wc -l) -ge $1 || -z $(jobs -rp) ]]; do sleep 2; done
 }
 
 await_line() { # NAME TEXT
-    until grep -q "$2" "/root/$1.out" || [[ -z $(jobs -rp) ]]; do sleep 0.2; done
+    until grep -qs "$2" "/root/$1.out" || [[ -z $(jobs -rp) ]]; do sleep 2; done
 }
 
 finish() { # NAME PID
     wait "$2"
     say "$1 status" $?
     sed "s/^/$1| /" "/root/$1.out"
+    if [[ -e /root/$1.tar.console ]]; then tail -n 60 "/root/$1.tar.console" | sed "s/^/$1 console| /"; fi
 }
 
 judge() { # NAME
@@ -95,7 +96,7 @@ tests() {
     cid=${cid%%,*}
     kill -9 "$pid"
     wait "$pid" 2>/dev/null
-    until [[ -z $(pgrep_all) ]]; do sleep 0.2; done
+    until [[ -z $(pgrep_all) ]]; do sleep 2; done
     say "after a kill" "$(knock $((7301 + 8 * (cid - 4))))"
 
     build first 0
