@@ -68,6 +68,7 @@ static tc_status boot(struct tc_enclave *enclave, const struct tc_nitro_ops *ops
     unsigned cpus = config->cpus ? config->cpus : CPUS_DEFAULT;
     for (int tried = 1;; tried++) {
         bool taken = false;
+        TC_TRY(tc_nitro_vm_check_interrupt(&enclave->vm, err));
         TC_TRY(tc_nitro_ports_open(ops, &enclave->ports, err));
         tc_status status =
             tc_nitro_vm_start(&enclave->vm, cpus, config->debug, enclave->ports.cid, &taken, err);
@@ -95,7 +96,7 @@ static tc_status start_parts(const struct tc_nitro_ops *ops, const struct tc_bac
     if (!probe.usable)
         return tc_fail(err, TC_UNAVAILABLE, "no enclave can start: %s. Mend it: %s", probe.why,
                        probe.fix);
-    TC_TRY(tc_nitro_vm_create(ops, &enclave->vm, err));
+    TC_TRY(tc_nitro_vm_create(ops, config->interrupt_fd, &enclave->vm, err));
     TC_TRY(tc_nitro_vm_fill(&enclave->vm, &host, memory, config->image->eif_fd,
                             (uint64_t)image.st_size, err));
     TC_TRY(boot(enclave, ops, config, err));

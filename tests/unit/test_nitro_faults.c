@@ -6,8 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+/* Wants _IOR and its like, which it does not include. */
+#include <linux/nitro_enclaves.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -76,6 +79,27 @@ static void test_taken_cids(void **state)
     assert_int_equal(driver.starts, 4);
 }
 
+/* A device that fails in another way is not asked again: one that does not answer takes the
+ * driver two minutes each time. */
+static void test_start_that_fails(void **state)
+{
+    const int numbers[] = {ETIMEDOUT, EIO, ENOMEM, EFAULT, EINTR, EPERM, ENODEV};
+    struct tc_backend_config config = configure();
+    (void)state;
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        driver.start_errno = numbers[i];
+        driver.starts = 0;
+        expect_failure(&config, TC_UNAVAILABLE,
+                       numbers[i] == ETIMEDOUT ? "did not answer within the driver's two minutes"
+                                               : strerror(numbers[i]));
+        assert_int_equal(driver.starts, 1);
+    }
+    driver.start_errno = EADDRINUSE;
+    driver.starts = 0;
+    expect_failure(&config, TC_UNAVAILABLE, "the enclave does not start");
+    assert_int_equal(driver.starts, 4);
+}
+
 static void test_full_pool(void **state)
 {
     struct tc_backend_config config = configure();
@@ -100,23 +124,117 @@ static void test_pieces(void **state)
     expect_failure(&config, TC_UNAVAILABLE, "too many pieces");
 }
 
+/* --- interrupted in the machine --- */
+
+/* The user has had enough during that call, the first of its kind. */
+static int interrupt_ends[2];
+static unsigned calls_seen;
+static int (*populate_really)(void *context, void *memory, size_t size, int node);
+static int (*control_really)(void *context, int fd, unsigned long request, void *argument);
+
+static int populate_and_interrupt(void *context, void *memory, size_t size, int node)
+{
+    calls_seen++;
+    assert_true(size <= TC_NITRO_PAGE_1G);
+    assert_int_equal(write(interrupt_ends[1], "i", 1), 1);
+    return populate_really(context, memory, size, node);
+}
+
+/* Where all of the memory is taken in one piece nobody can have enough of that. */
+static void test_interrupt_while_memory_is_taken(void **state)
+{
+    struct tc_backend_config config = configure();
+    (void)state;
+    driver_write(&driver,
+                 "/sys/devices/system/node/node0/hugepages/hugepages-2048kB/free_hugepages",
+                 "4096");
+    config.memory = 3 * TC_NITRO_PAGE_1G;
+    assert_int_equal(pipe(interrupt_ends), 0);
+    config.interrupt_fd = interrupt_ends[0];
+    populate_really = driver.ops.populate;
+    driver.ops.populate = populate_and_interrupt;
+    calls_seen = 0;
+    expect_failure(&config, TC_INTERRUPTED, "interrupted");
+    assert_int_equal(calls_seen, 1);
+    (void)close(interrupt_ends[0]);
+    (void)close(interrupt_ends[1]);
+}
+
+static int start_and_interrupt(void *context, int fd, unsigned long request, void *argument)
+{
+    if (request == NE_START_ENCLAVE) assert_int_equal(write(interrupt_ends[1], "i", 1), 1);
+    return control_really(context, fd, request, argument);
+}
+
+static void test_interrupt_between_cids(void **state)
+{
+    struct tc_backend_config config = configure();
+    (void)state;
+    assert_int_equal(pipe(interrupt_ends), 0);
+    config.interrupt_fd = interrupt_ends[0];
+    driver.any_cid_taken = true;
+    control_really = driver.ops.control;
+    driver.ops.control = start_and_interrupt;
+    expect_failure(&config, TC_INTERRUPTED, "interrupted");
+    assert_int_equal(driver.starts, 1);
+    (void)close(interrupt_ends[0]);
+    (void)close(interrupt_ends[1]);
+}
+
+/* --- pages that cannot be had --- */
+
 /* The pages went between the look and the taking. */
+static int pages_errno = ENOMEM;
 static void *map_nothing(void *context, size_t size, uint64_t page, int node)
 {
     (void)context;
     (void)size;
     (void)page;
     (void)node;
-    errno = ENOMEM;
+    errno = pages_errno;
     return NULL;
+}
+
+static int populate_nothing(void *context, void *memory, size_t size, int node)
+{
+    (void)context;
+    (void)memory;
+    (void)size;
+    (void)node;
+    errno = pages_errno;
+    return -1;
 }
 
 static void test_lost_pages(void **state)
 {
     struct tc_backend_config config = configure();
     (void)state;
+    pages_errno = EFAULT; /* what a SIGBUS is where it is an answer */
+    driver.ops.populate = populate_nothing;
+    expect_failure(&config, TC_UNAVAILABLE, "which were free a moment ago");
+    pages_errno = ENOMEM;
     driver.ops.map = map_nothing;
     expect_failure(&config, TC_UNAVAILABLE, "which were free a moment ago");
+}
+
+/* What has nothing to do with how many there are is not told as if. */
+static void test_pages_that_nobody_gets(void **state)
+{
+    struct tc_backend_config config = configure();
+    void *(*map_really)(void *context, size_t size, uint64_t page, int node) = driver.ops.map;
+    (void)state;
+    driver.ops.populate = populate_nothing;
+    pages_errno = EINVAL;
+    expect_failure(&config, TC_UNAVAILABLE, "Linux 5.14 or newer is needed");
+    pages_errno = EPERM;
+    expect_failure(&config, TC_UNAVAILABLE, "set_mempolicy is forbidden here");
+    driver.ops.map = map_nothing;
+    expect_failure(&config, TC_UNAVAILABLE, "set_mempolicy is forbidden here");
+    pages_errno = ENOSYS;
+    expect_failure(&config, TC_UNAVAILABLE, "set_mempolicy is forbidden here");
+    pages_errno = EINVAL;
+    expect_failure(&config, TC_UNAVAILABLE, "may not use that node's memory");
+    driver.ops.map = map_really;
 }
 
 /* Ports that somebody has are another CID's. */
@@ -283,9 +401,13 @@ int main(void)
         GUEST(test_interrupt),
         GUEST(test_interrupt_at_the_end),
         GUEST(test_taken_cids),
+        GUEST(test_start_that_fails),
         GUEST(test_full_pool),
         GUEST(test_pieces),
+        GUEST(test_interrupt_while_memory_is_taken),
+        GUEST(test_interrupt_between_cids),
         GUEST(test_lost_pages),
+        GUEST(test_pages_that_nobody_gets),
         GUEST(test_ports_in_use),
         GUEST(test_end_in_the_session),
         GUEST(test_storm_of_connections),
