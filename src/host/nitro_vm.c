@@ -41,8 +41,9 @@ static const struct {
     {NE_ERR_NOT_IN_INIT_STATE, "it was started before"},
     {NE_ERR_INVALID_VCPU, "there is no such processor"},
     {NE_ERR_NO_CPUS_AVAIL_IN_POOL,
-     "the pool's processors are all in other enclaves: wait until one ends (nitro-cli "
-     "describe-enclaves lists those of nitro-cli), or enlarge the pool"},
+     "the pool has none left, because other enclaves have them or because it is too small: ask "
+     "for less (--cpus), wait until another enclave ends (nitro-cli describe-enclaves lists those "
+     "of nitro-cli), or enlarge the pool"},
     {NE_ERR_INVALID_PAGE_SIZE, "the pages are no multiple of 2 MiB"},
     {NE_ERR_INVALID_FLAG_VALUE, "the driver does not know what is asked for"},
     {NE_ERR_INVALID_ENCLAVE_CID, "the CID is not one for enclaves"},
@@ -261,5 +262,5 @@ void tc_nitro_vm_done(struct tc_nitro_vm *vm)
     for (size_t i = 0; i < vm->regions_count; i++)
         (void)vm->ops->unmap(vm->ops->context, vm->regions[i].memory, vm->regions[i].size);
     if (vm->device_fd >= 0) (void)vm->ops->close(vm->ops->context, vm->device_fd);
-    *vm = (struct tc_nitro_vm){.device_fd = -1, .fd = -1};
+    *vm = (struct tc_nitro_vm){.device_fd = -1, .fd = -1, .interrupt_fd = -1};
 }

@@ -105,13 +105,20 @@ static void test_full_pool(void **state)
     struct tc_backend_config config = configure();
     (void)state;
     config.cpus = 7;
-    expect_failure(&config, TC_UNAVAILABLE, "processor 7: the pool's processors are all");
+    expect_failure(&config, TC_UNAVAILABLE, "needs 7 processors, and the pool has 6");
+    config.cpus = 6;
+    driver.taken[3] = true;
+    struct tc_error refused = {0};
+    struct tc_enclave *none = NULL;
+    int no_fd = -1;
+    assert_int_equal(tc_nitro_start(&driver.ops, &config, &none, &no_fd, &refused), TC_UNAVAILABLE);
+    assert_non_null(strstr(refused.message, "processor 5: the pool has none left, because other"));
     driver.taken[1] = driver.taken[2] = driver.taken[3] = true;
     struct tc_error err = {0};
     struct tc_enclave *enclave = NULL;
     int fd = -1;
     assert_int_equal(tc_nitro_start(&driver.ops, &config, &enclave, &fd, &err), TC_UNAVAILABLE);
-    assert_non_null(strstr(err.message, "cannot make an enclave: the pool's processors"));
+    assert_non_null(strstr(err.message, "cannot make an enclave: the pool has none left"));
     driver.taken[1] = driver.taken[2] = driver.taken[3] = false;
 }
 
