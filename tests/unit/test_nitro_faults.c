@@ -1,8 +1,11 @@
 /* What can go wrong for the nitro back end, in the machine and in the guest: a reason is
  * given, and nothing of the enclave stays. */
 #include <errno.h>
+#include <poll.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +18,7 @@
 
 #include <cmocka.h>
 
+#include "host/nitro_serve.h"
 #include "nitro_lab.h"
 #include "os/vsock.h"
 
@@ -36,18 +40,27 @@ static void test_early_end(void **state)
     expect_failure(&config, TC_PEER, "ended before its session began");
 }
 
+static int interrupt_ends[2];
+
+static void interrupt_at_start(struct driver *unused, struct driver_enclave *enclave)
+{
+    (void)unused;
+    (void)enclave;
+    assert_int_equal(write(interrupt_ends[1], "i", 1), 1);
+}
+
+/* Of one that runs and does not connect. */
 static void test_interrupt(void **state)
 {
     struct tc_backend_config config = configure();
-    int ends[2];
     (void)state;
-    driver.on_start = NULL;
-    assert_int_equal(pipe(ends), 0);
-    assert_int_equal(write(ends[1], "x", 1), 1);
-    config.interrupt_fd = ends[0];
+    driver.on_start = interrupt_at_start;
+    assert_int_equal(pipe(interrupt_ends), 0);
+    config.interrupt_fd = interrupt_ends[0];
     expect_failure(&config, TC_INTERRUPTED, "interrupted");
-    (void)close(ends[0]);
-    (void)close(ends[1]);
+    assert_int_equal(driver.starts, 1);
+    (void)close(interrupt_ends[0]);
+    (void)close(interrupt_ends[1]);
 }
 
 /* One that does not end when it should is not waited for by somebody who has had enough. */
@@ -134,7 +147,6 @@ static void test_pieces(void **state)
 /* --- interrupted in the machine --- */
 
 /* The user has had enough during that call, the first of its kind. */
-static int interrupt_ends[2];
 static unsigned calls_seen;
 static int (*populate_really)(void *context, void *memory, size_t size, int node);
 static int (*control_really)(void *context, int fd, unsigned long request, void *argument);
@@ -242,6 +254,46 @@ static void test_pages_that_nobody_gets(void **state)
     pages_errno = EINVAL;
     expect_failure(&config, TC_UNAVAILABLE, "may not use that node's memory");
     driver.ops.map = map_really;
+}
+
+/* --- strangers --- */
+
+static atomic_bool gave_up;
+
+/* One after the other, and never the enclave. */
+static void *run_strangers(void *context)
+{
+    const struct tc_nitro_ports *ports = context;
+    uint32_t port = TC_VSOCK_PORT_SESSION + tc_vsock_port_shift(ports->cid);
+    while (!atomic_load(&gave_up)) {
+        int fd = driver_dial(&driver, ports->cid + 1, port);
+        (void)poll(NULL, 0, 5);
+        if (fd >= 0) (void)close(fd);
+    }
+    return NULL;
+}
+
+/* They do not make the wait longer: it would have no end here. */
+static void test_strangers_and_patience(void **state)
+{
+    struct tc_error err = {0};
+    struct tc_nitro_ports ports = TC_NITRO_PORTS_NONE, taken;
+    struct tc_nitro_server *server = NULL;
+    pthread_t strangers;
+    int fd = -1;
+    (void)state;
+    assert_int_equal(tc_nitro_ports_open(&driver.ops, &ports, &err), TC_OK);
+    taken = ports;
+    const struct tc_nitro_server_config config = {
+        .ops = &driver.ops, .ports = &taken, .enclave_fd = -1, .console_fd = -1, .root_fd = -1};
+    assert_int_equal(tc_nitro_server_start(&config, &server, &err), TC_OK);
+    atomic_store(&gave_up, false);
+    assert_int_equal(pthread_create(&strangers, NULL, run_strangers, &ports), 0);
+    assert_int_equal(tc_nitro_server_session(server, 200, -1, &fd, &err), TC_PEER);
+    atomic_store(&gave_up, true);
+    assert_int_equal(pthread_join(strangers, NULL), 0);
+    assert_non_null(strstr(err.message, "did not connect within"));
+    tc_nitro_server_stop(server);
 }
 
 /* Ports that somebody has are another CID's. */
@@ -415,6 +467,7 @@ int main(void)
         GUEST(test_interrupt_between_cids),
         GUEST(test_lost_pages),
         GUEST(test_pages_that_nobody_gets),
+        GUEST(test_strangers_and_patience),
         GUEST(test_ports_in_use),
         GUEST(test_end_in_the_session),
         GUEST(test_storm_of_connections),
