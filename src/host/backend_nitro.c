@@ -24,7 +24,6 @@
 #include "host/nitro_vm.h"
 
 enum {
-    CPUS_DEFAULT = 2, /* a core, where one has two threads */
     CIDS_TRIED = 4,
     BOOT_PATIENCE_MS = 120 * 1000,
     STOP_PATIENCE_MS = 30 * 1000,
@@ -65,9 +64,10 @@ static void open_console(struct tc_enclave *enclave, const struct tc_nitro_ops *
 static tc_status boot(struct tc_enclave *enclave, const struct tc_nitro_ops *ops,
                       const struct tc_backend_config *config, struct tc_error *err)
 {
-    unsigned cpus = config->cpus ? config->cpus : CPUS_DEFAULT;
+    unsigned cpus = config->cpus ? config->cpus : TC_NITRO_CPUS_DEFAULT;
     for (int tried = 1;; tried++) {
         bool taken = false;
+        TC_TRY(tc_nitro_vm_check_interrupt(&enclave->vm, err));
         TC_TRY(tc_nitro_ports_open(ops, &enclave->ports, err));
         tc_status status =
             tc_nitro_vm_start(&enclave->vm, cpus, config->debug, enclave->ports.cid, &taken, err);
@@ -91,11 +91,11 @@ static tc_status start_parts(const struct tc_nitro_ops *ops, const struct tc_bac
     if (fstat(config->image->eif_fd, &image) != 0)
         return tc_fail_errno(err, TC_SYSTEM, errno, "cannot read the image");
     TC_TRY(tc_nitro_memory((uint64_t)image.st_size, config->memory, &memory, err));
-    tc_nitro_look(ops, memory, &host, &probe);
+    tc_nitro_look(ops, memory, config->cpus, &host, &probe);
     if (!probe.usable)
         return tc_fail(err, TC_UNAVAILABLE, "no enclave can start: %s. Mend it: %s", probe.why,
                        probe.fix);
-    TC_TRY(tc_nitro_vm_create(ops, &enclave->vm, err));
+    TC_TRY(tc_nitro_vm_create(ops, config->interrupt_fd, &enclave->vm, err));
     TC_TRY(tc_nitro_vm_fill(&enclave->vm, &host, memory, config->image->eif_fd,
                             (uint64_t)image.st_size, err));
     TC_TRY(boot(enclave, ops, config, err));
@@ -163,7 +163,7 @@ static tc_status start(const struct tc_backend_config *config, struct tc_enclave
 
 static void probe_kernel(struct tc_probe *ret_probe)
 {
-    tc_nitro_look(&tc_nitro_kernel, 0, NULL, ret_probe);
+    tc_nitro_look(&tc_nitro_kernel, 0, 0, NULL, ret_probe);
 }
 
 const struct tc_backend tc_backend_nitro = {.name = "nitro",

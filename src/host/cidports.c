@@ -1,8 +1,12 @@
 #include "host/cidports.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "os/vsock.h"
@@ -12,6 +16,9 @@ enum {
     /* Away from those that people give by hand, and from the hypervisor's own choices. */
     CID_FIRST = 4096,
     CID_COUNT = 61440,
+    /* Of a shortage, before it is told. */
+    PAUSE_MS = 50,
+    PAUSES = 20,
 };
 
 /* errno says why not. */
@@ -50,11 +57,36 @@ tc_status tc_cidports_open(const struct tc_cidports_calls *calls, const uint32_t
     return tc_fail(err, TC_UNAVAILABLE, "found no CID whose ports are free, of %d", TRIES);
 }
 
+/* Of descriptors or memory: the stream stays in the queue until there are some again. */
+static bool is_shortage(int seen)
+{
+    return seen == EMFILE || seen == ENFILE || seen == ENOMEM || seen == ENOBUFS;
+}
+
+/* The listener stays readable all the time, so whoever polls it would be back at once. */
+static int accept_patiently(const struct tc_cidports_calls *calls, int listener, uint32_t *ret_cid)
+{
+    for (int i = 0;; i++) {
+        int fd = calls->accept(calls->context, listener, ret_cid);
+        if (fd >= 0 || !is_shortage(errno)) return fd;
+        int seen = errno;
+        if (i == PAUSES) {
+            (void)dprintf(STDERR_FILENO,
+                          "tee-compile: a stream of the enclave's waits and cannot be taken: %s "
+                          "(more descriptors: ulimit -n, fs.file-max)\n",
+                          strerror(seen));
+            errno = seen;
+            return -1;
+        }
+        (void)poll(NULL, 0, PAUSE_MS);
+    }
+}
+
 int tc_cidports_accept(const struct tc_cidports_calls *calls, uint32_t cid, int *listener)
 {
     uint32_t seen = 0;
-    int fd = calls->accept(calls->context, *listener, &seen);
-    if (fd < 0 && errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+    int fd = accept_patiently(calls, *listener, &seen);
+    if (fd < 0 && errno != EAGAIN && errno != EINTR && errno != ECONNABORTED && !is_shortage(errno))
         tc_close_ptr(listener);
     if (fd >= 0 && seen != cid) tc_close_ptr(&fd);
     return fd;

@@ -24,9 +24,10 @@ tc_status tc_cidports_open(const struct tc_cidports_calls *calls, const uint32_t
                            size_t count, uint32_t *ret_cid, int *ret_fds, struct tc_error *err)
     TC_MUST_USE;
 
-/* A stream of this CID's; -1: nobody's, or of somebody else. Where none can be taken any more,
- * because there are too many, the listener closes: the guest is refused, and whoever waits
- * for the listener does not turn round in circles. */
+/* A stream of this CID's; -1: nobody's, or of somebody else. Where descriptors or memory are
+ * short it waits a second for them; then it says so on stderr and the stream stays in the
+ * queue: whoever waits for the listener comes back, and does not turn round in circles. A
+ * listener that is broken closes. */
 int tc_cidports_accept(const struct tc_cidports_calls *calls, uint32_t cid, int *listener);
 
 #endif

@@ -21,7 +21,7 @@
 #define HUGE_2M "hugepages-2048kB"
 #define HUGE_1G "hugepages-1048576kB"
 
-enum { PATH_SIZE = 512, TEXT_SIZE = 512 };
+enum { PATH_SIZE = 512, TEXT_SIZE = 512, CPUS_MAX = 1024, NODES_MAX = 16 };
 
 /* What the driver does not go below. */
 #define MEMORY_MIN ((uint64_t)64 << 20)
@@ -186,43 +186,118 @@ static bool lacks_permission(const struct tc_nitro_ops *ops, struct tc_probe *pr
     return true;
 }
 
-/* Does a list such as "0,4-6" name processor 0? */
-static bool names_zero(const char *list)
+/* The next range of a list such as "1,3,6-9"; what is behind it, or NULL: there is none. */
+static const char *next_cpus(const char *list, unsigned *ret_first, unsigned *ret_last)
 {
-    return strtoul(list, NULL, 10) == 0;
+    char *end;
+    if (*list < '0' || *list > '9') return NULL;
+    unsigned long first = strtoul(list, &end, 10);
+    unsigned long last = *end == '-' ? strtoul(end + 1, &end, 10) : first;
+    if (first > last || last >= CPUS_MAX) return NULL;
+    *ret_first = (unsigned)first;
+    *ret_last = (unsigned)last;
+    return *end == ',' ? end + 1 : end;
 }
 
-/* A whole core that is not processor 0's, which the instance keeps; "" when none is
- * online. */
-static void suggest_core(const struct tc_nitro_ops *ops, char *out, size_t size)
+static unsigned count_cpus(const char *list)
 {
-    out[0] = '\0';
-    for (unsigned i = 1; i < 1024 && !out[0]; i++) {
+    unsigned count = 0, first, last;
+    while ((list = next_cpus(list, &first, &last)))
+        count += last - first + 1;
+    return count;
+}
+
+static bool names_cpu(const char *list, unsigned cpu)
+{
+    unsigned first, last;
+    while ((list = next_cpus(list, &first, &last)))
+        if (cpu >= first && cpu <= last) return true;
+    return false;
+}
+
+static void append_cpus(char list[TC_NITRO_CPUS_MAX], const char *more)
+{
+    size_t size = strlen(list);
+    (void)snprintf(list + size, TC_NITRO_CPUS_MAX - size, "%s%s", size > 0 ? "," : "", more);
+}
+
+/* Whole cores of one node, what is in the pool among them and processor 0's not, which the
+ * instance keeps: so many that they come to `cpus`, or else as many as a node has. "": there
+ * is none. Processors of the pool are offline, and have no siblings then. */
+static void suggest_cores(const struct tc_nitro_ops *ops, const char *pool, unsigned cpus,
+                          char out[TC_NITRO_CPUS_MAX])
+{
+    char lists[NODES_MAX][TC_NITRO_CPUS_MAX] = {{0}};
+    int pool_node = pool[0] ? find_node(ops, pool) : -1, best = 0;
+    if (pool_node >= 0 && pool_node < NODES_MAX) {
+        append_cpus(lists[pool_node], pool);
+        best = pool_node;
+    }
+    for (unsigned i = 1; i < CPUS_MAX && count_cpus(lists[best]) < cpus; i++) {
         char path[PATH_SIZE / 2], list[64];
         (void)snprintf(path, sizeof path,
                        "/sys/devices/system/cpu/cpu%u/topology/thread_siblings_list", i);
         read_line(ops, path, list, sizeof list);
-        if (list[0] && !names_zero(list)) (void)snprintf(out, size, "%s", list);
+        if (!list[0] || names_cpu(list, 0)) continue;
+        int node = find_node(ops, list);
+        if (node >= NODES_MAX || (pool_node >= 0 && node != pool_node)) continue;
+        /* It is there already, by another of its threads. */
+        if (names_cpu(lists[node], i)) continue;
+        append_cpus(lists[node], list);
+        if (count_cpus(lists[node]) > count_cpus(lists[best])) best = node;
     }
+    (void)snprintf(out, TC_NITRO_CPUS_MAX, "%s", lists[best]);
 }
 
-static bool lacks_pool(const struct tc_nitro_ops *ops, char *ret_pool, struct tc_probe *probe)
+/* What mends a pool that is too small for so many, or how a build does with less. */
+static void mend_pool(const struct tc_nitro_ops *ops, const char *pool, unsigned cpus,
+                      struct tc_probe *probe)
 {
-    char core[64];
-    read_line(ops, POOL, ret_pool, TC_NITRO_CPUS_MAX);
-    if (ret_pool[0] >= '0' && ret_pool[0] <= '9') return false;
-    (void)snprintf(probe->why, sizeof probe->why,
-                   "no processors are set aside for enclaves: " POOL " is empty");
-    suggest_core(ops, core, sizeof core);
-    if (is_there(ops, ALLOCATOR))
-        (void)snprintf(probe->fix, sizeof probe->fix,
-                       "set cpu_count in " ALLOCATOR ", then: " RESTART);
-    else if (core[0])
-        (void)snprintf(probe->fix, sizeof probe->fix, "echo %s | sudo tee " POOL, core);
-    else
+    char cores[TC_NITRO_CPUS_MAX], less[64] = "";
+    suggest_cores(ops, pool, cpus, cores);
+    unsigned now = count_cpus(pool), most = count_cpus(cores);
+    if (most == 0) {
         (void)snprintf(probe->fix, sizeof probe->fix,
                        "take an instance with another core than processor 0's: that one stays with "
                        "the instance");
+        return;
+    }
+    if (now > 0 && most < cpus) {
+        (void)snprintf(probe->fix, sizeof probe->fix,
+                       "build with --cpus %u, or take an instance with more processors on one NUMA "
+                       "node",
+                       now);
+        return;
+    }
+    if (now > 0)
+        (void)snprintf(less, sizeof less, ", or build with --cpus %u", now);
+    else if (most < cpus)
+        (void)snprintf(less, sizeof less, ", and build with --cpus %u", most);
+    if (is_there(ops, ALLOCATOR))
+        (void)snprintf(probe->fix, sizeof probe->fix,
+                       "set cpu_count to %u or more in " ALLOCATOR ", then: " RESTART "%s",
+                       most < cpus ? most : cpus, less);
+    else
+        (void)snprintf(probe->fix, sizeof probe->fix, "echo %s | sudo tee " POOL "%s%s", cores,
+                       now > 0 ? " (while no enclave runs)" : "", less);
+}
+
+static bool lacks_pool(const struct tc_nitro_ops *ops, unsigned cpus, char *ret_pool,
+                       struct tc_probe *probe)
+{
+    read_line(ops, POOL, ret_pool, TC_NITRO_CPUS_MAX);
+    unsigned count = count_cpus(ret_pool);
+    if (count >= cpus) return false;
+    if (count == 0) {
+        ret_pool[0] = '\0';
+        (void)snprintf(probe->why, sizeof probe->why,
+                       "no processors are set aside for enclaves: " POOL " is empty");
+    } else {
+        (void)snprintf(probe->why, sizeof probe->why,
+                       "the enclave needs %u processors, and the pool has %u: " POOL " is %.200s",
+                       cpus, count, ret_pool);
+    }
+    mend_pool(ops, ret_pool, cpus, probe);
     return true;
 }
 
@@ -256,13 +331,13 @@ static bool lacks_pages(const struct tc_nitro_ops *ops, uint64_t memory,
     return true;
 }
 
-void tc_nitro_look(const struct tc_nitro_ops *ops, uint64_t memory, struct tc_nitro_host *ret_host,
-                   struct tc_probe *ret_probe)
+void tc_nitro_look(const struct tc_nitro_ops *ops, uint64_t memory, unsigned cpus,
+                   struct tc_nitro_host *ret_host, struct tc_probe *ret_probe)
 {
     struct tc_nitro_host host = {0};
     struct tc_probe probe = {0};
     if (!lacks_driver(ops, &probe) && !lacks_permission(ops, &probe) &&
-        !lacks_pool(ops, host.pool, &probe)) {
+        !lacks_pool(ops, cpus ? cpus : TC_NITRO_CPUS_DEFAULT, host.pool, &probe)) {
         host.node = find_node(ops, host.pool);
         host.free_1g = read_pages(ops, host.node, HUGE_1G, "free_hugepages");
         host.free_2m = read_pages(ops, host.node, HUGE_2M, "free_hugepages");

@@ -7,7 +7,10 @@
 #include "host/backend.h"
 #include "host/nitro_ops.h"
 
-enum { TC_NITRO_CPUS_MAX = 512 }; /* characters of the driver's list */
+enum {
+    TC_NITRO_CPUS_MAX = 512,   /* characters of the driver's list */
+    TC_NITRO_CPUS_DEFAULT = 2, /* of an enclave: a core, where one has two threads */
+};
 
 struct tc_nitro_host {
     char pool[TC_NITRO_CPUS_MAX]; /* "2,3,6-9", as the driver has it */
@@ -32,9 +35,10 @@ tc_status tc_nitro_memory(uint64_t image_size, uint64_t build_memory, uint64_t *
                           struct tc_error *err) TC_MUST_USE;
 
 /* Looks at driver, device, permission, pool and huge pages, in this order, and says the
- * first thing that is missing for an enclave of that many bytes; 0: of the least.
+ * first thing that is missing for an enclave of that many bytes; 0: of the least; and of
+ * that many processors; 0: of TC_NITRO_CPUS_DEFAULT.
  * ret_host may be NULL, and holds something only when ret_probe->usable. */
-void tc_nitro_look(const struct tc_nitro_ops *ops, uint64_t memory, struct tc_nitro_host *ret_host,
-                   struct tc_probe *ret_probe);
+void tc_nitro_look(const struct tc_nitro_ops *ops, uint64_t memory, unsigned cpus,
+                   struct tc_nitro_host *ret_host, struct tc_probe *ret_probe);
 
 #endif

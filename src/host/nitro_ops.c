@@ -47,27 +47,43 @@ static int bind_to_node(int node)
     return (int)syscall(SYS_set_mempolicy, MPOL_BIND, &mask, NODES_MAX + 1UL);
 }
 
+static void unbind(int node)
+{
+    int saved = errno;
+    if (node >= 0) (void)syscall(SYS_set_mempolicy, MPOL_DEFAULT, NULL, 0UL);
+    errno = saved;
+}
+
 /* The reservation that mmap makes is of any node, and a page that is missing later is
- * a SIGBUS: so the policy stands before the first page is taken, and all of them are
- * taken here, where a failure is an answer. */
+ * a SIGBUS: so the policy stands whenever pages are counted or taken, and all of them are
+ * taken by populate, where a failure is an answer. */
 static void *map(void *context, size_t size, uint64_t page, int node)
 {
     int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB |
                 (page == TC_NITRO_PAGE_1G ? MAP_HUGE_1GB : MAP_HUGE_2MB);
-    int saved = 0;
     (void)context;
     if (bind_to_node(node) != 0) return NULL;
     void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, -1, 0);
-    if (memory == MAP_FAILED) {
-        saved = errno;
-    } else if (madvise(memory, size, MADV_DONTFORK) != 0 ||
-               madvise(memory, size, MADV_POPULATE_WRITE) != 0) {
-        saved = errno;
-        (void)munmap(memory, size);
-    }
-    if (node >= 0) (void)syscall(SYS_set_mempolicy, MPOL_DEFAULT, NULL, 0UL);
+    unbind(node);
+    if (memory == MAP_FAILED) return NULL;
+    if (madvise(memory, size, MADV_DONTFORK) == 0) return memory;
+    int saved = errno;
+    (void)munmap(memory, size);
     errno = saved;
-    return saved ? NULL : memory;
+    return NULL;
+}
+
+/* A signal that was handled in between leaves some of it to do. */
+static int populate(void *context, void *memory, size_t size, int node)
+{
+    int result;
+    (void)context;
+    if (bind_to_node(node) != 0) return -1;
+    do
+        result = madvise(memory, size, MADV_POPULATE_WRITE);
+    while (result != 0 && errno == EINTR);
+    unbind(node);
+    return result;
 }
 
 static int unmap(void *context, void *memory, size_t size)
@@ -110,6 +126,7 @@ const struct tc_nitro_ops tc_nitro_kernel = {
     .control = control,
     .close = close_fd,
     .map = map,
+    .populate = populate,
     .unmap = unmap,
     .listen = listen_on,
     .accept = accept_from,

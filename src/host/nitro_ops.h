@@ -19,8 +19,11 @@ struct tc_nitro_ops {
     int (*open_device)(void *context);
     int (*control)(void *context, int fd, unsigned long request, void *argument); /* ioctl */
     int (*close)(void *context, int fd); /* the device's, the enclave's */
-    /* Private huge pages of that size, all of them there and zero; node -1: of any node. */
+    /* Room for private huge pages of that size, which no child gets; node -1: of any node. */
     void *(*map)(void *context, size_t size, uint64_t page, int node);
+    /* Takes the pages of a part of that room, whole ones, on that node: zero, and there. Not
+     * before this returns 0 may they be touched. */
+    int (*populate)(void *context, void *memory, size_t size, int node);
     int (*unmap)(void *context, void *memory, size_t size);
     /* AF_VSOCK streams. accept also says who it is that connected. */
     int (*listen)(void *context, uint32_t port);

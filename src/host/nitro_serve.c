@@ -15,6 +15,7 @@
 #include "host/cidports.h"
 #include "host/egress.h"
 #include "host/pages.h"
+#include "os/clock.h"
 #include "os/vsock.h"
 
 enum { CONSOLE_PIECE = 512 }; /* each byte becomes four characters at most: what a pipe takes */
@@ -244,11 +245,13 @@ static tc_status keep_session(struct tc_nitro_server *server, int fd, int *ret_f
 tc_status tc_nitro_server_session(struct tc_nitro_server *server, int patience_ms, int interrupt_fd,
                                   int *ret_fd, struct tc_error *err)
 {
+    const int64_t deadline = tc_clock_ms() + patience_ms;
     for (;;) {
+        int64_t left = deadline - tc_clock_ms();
         struct pollfd fds[3] = {{server->ports.session_fd, POLLIN, 0},
                                 {server->config.enclave_fd, 0, 0},
                                 {interrupt_fd, POLLIN, 0}};
-        int ready = poll(fds, 3, patience_ms);
+        int ready = left > 0 ? poll(fds, 3, (int)left) : 0;
         if (ready < 0 && errno == EINTR) continue;
         if (ready < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot wait for the enclave");
         if (ready == 0)

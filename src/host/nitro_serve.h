@@ -41,8 +41,8 @@ tc_status tc_nitro_server_start(const struct tc_nitro_server_config *config,
                                 struct tc_nitro_server **ret_server, struct tc_error *err)
     TC_MUST_USE;
 
-/* Waits for the session's stream, at most patience_ms; ret_fd is the server's, which
- * hangs it up when the enclave ends. TC_PEER: it ended, or nobody came. */
+/* Waits for the session's stream, at most patience_ms, whoever else connects; ret_fd is the
+ * server's, which hangs it up when the enclave ends. TC_PEER: it ended, or nobody came. */
 tc_status tc_nitro_server_session(struct tc_nitro_server *server, int patience_ms, int interrupt_fd,
                                   int *ret_fd, struct tc_error *err) TC_MUST_USE;
 

@@ -1,6 +1,7 @@
 #include "host/nitro_vm.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
 /* Wants _IOR and its like, which it does not include. */
@@ -11,6 +12,9 @@
 #include "base/text.h"
 
 enum { CPUS_MAX = 1024 };
+
+/* Of memory, between two looks at the interrupt; whole pages of either size. */
+#define PIECE ((size_t)TC_NITRO_PAGE_1G)
 
 /* What the driver's own numbers mean, and what to do about those that can happen. */
 static const struct {
@@ -37,11 +41,15 @@ static const struct {
     {NE_ERR_NOT_IN_INIT_STATE, "it was started before"},
     {NE_ERR_INVALID_VCPU, "there is no such processor"},
     {NE_ERR_NO_CPUS_AVAIL_IN_POOL,
-     "the pool's processors are all in other enclaves: wait until one ends (nitro-cli "
-     "describe-enclaves lists those of nitro-cli), or enlarge the pool"},
+     "the pool has none left, because other enclaves have them or because it is too small: ask "
+     "for less (--cpus), wait until another enclave ends (nitro-cli describe-enclaves lists those "
+     "of nitro-cli), or enlarge the pool"},
     {NE_ERR_INVALID_PAGE_SIZE, "the pages are no multiple of 2 MiB"},
     {NE_ERR_INVALID_FLAG_VALUE, "the driver does not know what is asked for"},
     {NE_ERR_INVALID_ENCLAVE_CID, "the CID is not one for enclaves"},
+    {ETIMEDOUT,
+     "the enclave device did not answer within the driver's two minutes: look for nitro_enclaves "
+     "in: sudo dmesg"},
 };
 
 static tc_status explain(struct tc_error *err, int seen, const char *what)
@@ -61,10 +69,17 @@ static int control(const struct tc_nitro_vm *vm, unsigned long request, void *ar
     return result;
 }
 
-tc_status tc_nitro_vm_create(const struct tc_nitro_ops *ops, struct tc_nitro_vm *ret_vm,
-                             struct tc_error *err)
+tc_status tc_nitro_vm_check_interrupt(const struct tc_nitro_vm *vm, struct tc_error *err)
 {
-    struct tc_nitro_vm vm = {.ops = ops, .device_fd = -1, .fd = -1};
+    struct pollfd interrupt = {.fd = vm->interrupt_fd, .events = POLLIN};
+    if (poll(&interrupt, 1, 0) == 1) return tc_fail(err, TC_INTERRUPTED, "interrupted");
+    return TC_OK;
+}
+
+tc_status tc_nitro_vm_create(const struct tc_nitro_ops *ops, int interrupt_fd,
+                             struct tc_nitro_vm *ret_vm, struct tc_error *err)
+{
+    struct tc_nitro_vm vm = {.ops = ops, .device_fd = -1, .fd = -1, .interrupt_fd = interrupt_fd};
     __u64 slot = 0;
     vm.device_fd = ops->open_device(ops->context);
     if (vm.device_fd < 0)
@@ -81,21 +96,50 @@ tc_status tc_nitro_vm_create(const struct tc_nitro_ops *ops, struct tc_nitro_vm 
 
 /* --- memory --- */
 
+/* What is no matter of how many pages there are is said by its name. */
+static tc_status explain_pages(struct tc_error *err, int seen, bool mapped, size_t size, int node)
+{
+    char shown[16], what[96];
+    (void)snprintf(what, sizeof what, "cannot take %s of huge pages on NUMA node %d",
+                   tc_human_size(size, shown), node);
+    if (seen == EPERM || seen == ENOSYS)
+        return tc_fail_errno(err, TC_UNAVAILABLE, seen,
+                             "%s: set_mempolicy is forbidden here, as a container's filter of "
+                             "system calls does: allow it there, or build outside of the container",
+                             what);
+    if (seen == EINVAL && mapped)
+        return tc_fail_errno(err, TC_UNAVAILABLE, seen,
+                             "%s: the kernel does not know MADV_POPULATE_WRITE: Linux 5.14 or "
+                             "newer is needed (uname -r)",
+                             what);
+    if (seen == EINVAL)
+        return tc_fail_errno(err, TC_UNAVAILABLE, seen,
+                             "%s: this process may not use that node's memory (Mems_allowed_list "
+                             "in /proc/self/status, cpuset.mems of its control group)",
+                             what);
+    return tc_fail_errno(err, TC_UNAVAILABLE, seen,
+                         "%s, which were free a moment ago (does another enclave start? then try "
+                         "again; or does a control group limit them, hugetlb.*.max?)",
+                         what);
+}
+
 static tc_status map(struct tc_nitro_vm *vm, uint64_t pages, uint64_t page, int node,
                      struct tc_error *err)
 {
-    char shown[16];
     if (pages == 0) return TC_OK;
     size_t size = (size_t)(pages * page);
     void *memory = vm->ops->map(vm->ops->context, size, page, node);
-    if (!memory)
-        return tc_fail_errno(
-            err, TC_UNAVAILABLE, errno,
-            "cannot take %s of huge pages on NUMA node %d, which were free a moment "
-            "ago (does another enclave start? then try again)",
-            tc_human_size(size, shown), node);
+    if (!memory) return explain_pages(err, errno, false, size, node);
     vm->regions[vm->regions_count].memory = memory;
     vm->regions[vm->regions_count++].size = size;
+    /* The kernel clears each page as it is taken, a second or two for a GiB. */
+    for (size_t done = 0; done < size;) {
+        size_t piece = size - done < PIECE ? size - done : PIECE;
+        TC_TRY(tc_nitro_vm_check_interrupt(vm, err));
+        if (vm->ops->populate(vm->ops->context, (uint8_t *)memory + done, piece, node) != 0)
+            return explain_pages(err, errno, true, size, node);
+        done += piece;
+    }
     return TC_OK;
 }
 
@@ -173,6 +217,16 @@ static tc_status add_cpu(struct tc_nitro_vm *vm, struct tc_error *err)
     return TC_OK;
 }
 
+/* The driver passes on what the device answers, and a CID in use is the device's to know:
+ * it keeps those of all enclaves, nitro-cli's too. No document says how it refuses one, so
+ * what can mean that counts; not the failures of a request as such, of which one that timed
+ * out has cost two minutes. */
+static bool may_be_the_cid(int seen)
+{
+    return seen == EINVAL || seen == EEXIST || seen == EBUSY || seen == EADDRINUSE ||
+           seen == EADDRNOTAVAIL;
+}
+
 /* How many threads a core has is the driver's to know: processors are added until it
  * agrees. */
 tc_status tc_nitro_vm_start(struct tc_nitro_vm *vm, unsigned cpus, bool debug, uint32_t cid,
@@ -184,7 +238,8 @@ tc_status tc_nitro_vm_start(struct tc_nitro_vm *vm, unsigned cpus, bool debug, u
         struct ne_enclave_start_info info = {.flags = debug ? NE_ENCLAVE_DEBUG_MODE
                                                             : NE_ENCLAVE_PRODUCTION_MODE,
                                              .enclave_cid = cid};
-        if (control(vm, NE_START_ENCLAVE, &info) == 0) {
+        /* No signal ends the driver's wait: an EINTR would be the device's answer. */
+        if (vm->ops->control(vm->ops->context, vm->fd, NE_START_ENCLAVE, &info) == 0) {
             if (info.enclave_cid == cid) return TC_OK;
             return tc_fail(err, TC_PEER, "the enclave was started as CID %llu instead of %u",
                            (unsigned long long)info.enclave_cid, (unsigned)cid);
@@ -194,9 +249,7 @@ tc_status tc_nitro_vm_start(struct tc_nitro_vm *vm, unsigned cpus, bool debug, u
             continue;
         }
         int seen = errno;
-        /* The driver knows nothing against it, the hypervisor does: it keeps the CIDs
-         * of all enclaves, those of nitro-cli too. */
-        *ret_taken = seen < NE_ERR_VCPU_ALREADY_USED;
+        *ret_taken = may_be_the_cid(seen);
         return explain(err, seen, "the enclave does not start");
     }
 }
@@ -209,5 +262,5 @@ void tc_nitro_vm_done(struct tc_nitro_vm *vm)
     for (size_t i = 0; i < vm->regions_count; i++)
         (void)vm->ops->unmap(vm->ops->context, vm->regions[i].memory, vm->regions[i].size);
     if (vm->device_fd >= 0) (void)vm->ops->close(vm->ops->context, vm->device_fd);
-    *vm = (struct tc_nitro_vm){.device_fd = -1, .fd = -1};
+    *vm = (struct tc_nitro_vm){.device_fd = -1, .fd = -1, .interrupt_fd = -1};
 }

@@ -188,6 +188,8 @@ static int add_region(struct driver *driver, struct driver_enclave *enclave,
     if (map->page % REGION_MIN != 0) return fail(NE_ERR_INVALID_PAGE_SIZE);
     if (map->node != (int)driver->node) return fail(NE_ERR_MEM_DIFFERENT_NUMA_NODE);
     uint64_t inside = region->userspace_addr - (uint64_t)(uintptr_t)map->memory;
+    /* What is not there yet is taken by the driver, or is a signal: nobody may leave that open. */
+    if (map->populated != map->size) abort();
     if (region->memory_size > map->size - inside) return fail(EFAULT);
     size_t pieces = driver->scattered ? (size_t)(region->memory_size / map->page) : 1;
     if (enclave->pieces + pieces > driver->pieces_max) return fail(NE_ERR_MEM_MAX_REGIONS);
@@ -260,6 +262,7 @@ static int start(struct driver *driver, struct driver_enclave *enclave,
     if (!has_cpu(enclave)) return fail(NE_ERR_NO_VCPUS_ADDED);
     if (!has_full_cores(driver, enclave)) return fail(NE_ERR_FULL_CORES_NOT_USED);
     driver->starts++;
+    if (driver->start_errno) return fail(driver->start_errno);
     if (info->enclave_cid == 0) {
         info->enclave_cid = 16;
         while (is_cid_taken(driver, info->enclave_cid))
@@ -373,6 +376,18 @@ static void *map_pages(void *context, size_t size, uint64_t page, int node)
     return map->memory;
 }
 
+static int populate_pages(void *context, void *memory, size_t size, int node)
+{
+    struct driver *driver = context;
+    struct driver_map *map = find_map(driver, (uint64_t)(uintptr_t)memory);
+    size_t inside = map ? (size_t)((uint8_t *)memory - map->memory) : 0;
+    if (!map || inside != map->populated || size > map->size - inside || node != map->node ||
+        size % map->page != 0)
+        return fail(EINVAL);
+    map->populated += size;
+    return 0;
+}
+
 static int unmap_pages(void *context, void *memory, size_t size)
 {
     struct driver *driver = context;
@@ -399,6 +414,7 @@ bool driver_init(struct driver *driver, uint64_t free_1g, uint64_t free_2m)
                                       .control = control,
                                       .close = close_fd,
                                       .map = map_pages,
+                                      .populate = populate_pages,
                                       .unmap = unmap_pages,
                                       .listen = driver_listen,
                                       .accept = driver_accept,

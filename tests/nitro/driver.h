@@ -30,7 +30,8 @@ struct driver_map {
     size_t size;
     uint64_t page; /* 4096: not huge */
     int node;
-    bool given; /* to an enclave */
+    size_t populated; /* from the start */
+    bool given;       /* to an enclave */
 };
 
 struct driver_enclave {
@@ -58,6 +59,7 @@ struct driver {
     bool scattered;                             /* no two pages lie beside each other */
     uint32_t foreign_cid; /* of an enclave that is not ours; 0: there is none */
     bool any_cid_taken;   /* the hypervisor refuses whatever is asked for */
+    int start_errno;      /* the device's answer to a start; 0: as it should be */
     unsigned starts;      /* that the driver let pass */
     int device_errno;     /* of opening it; 0: it opens */
     int device_fd;

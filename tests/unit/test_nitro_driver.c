@@ -73,6 +73,7 @@ static uint64_t map(uint64_t size, uint64_t page, int node)
 {
     void *memory = driver.ops.map(&driver, (size_t)size, page, node);
     assert_non_null(memory);
+    assert_int_equal(driver.ops.populate(&driver, memory, (size_t)size, node), 0);
     return (uint64_t)(uintptr_t)memory;
 }
 

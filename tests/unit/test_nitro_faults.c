@@ -1,17 +1,24 @@
 /* What can go wrong for the nitro back end, in the machine and in the guest: a reason is
  * given, and nothing of the enclave stays. */
 #include <errno.h>
+#include <poll.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+/* Wants _IOR and its like, which it does not include. */
+#include <linux/nitro_enclaves.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "host/nitro_serve.h"
 #include "nitro_lab.h"
 #include "os/vsock.h"
 
@@ -33,18 +40,27 @@ static void test_early_end(void **state)
     expect_failure(&config, TC_PEER, "ended before its session began");
 }
 
+static int interrupt_ends[2];
+
+static void interrupt_at_start(struct driver *unused, struct driver_enclave *enclave)
+{
+    (void)unused;
+    (void)enclave;
+    assert_int_equal(write(interrupt_ends[1], "i", 1), 1);
+}
+
+/* Of one that runs and does not connect. */
 static void test_interrupt(void **state)
 {
     struct tc_backend_config config = configure();
-    int ends[2];
     (void)state;
-    driver.on_start = NULL;
-    assert_int_equal(pipe(ends), 0);
-    assert_int_equal(write(ends[1], "x", 1), 1);
-    config.interrupt_fd = ends[0];
+    driver.on_start = interrupt_at_start;
+    assert_int_equal(pipe(interrupt_ends), 0);
+    config.interrupt_fd = interrupt_ends[0];
     expect_failure(&config, TC_INTERRUPTED, "interrupted");
-    (void)close(ends[0]);
-    (void)close(ends[1]);
+    assert_int_equal(driver.starts, 1);
+    (void)close(interrupt_ends[0]);
+    (void)close(interrupt_ends[1]);
 }
 
 /* One that does not end when it should is not waited for by somebody who has had enough. */
@@ -76,18 +92,46 @@ static void test_taken_cids(void **state)
     assert_int_equal(driver.starts, 4);
 }
 
+/* A device that fails in another way is not asked again: one that does not answer takes the
+ * driver two minutes each time. */
+static void test_start_that_fails(void **state)
+{
+    const int numbers[] = {ETIMEDOUT, EIO, ENOMEM, EFAULT, EINTR, EPERM, ENODEV};
+    struct tc_backend_config config = configure();
+    (void)state;
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        driver.start_errno = numbers[i];
+        driver.starts = 0;
+        expect_failure(&config, TC_UNAVAILABLE,
+                       numbers[i] == ETIMEDOUT ? "did not answer within the driver's two minutes"
+                                               : strerror(numbers[i]));
+        assert_int_equal(driver.starts, 1);
+    }
+    driver.start_errno = EADDRINUSE;
+    driver.starts = 0;
+    expect_failure(&config, TC_UNAVAILABLE, "the enclave does not start");
+    assert_int_equal(driver.starts, 4);
+}
+
 static void test_full_pool(void **state)
 {
     struct tc_backend_config config = configure();
     (void)state;
     config.cpus = 7;
-    expect_failure(&config, TC_UNAVAILABLE, "processor 7: the pool's processors are all");
+    expect_failure(&config, TC_UNAVAILABLE, "needs 7 processors, and the pool has 6");
+    config.cpus = 6;
+    driver.taken[3] = true;
+    struct tc_error refused = {0};
+    struct tc_enclave *none = NULL;
+    int no_fd = -1;
+    assert_int_equal(tc_nitro_start(&driver.ops, &config, &none, &no_fd, &refused), TC_UNAVAILABLE);
+    assert_non_null(strstr(refused.message, "processor 5: the pool has none left, because other"));
     driver.taken[1] = driver.taken[2] = driver.taken[3] = true;
     struct tc_error err = {0};
     struct tc_enclave *enclave = NULL;
     int fd = -1;
     assert_int_equal(tc_nitro_start(&driver.ops, &config, &enclave, &fd, &err), TC_UNAVAILABLE);
-    assert_non_null(strstr(err.message, "cannot make an enclave: the pool's processors"));
+    assert_non_null(strstr(err.message, "cannot make an enclave: the pool has none left"));
     driver.taken[1] = driver.taken[2] = driver.taken[3] = false;
 }
 
@@ -100,23 +144,156 @@ static void test_pieces(void **state)
     expect_failure(&config, TC_UNAVAILABLE, "too many pieces");
 }
 
+/* --- interrupted in the machine --- */
+
+/* The user has had enough during that call, the first of its kind. */
+static unsigned calls_seen;
+static int (*populate_really)(void *context, void *memory, size_t size, int node);
+static int (*control_really)(void *context, int fd, unsigned long request, void *argument);
+
+static int populate_and_interrupt(void *context, void *memory, size_t size, int node)
+{
+    calls_seen++;
+    assert_true(size <= TC_NITRO_PAGE_1G);
+    assert_int_equal(write(interrupt_ends[1], "i", 1), 1);
+    return populate_really(context, memory, size, node);
+}
+
+/* Where all of the memory is taken in one piece nobody can have enough of that. */
+static void test_interrupt_while_memory_is_taken(void **state)
+{
+    struct tc_backend_config config = configure();
+    (void)state;
+    driver_write(&driver,
+                 "/sys/devices/system/node/node0/hugepages/hugepages-2048kB/free_hugepages",
+                 "4096");
+    config.memory = 3 * TC_NITRO_PAGE_1G;
+    assert_int_equal(pipe(interrupt_ends), 0);
+    config.interrupt_fd = interrupt_ends[0];
+    populate_really = driver.ops.populate;
+    driver.ops.populate = populate_and_interrupt;
+    calls_seen = 0;
+    expect_failure(&config, TC_INTERRUPTED, "interrupted");
+    assert_int_equal(calls_seen, 1);
+    (void)close(interrupt_ends[0]);
+    (void)close(interrupt_ends[1]);
+}
+
+static int start_and_interrupt(void *context, int fd, unsigned long request, void *argument)
+{
+    if (request == NE_START_ENCLAVE) assert_int_equal(write(interrupt_ends[1], "i", 1), 1);
+    return control_really(context, fd, request, argument);
+}
+
+static void test_interrupt_between_cids(void **state)
+{
+    struct tc_backend_config config = configure();
+    (void)state;
+    assert_int_equal(pipe(interrupt_ends), 0);
+    config.interrupt_fd = interrupt_ends[0];
+    driver.any_cid_taken = true;
+    control_really = driver.ops.control;
+    driver.ops.control = start_and_interrupt;
+    expect_failure(&config, TC_INTERRUPTED, "interrupted");
+    assert_int_equal(driver.starts, 1);
+    (void)close(interrupt_ends[0]);
+    (void)close(interrupt_ends[1]);
+}
+
+/* --- pages that cannot be had --- */
+
 /* The pages went between the look and the taking. */
+static int pages_errno = ENOMEM;
 static void *map_nothing(void *context, size_t size, uint64_t page, int node)
 {
     (void)context;
     (void)size;
     (void)page;
     (void)node;
-    errno = ENOMEM;
+    errno = pages_errno;
     return NULL;
+}
+
+static int populate_nothing(void *context, void *memory, size_t size, int node)
+{
+    (void)context;
+    (void)memory;
+    (void)size;
+    (void)node;
+    errno = pages_errno;
+    return -1;
 }
 
 static void test_lost_pages(void **state)
 {
     struct tc_backend_config config = configure();
     (void)state;
+    pages_errno = EFAULT; /* what a SIGBUS is where it is an answer */
+    driver.ops.populate = populate_nothing;
+    expect_failure(&config, TC_UNAVAILABLE, "which were free a moment ago");
+    pages_errno = ENOMEM;
     driver.ops.map = map_nothing;
     expect_failure(&config, TC_UNAVAILABLE, "which were free a moment ago");
+}
+
+/* What has nothing to do with how many there are is not told as if. */
+static void test_pages_that_nobody_gets(void **state)
+{
+    struct tc_backend_config config = configure();
+    void *(*map_really)(void *context, size_t size, uint64_t page, int node) = driver.ops.map;
+    (void)state;
+    driver.ops.populate = populate_nothing;
+    pages_errno = EINVAL;
+    expect_failure(&config, TC_UNAVAILABLE, "Linux 5.14 or newer is needed");
+    pages_errno = EPERM;
+    expect_failure(&config, TC_UNAVAILABLE, "set_mempolicy is forbidden here");
+    driver.ops.map = map_nothing;
+    expect_failure(&config, TC_UNAVAILABLE, "set_mempolicy is forbidden here");
+    pages_errno = ENOSYS;
+    expect_failure(&config, TC_UNAVAILABLE, "set_mempolicy is forbidden here");
+    pages_errno = EINVAL;
+    expect_failure(&config, TC_UNAVAILABLE, "may not use that node's memory");
+    driver.ops.map = map_really;
+}
+
+/* --- strangers --- */
+
+static atomic_bool gave_up;
+
+/* One after the other, and never the enclave. */
+static void *run_strangers(void *context)
+{
+    const struct tc_nitro_ports *ports = context;
+    uint32_t port = TC_VSOCK_PORT_SESSION + tc_vsock_port_shift(ports->cid);
+    while (!atomic_load(&gave_up)) {
+        int fd = driver_dial(&driver, ports->cid + 1, port);
+        (void)poll(NULL, 0, 5);
+        if (fd >= 0) (void)close(fd);
+    }
+    return NULL;
+}
+
+/* They do not make the wait longer: it would have no end here. */
+static void test_strangers_and_patience(void **state)
+{
+    struct tc_error err = {0};
+    struct tc_nitro_ports ports = TC_NITRO_PORTS_NONE, taken;
+    struct tc_nitro_server *server = NULL;
+    pthread_t strangers;
+    int fd = -1;
+    (void)state;
+    assert_int_equal(tc_nitro_ports_open(&driver.ops, &ports, &err), TC_OK);
+    taken = ports;
+    const struct tc_nitro_server_config config = {
+        .ops = &driver.ops, .ports = &taken, .enclave_fd = -1, .console_fd = -1, .root_fd = -1};
+    assert_int_equal(tc_nitro_server_start(&config, &server, &err), TC_OK);
+    atomic_store(&gave_up, false);
+    assert_int_equal(pthread_create(&strangers, NULL, run_strangers, &ports), 0);
+    assert_int_equal(tc_nitro_server_session(server, 200, -1, &fd, &err), TC_PEER);
+    atomic_store(&gave_up, true);
+    assert_int_equal(pthread_join(strangers, NULL), 0);
+    assert_non_null(strstr(err.message, "did not connect within"));
+    tc_nitro_server_stop(server);
 }
 
 /* Ports that somebody has are another CID's. */
@@ -283,9 +460,14 @@ int main(void)
         GUEST(test_interrupt),
         GUEST(test_interrupt_at_the_end),
         GUEST(test_taken_cids),
+        GUEST(test_start_that_fails),
         GUEST(test_full_pool),
         GUEST(test_pieces),
+        GUEST(test_interrupt_while_memory_is_taken),
+        GUEST(test_interrupt_between_cids),
         GUEST(test_lost_pages),
+        GUEST(test_pages_that_nobody_gets),
+        GUEST(test_strangers_and_patience),
         GUEST(test_ports_in_use),
         GUEST(test_end_in_the_session),
         GUEST(test_storm_of_connections),

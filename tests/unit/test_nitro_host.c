@@ -33,7 +33,7 @@ static void expect_lack(const char *why, const char *fix)
 {
     struct tc_probe probe;
     struct tc_backend_config config = configure();
-    tc_nitro_look(&driver.ops, 300 * MB, NULL, &probe);
+    tc_nitro_look(&driver.ops, 300 * MB, 0, NULL, &probe);
     assert_false(probe.usable);
     if (!strstr(probe.why, why)) fail_msg("expected '%s' in: %s", why, probe.why);
     if (!strstr(probe.fix, fix)) fail_msg("expected '%s' in: %s", fix, probe.fix);
@@ -75,8 +75,74 @@ static void test_lack_of_pool(void **state)
     expect_lack("no processors are set aside", "echo 2-3 | sudo tee " POOL_FILE);
     driver_write(&driver, ALLOCATOR, "---");
     expect_lack("no processors are set aside",
-                "set cpu_count in " ALLOCATOR
+                "set cpu_count to 2 or more in " ALLOCATOR
                 ", then: sudo systemctl restart nitro-enclaves-allocator.service");
+}
+
+static void put_core(unsigned cpu, const char *threads, unsigned node)
+{
+    char path[128];
+    (void)snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%u/topology/thread_siblings_list",
+                   cpu);
+    driver_write(&driver, path, threads);
+    (void)snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%u/node%u/of", cpu, node);
+    driver_write(&driver, path, "");
+}
+
+/* Where a core has one thread, a core is not enough for what a build asks for by default. */
+static void test_pool_of_single_threads(void **state)
+{
+    (void)state;
+    driver_write(&driver, POOL_FILE, "");
+    driver_write(&driver, "/sys/devices/system/cpu/cpu1/topology/thread_siblings_list", NULL);
+    driver_write(&driver, "/sys/devices/system/cpu/cpu2/node0/of", NULL);
+    char node[160];
+    (void)snprintf(node, sizeof node, "%s/sys/devices/system/cpu/cpu2/node0", driver.root);
+    assert_int_equal(rmdir(node), 0);
+    put_core(1, "1", 0);
+    expect_lack("no processors are set aside",
+                "echo 1 | sudo tee " POOL_FILE ", and build with --cpus 1");
+    /* Of one node. */
+    put_core(2, "2", 1);
+    expect_lack("no processors are set aside",
+                "echo 1 | sudo tee " POOL_FILE ", and build with --cpus 1");
+    put_core(3, "3", 1);
+    expect_lack("no processors are set aside", "echo 2,3 | sudo tee " POOL_FILE);
+    put_core(4, "4", 0);
+    put_core(5, "5", 0);
+    driver_write(&driver, POOL_FILE, "1");
+    expect_lack("needs 2 processors, and the pool has 1",
+                "echo 1,4 | sudo tee " POOL_FILE
+                " (while no enclave runs), or build with --cpus 1");
+}
+
+/* What is counted is what is asked for. */
+static void test_pool_that_is_too_small(void **state)
+{
+    struct tc_probe probe;
+    (void)state;
+    driver_write(&driver, POOL_FILE, "2");
+    expect_lack("needs 2 processors, and the pool has 1: " POOL_FILE " is 2",
+                "build with --cpus 1, or take an instance with more processors on one NUMA node");
+    tc_nitro_look(&driver.ops, 300 * MB, 1, NULL, &probe);
+    assert_true(probe.usable);
+    driver_write(&driver, POOL_FILE, "2-4,7");
+    tc_nitro_look(&driver.ops, 300 * MB, 4, NULL, &probe);
+    assert_true(probe.usable);
+    tc_nitro_look(&driver.ops, 300 * MB, 5, NULL, &probe);
+    assert_false(probe.usable);
+    assert_non_null(strstr(probe.why, "needs 5 processors, and the pool has 4"));
+    driver_write(&driver, ALLOCATOR, "---");
+    tc_nitro_look(&driver.ops, 300 * MB, 5, NULL, &probe);
+    assert_non_null(strstr(probe.fix, "build with --cpus 4, or take an instance"));
+    put_core(5, "5-6", 0);
+    tc_nitro_look(&driver.ops, 300 * MB, 5, NULL, &probe);
+    assert_non_null(strstr(probe.fix, "set cpu_count to 5 or more in " ALLOCATOR));
+    assert_non_null(strstr(probe.fix, ", or build with --cpus 4"));
+    /* Not a list. */
+    driver_write(&driver, POOL_FILE, "(null)");
+    tc_nitro_look(&driver.ops, 300 * MB, 0, NULL, &probe);
+    assert_non_null(strstr(probe.why, "no processors are set aside"));
 }
 
 static void test_lack_of_pages(void **state)
@@ -87,11 +153,11 @@ static void test_lack_of_pages(void **state)
     expect_lack("needs 300.0 MiB of huge pages on NUMA node 0, where 200.0 MiB are free",
                 "| sudo tee " NODE0 "nr_hugepages");
     struct tc_probe probe;
-    tc_nitro_look(&driver.ops, 300 * MB, NULL, &probe);
+    tc_nitro_look(&driver.ops, 300 * MB, 0, NULL, &probe);
     /* 20 are somebody's, 100 are free, 50 are missing. */
     assert_string_equal(probe.fix, "echo 170 | sudo tee " NODE0 "nr_hugepages");
     driver_write(&driver, ALLOCATOR, "---");
-    tc_nitro_look(&driver.ops, 300 * MB, NULL, &probe);
+    tc_nitro_look(&driver.ops, 300 * MB, 0, NULL, &probe);
     assert_non_null(strstr(probe.fix, "set memory_mib to 300 or more in " ALLOCATOR));
 }
 
@@ -108,7 +174,7 @@ static void test_node(void **state)
     expect_lack("on NUMA node 1, where 0 B are free", "node1");
     driver_write(&driver,
                  "/sys/devices/system/node/node1/hugepages/hugepages-2048kB/free_hugepages", "400");
-    tc_nitro_look(&driver.ops, 300 * MB, &host, &probe);
+    tc_nitro_look(&driver.ops, 300 * MB, 0, &host, &probe);
     assert_true(probe.usable);
     assert_int_equal(host.node, 1);
     assert_int_equal(host.free_2m, 400);
@@ -165,10 +231,16 @@ static void test_port_shift(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        GUEST(test_too_much),           GUEST(test_lack_of_driver),
-        GUEST(test_lack_of_permission), GUEST(test_lack_of_pool),
-        GUEST(test_lack_of_pages),      GUEST(test_node),
-        cmocka_unit_test(test_plan),    cmocka_unit_test(test_port_shift),
+        GUEST(test_too_much),
+        GUEST(test_lack_of_driver),
+        GUEST(test_lack_of_permission),
+        GUEST(test_lack_of_pool),
+        GUEST(test_pool_of_single_threads),
+        GUEST(test_pool_that_is_too_small),
+        GUEST(test_lack_of_pages),
+        GUEST(test_node),
+        cmocka_unit_test(test_plan),
+        cmocka_unit_test(test_port_shift),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -33,6 +33,11 @@ static void *map(void *context, size_t size, uint64_t page, int node)
     return driver.ops.map(context, size, page, node);
 }
 
+static int populate(void *context, void *memory, size_t size, int node)
+{
+    return driver.ops.populate(context, memory, size, node);
+}
+
 static int unmap(void *context, void *memory, size_t size)
 {
     return driver.ops.unmap(context, memory, size);
@@ -61,6 +66,7 @@ const struct tc_nitro_ops tc_nitro_kernel = {
     .control = control,
     .close = close_fd,
     .map = map,
+    .populate = populate,
     .unmap = unmap,
     .listen = listen_on,
     .accept = accept_from,
