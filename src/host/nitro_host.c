@@ -304,12 +304,12 @@ void tc_nitro_probe(const struct tc_nitro_ops *ops, const struct tc_need *need,
         *ret_probe = probe;
         return;
     }
-    char room[64] = "", wanted[16], size[16], seen[sizeof probe.why];
+    char room[64] = "", wanted[16], seen[sizeof probe.why];
     uint64_t have = host.free_1g * TC_NITRO_PAGE_1G + host.free_2m * TC_NITRO_PAGE_2M;
-    uint64_t besides = memory - need->memory;
-    if (!too_much && have > besides)
-        (void)snprintf(room, sizeof room, "; builds of up to %s fit",
-                       tc_human_size(have - besides, size));
+    uint64_t besides = have;
+    if (tc_nitro_memory(need->image_size, 0, &besides, &err) == TC_OK && have > besides)
+        (void)snprintf(room, sizeof room, "; builds of up to %llu MiB fit",
+                       (unsigned long long)((have - besides) >> 20));
     (void)snprintf(seen, sizeof seen, "%s", probe.why);
     (void)snprintf(probe.why, sizeof probe.why,
                    "no room for %s (limits.memory + limits.disk: %s): %.230s%s", need->build,
