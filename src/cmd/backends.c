@@ -2,7 +2,7 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 const struct tc_backend *const tc_backends[] = {&tc_backend_local, &tc_backend_qemu,
                                                 &tc_backend_nitro, NULL};
@@ -28,43 +28,83 @@ tc_status tc_backend_check_name(const char *name, struct tc_error *err)
     return strcmp(name, "auto") == 0 ? TC_OK : find(name, &backend, err);
 }
 
+struct tc_need tc_backend_need(const struct tc_imagefile *image, const struct tc_limits *limits)
+{
+    struct stat info;
+    /* One that cannot be asked for its size is refused when it is read. */
+    uint64_t size = fstat(image->eif_fd, &info) == 0 ? (uint64_t)info.st_size : 0;
+    return (struct tc_need){"this build", size, limits->memory + limits->disk};
+}
+
+struct tc_need tc_backend_usual_need(void)
+{
+    /* More than an EIF of the project has that is not self-contained. */
+    const uint64_t image = (uint64_t)8 << 20;
+    return (struct tc_need){"a build with the default limits", image,
+                            TC_LIMIT_MEMORY_DEFAULT + TC_LIMIT_DISK_DEFAULT};
+}
+
+bool tc_probe_takes_images(const struct tc_probe *probe)
+{
+    return probe->usable && !probe->no_images;
+}
+
+/* nitro: why not that one; NULL: it was not asked for. */
+static tc_status check_local(const struct tc_need *need, const char *nitro, struct tc_error *err)
+{
+    struct tc_probe local = {0}, qemu = {0};
+    tc_backend_local.probe(need, &local);
+    if (tc_probe_takes_images(&local)) return TC_OK;
+    tc_backend_qemu.probe(need, &qemu);
+    return tc_fail(
+        err, TC_UNAVAILABLE, "%s%.300s%sthe local back end runs no image: %.150s: %.350s%s",
+        nitro ? "--backend auto finds none for an image: nitro: " : "", nitro ? nitro : "",
+        nitro ? "; " : "", local.why, local.fix,
+        tc_probe_takes_images(&qemu) ? "; --backend qemu can run it here, in a virtual machine"
+                                     : "");
+}
+
 /* What is asked for is a worker; what "auto" gives is said, with the reason. */
-static void choose_best(bool host_image, struct tc_backend_choice *choice)
+static tc_status choose_best(const struct tc_need *need, struct tc_backend_choice *choice,
+                             struct tc_error *err)
 {
     struct tc_probe probe = {0};
     choice->backend = &tc_backend_local;
-    if (host_image) {
+    if (!need) {
         (void)snprintf(choice->because, sizeof choice->because,
                        "this machine's own toolchain runs in no enclave");
-        return;
+        return TC_OK;
     }
-    tc_backend_nitro.probe(&probe);
+    tc_backend_nitro.probe(need, &probe);
     if (probe.usable) {
         choice->backend = &tc_backend_nitro;
         (void)snprintf(choice->because, sizeof choice->because, "%s", probe.why);
-        return;
+        return TC_OK;
     }
-    choice->weaker = access("/dev/nitro_enclaves", F_OK) == 0;
+    choice->weaker = probe.present;
     if (choice->weaker)
         (void)snprintf(choice->because, sizeof choice->because,
                        "no enclave can start here: %s. Mend it: %.400s", probe.why, probe.fix);
     else
         (void)snprintf(choice->because, sizeof choice->because, "this machine has no enclaves");
+    return check_local(need, probe.why, err);
 }
 
-tc_status tc_backend_choose(const char *name, bool host_image, struct tc_backend_choice *ret_choice,
-                            struct tc_error *err)
+tc_status tc_backend_choose(const char *name, const struct tc_need *need,
+                            struct tc_backend_choice *ret_choice, struct tc_error *err)
 {
     struct tc_backend_choice choice = {0};
-    if (strcmp(name, "auto") == 0)
-        choose_best(host_image, &choice);
+    bool best = strcmp(name, "auto") == 0;
+    if (best)
+        TC_TRY(choose_best(need, &choice, err));
     else
         TC_TRY(find(name, &choice.backend, err));
-    if (host_image && choice.backend != &tc_backend_local)
+    if (!need && choice.backend != &tc_backend_local)
         return tc_fail(err, TC_USAGE,
                        "--backend %s runs images, and --image host is none: name an image "
                        "(tee-compile image list), or take --backend local",
                        name);
+    if (need && !best && choice.backend == &tc_backend_local) TC_TRY(check_local(need, NULL, err));
     *ret_choice = choice;
     return TC_OK;
 }

@@ -7,7 +7,10 @@
 #include "base/text.h"
 #include "core/wire.h"
 
-enum { CPUS_MAX = 1024 };
+enum {
+    CPUS_MAX = 1024,
+    MACHINE_CPUS_MAX = 288, /* of QEMU's microvm, and of its nitro-enclave */
+};
 
 const char tc_build_usage[] =
     "usage: tee-compile build [options]\n"
@@ -20,13 +23,13 @@ const char tc_build_usage[] =
     "                      path of an .eif, or \"host\": the machine's own, unmeasured\n"
     "                      (default: \"image\" of build.json, else its \"language\")\n"
     "  --host-tool DIR     with --image host: bind DIR read-only, DIR/bin first in PATH (repeatable)\n"
-    "  --backend NAME      where the worker runs: local (namespaces of this machine, attested by no\n"
-    "                      hardware), nitro (an AWS Nitro enclave of this instance), or auto: nitro\n"
-    "                      where tee-compile doctor says that it can be used, else local (default)\n"
-    "                      qemu: a virtual machine of this one, attested by no hardware\n"
+    "  --backend NAME      where the worker runs: local (namespaces of this machine), qemu (a virtual\n"
+    "                      machine of this one), both attested by no hardware, nitro (an AWS Nitro\n"
+    "                      enclave of this instance), or auto (default): nitro where an enclave can\n"
+    "                      start that has what the build needs, else local\n"
     "  --emulator PROGRAM  with --backend qemu: the emulator (default: qemu-system-x86_64)\n"
     "  --cpus N            processors of an enclave, rounded up to whole cores (default: 2), or of a\n"
-    "                      virtual machine (default: this machine's, up to 8)\n"
+    "                      virtual machine (up to 288, default: this machine's, up to 8)\n"
     "  --nonce HEX         1 to 64 bytes that go into the signed document\n"
     "  --output FILE       the bundle (default: release.tar)\n"
     "  --detached FILE     also a bundle without the outputs\n"
@@ -167,10 +170,7 @@ static tc_status take(struct tc_build_options *options, int option, const char *
     case OPT_DEBUG: options->debug = true; return TC_OK;
     case OPT_HELP: options->help = true; return TC_OK;
     case OPT_CPUS: return set_cpus(options, value, err);
-    case OPT_NITRO:
-        options->backend = "nitro";
-        options->image = value;
-        return TC_OK;
+    case OPT_NITRO: options->nitro = value; return TC_OK;
     case OPT_MEM: options->memory_given = true; return TC_OK;
     case OPT_WITH_SOURCE: return refuse("--with-source", "publish the source beside it", err);
     case OPT_ARCHIVE: options->archive = value; return TC_OK;
@@ -180,10 +180,42 @@ static tc_status take(struct tc_build_options *options, int option, const char *
     }
 }
 
-static tc_status check(const struct tc_build_options *options, struct tc_error *err)
+/* It names both; what is named twice must be the same. */
+static tc_status follow_nitro(struct tc_build_options *options, struct tc_error *err)
+{
+    if (!options->nitro) return TC_OK;
+    if (options->backend && strcmp(options->backend, "nitro") != 0)
+        return tc_fail(err, TC_USAGE,
+                       "-nitro stands for --backend nitro, and --backend %s is given: leave one "
+                       "out",
+                       options->backend);
+    if (options->image && strcmp(options->image, options->nitro) != 0)
+        return tc_fail(err, TC_USAGE,
+                       "-nitro names the image %s, and --image %s is given: leave one out",
+                       options->nitro, options->image);
+    options->backend = "nitro";
+    options->image = options->nitro;
+    return TC_OK;
+}
+
+static tc_status check_machine(const struct tc_build_options *options, struct tc_error *err)
 {
     if (options->emulator && (strcmp(options->backend, "qemu") != 0 || !*options->emulator))
         return tc_fail(err, TC_USAGE, "--emulator goes with --backend qemu and names a program");
+    if (options->cpus && strcmp(options->backend, "local") == 0)
+        return tc_fail(err, TC_USAGE,
+                       "--cpus goes with --backend qemu or nitro: on the local back end a build "
+                       "has the processors of this machine");
+    if (options->cpus > MACHINE_CPUS_MAX && strcmp(options->backend, "qemu") == 0)
+        return tc_fail(err, TC_USAGE,
+                       "--cpus %u: a virtual machine of --backend qemu has at most %d processors",
+                       options->cpus, MACHINE_CPUS_MAX);
+    return TC_OK;
+}
+
+static tc_status check(const struct tc_build_options *options, struct tc_error *err)
+{
+    TC_TRY(check_machine(options, err));
     if (options->image && !*options->image)
         return tc_fail(err, TC_USAGE, "--image is empty: expected a name, a PCR0, a path or host");
     if (options->output && strcmp(options->output, "-") == 0)
@@ -202,8 +234,8 @@ static tc_status check(const struct tc_build_options *options, struct tc_error *
 tc_status tc_build_options_parse(int argc, char **argv, struct tc_build_options *ret_options,
                                  struct tc_error *err)
 {
-    TC_AUTO_BUILD_OPTIONS struct tc_build_options options = {
-        .folder = ".", .build_file = "build.json", .backend = "auto"};
+    TC_AUTO_BUILD_OPTIONS struct tc_build_options options = {.folder = ".",
+                                                             .build_file = "build.json"};
     opterr = 0;
     optind = 1;
     int option, index = 0;
@@ -215,6 +247,8 @@ tc_status tc_build_options_parse(int argc, char **argv, struct tc_build_options 
         TC_TRY(take(&options, option, optarg, err));
     }
     if (optind < argc) return tc_fail(err, TC_USAGE, "unexpected argument %s", argv[optind]);
+    TC_TRY(follow_nitro(&options, err));
+    if (!options.backend) options.backend = "auto";
     if (!options.help) TC_TRY(check(&options, err));
     *ret_options = options;
     options = (struct tc_build_options){0};

@@ -12,6 +12,7 @@ struct tc_build_options {
     const char *image;
     const char *backend;
     const char *emulator; /* NULL: not given */
+    const char *nitro;    /* the reference's -nitro, which backend and image follow */
     const char *output;   /* NULL: not given */
     const char *detached; /* NULL: not wanted */
     const char *extract;  /* NULL: not wanted */

@@ -164,6 +164,9 @@ static void warn_of_the_ignored(struct build *build)
     const struct tc_buildspec *spec = &build->spec;
     if (build->options.memory_given)
         tc_build_ui_warn(&build->ui, "-mem is ignored: memory comes from the limits of build.json");
+    if (build->options.cpus && build->choice.backend == &tc_backend_local)
+        tc_build_ui_warn(&build->ui, "--cpus is ignored: on the local back end a build has the "
+                                     "processors of this machine");
     const char *named = spec->image ? spec->image : spec->language;
     const char *used = tc_image_choice_name(&build->image);
     if (strcmp(named, used) != 0 && (spec->image || !build->image.host)) {
@@ -207,7 +210,10 @@ static tc_status read_project(struct build *build, struct tc_error *err)
     TC_TRY(tc_buildspec_parse(tc_pack_build_file(build->pack), options->build_file, &build->spec,
                               err));
     TC_TRY(choose_image(build, err));
-    TC_TRY(tc_backend_choose(options->backend, build->image.host, &build->choice, err));
+    struct tc_need need = tc_backend_need(&build->image.file, &build->spec.limits);
+    need.cpus = options->cpus;
+    TC_TRY(
+        tc_backend_choose(options->backend, build->image.host ? NULL : &need, &build->choice, err));
     TC_TRY(check_extract(build, err));
     tc_build_ui_source(&build->ui, build->pack, options->folder);
     warn_of_the_ignored(build);

@@ -14,9 +14,9 @@
 static const char usage[] =
     "usage: tee-compile doctor [--json]\n"
     "\n"
-    "Says for each back end of `build` whether it can start a worker here, why not and what\n"
-    "mends that, which of them --backend auto takes, and for each image whether it is here\n"
-    "and its files are complete.\n"
+    "Says for each back end of `build` whether it can start a worker here, for a build with\n"
+    "the default limits, why not and what mends that, which of them --backend auto takes, and\n"
+    "for each image whether it is here and its files are complete.\n"
     "\n"
     "Exit status: 0 a back end can be used; 1 none; 2 it could not be told.\n";
 
@@ -25,8 +25,11 @@ enum { BACKENDS_MAX = 8 };
 struct findings {
     struct tc_probe probes[BACKENDS_MAX]; /* of tc_backends */
     bool usable;                          /* any */
-    struct tc_backend_choice best;        /* of an image */
+    const struct tc_backend *best;        /* what auto takes for an image; NULL: none */
+    bool host;                            /* can --image host be built? */
+    const struct tc_probe *qemu;          /* its probe */
     struct tc_stored_list images;
+    struct tc_error unknown; /* why not known which are here; status TC_OK: it is */
 };
 
 static tc_status parse(int argc, char **argv, bool *ret_json, bool *ret_help, struct tc_error *err)
@@ -46,18 +49,38 @@ static tc_status parse(int argc, char **argv, bool *ret_json, bool *ret_help, st
     return TC_OK;
 }
 
-static tc_status find_out(struct findings *findings, struct tc_error *err)
+static tc_status list_images(struct findings *findings, struct tc_error *err)
 {
     TC_AUTO_FREE char *folder = NULL;
     TC_AUTO_IMAGESTORE struct tc_imagestore *store = NULL;
-    for (size_t i = 0; i < BACKENDS_MAX && tc_backends[i]; i++) {
-        tc_backends[i]->probe(&findings->probes[i]);
-        findings->usable = findings->usable || findings->probes[i].usable;
-    }
-    TC_TRY(tc_backend_choose("auto", false, &findings->best, err));
-    TC_TRY(tc_imagestore_folder(&folder, err));
+    if (tc_imagestore_folder(&folder, err) != TC_OK)
+        return tc_wrap(err, "the images lie beside the development root");
     TC_TRY(tc_imagestore_open(folder, &store, err));
     return tc_imagestore_list(store, &findings->images, err);
+}
+
+static tc_status find_out(struct findings *findings, struct tc_error *err)
+{
+    const struct tc_need need = tc_backend_usual_need();
+    struct tc_backend_choice best = {0};
+    struct tc_error none = {0};
+    for (size_t i = 0; i < BACKENDS_MAX && tc_backends[i]; i++) {
+        struct tc_probe *probe = &findings->probes[i];
+        tc_backends[i]->probe(&need, probe);
+        findings->usable = findings->usable || probe->usable;
+        if (tc_backends[i] == &tc_backend_local) findings->host = probe->usable;
+        if (tc_backends[i] == &tc_backend_qemu) findings->qemu = probe;
+    }
+    tc_status chosen = tc_backend_choose("auto", &need, &best, &none);
+    if (chosen != TC_OK && chosen != TC_UNAVAILABLE) {
+        *err = none;
+        return chosen;
+    }
+    findings->best = best.backend;
+    /* What is known of the back ends is said without a place for images, too. */
+    if (list_images(findings, &findings->unknown) != TC_OK) return TC_OK;
+    findings->unknown = (struct tc_error){0};
+    return TC_OK;
 }
 
 /* Those that the project has recipes for, and a build file can name as its language. */
@@ -74,18 +97,37 @@ static bool is_here(const struct findings *findings, const char *name)
 
 /* --- text --- */
 
-static void show(const struct findings *findings)
+static void show_backends(const struct findings *findings)
 {
-    char hex[TC_SHA384_HEX], shown[2 * TC_ERROR_MAX];
+    char shown[2 * TC_ERROR_MAX];
     for (size_t i = 0; i < BACKENDS_MAX && tc_backends[i]; i++) {
         const struct tc_probe *probe = &findings->probes[i];
         (void)printf("%-6s %-3s  %s\n", tc_backends[i]->name, probe->usable ? "yes" : "no",
                      tc_printable_again(tc_span_of_text(probe->why), shown, sizeof shown));
-        if (!probe->usable)
+        if (!tc_probe_takes_images(probe))
             (void)printf("             mend it: %s\n",
                          tc_printable_again(tc_span_of_text(probe->fix), shown, sizeof shown));
     }
-    (void)printf("auto   %s for an image, local for --image host\n", findings->best.backend->name);
+    bool qemu = !findings->best && tc_probe_takes_images(findings->qemu);
+    if (!findings->best && !findings->host)
+        (void)printf("auto   none: it takes nitro or local, and neither can be used here%s\n",
+                     qemu ? "; --backend qemu runs images" : "");
+    else
+        (void)printf("auto   %s for an image%s, %s for --image host\n",
+                     findings->best ? findings->best->name : "none",
+                     qemu ? " (--backend qemu runs them)" : "",
+                     findings->host ? tc_backend_local.name : "none");
+}
+
+static void show_images(const struct findings *findings)
+{
+    char hex[TC_SHA384_HEX], shown[2 * TC_ERROR_MAX];
+    if (findings->unknown.status != TC_OK) {
+        (void)printf(
+            "image  unknown which are here: %s\n",
+            tc_printable_again(tc_span_of_text(findings->unknown.message), shown, sizeof shown));
+        return;
+    }
     for (size_t i = 0; i < findings->images.count; i++) {
         const struct tc_stored_image *image = &findings->images.images[i];
         tc_hex((struct tc_span){image->pcr0.bytes, sizeof image->pcr0.bytes}, hex);
@@ -115,9 +157,10 @@ static void write_probe(struct tc_jsonw *w, const struct tc_backend *backend,
     tc_jsonw_object(w, NULL);
     tc_jsonw_text(w, "name", backend->name);
     tc_jsonw_bool(w, "usable", probe->usable);
+    tc_jsonw_bool(w, "images", tc_probe_takes_images(probe));
     tc_jsonw_bool(w, "hardware", backend->hardware);
     tc_jsonw_text(w, "why", tc_printable_again(tc_span_of_text(probe->why), shown, sizeof shown));
-    if (!probe->usable)
+    if (!tc_probe_takes_images(probe))
         tc_jsonw_text(w, "fix",
                       tc_printable_again(tc_span_of_text(probe->fix), shown, sizeof shown));
     tc_jsonw_end_object(w);
@@ -152,6 +195,13 @@ static void write_image(struct tc_jsonw *w, const struct tc_stored_image *image)
     tc_jsonw_end_object(w);
 }
 
+static void write_unknown(struct tc_jsonw *w, const struct tc_error *unknown)
+{
+    char shown[2 * TC_ERROR_MAX];
+    tc_jsonw_text(w, "images_unknown",
+                  tc_printable_again(tc_span_of_text(unknown->message), shown, sizeof shown));
+}
+
 static tc_status show_json(const struct findings *findings, struct tc_error *err)
 {
     TC_AUTO_BUF struct tc_buf buf =
@@ -164,7 +214,10 @@ static tc_status show_json(const struct findings *findings, struct tc_error *err
         write_check(&w, tc_backends[i]->name, findings->probes[i].usable, "usable",
                     findings->probes[i].why);
     tc_jsonw_end_array(&w);
-    tc_jsonw_text(&w, "auto", findings->best.backend->name);
+    if (findings->best)
+        tc_jsonw_text(&w, "auto", findings->best->name);
+    else
+        tc_jsonw_null(&w, "auto");
     tc_jsonw_array(&w, "backends");
     for (size_t i = 0; i < BACKENDS_MAX && tc_backends[i]; i++)
         write_probe(&w, tc_backends[i], &findings->probes[i]);
@@ -172,7 +225,7 @@ static tc_status show_json(const struct findings *findings, struct tc_error *err
     tc_jsonw_array(&w, "images");
     for (size_t i = 0; i < findings->images.count; i++)
         write_image(&w, &findings->images.images[i]);
-    for (size_t i = 0; i < NAMES; i++) {
+    for (size_t i = 0; i < NAMES && findings->unknown.status == TC_OK; i++) {
         if (is_here(findings, names[i])) continue;
         tc_jsonw_object(&w, NULL);
         tc_jsonw_text(&w, "name", names[i]);
@@ -180,6 +233,7 @@ static tc_status show_json(const struct findings *findings, struct tc_error *err
         tc_jsonw_end_object(&w);
     }
     tc_jsonw_end_array(&w);
+    if (findings->unknown.status != TC_OK) write_unknown(&w, &findings->unknown);
     tc_jsonw_end_object(&w);
     TC_TRY(tc_buf_check(&buf, "the findings", err));
     return tc_print_buf(stdout, &buf, err);
@@ -197,7 +251,8 @@ int tc_cmd_doctor(int argc, char **argv)
     if (status == TC_OK) status = find_out(&findings, &err);
     if (status == TC_OK && json) status = show_json(&findings, &err);
     if (status == TC_OK && !json) {
-        show(&findings);
+        show_backends(&findings);
+        show_images(&findings);
         status = tc_print_flush(stdout, &err);
     }
     tc_stored_list_free(&findings.images);

@@ -27,11 +27,21 @@ struct tc_backend_config {
     void *context;
 };
 
+/* A build with an image, for which a back end is asked whether it can run it. */
+struct tc_need {
+    const char *build;   /* what messages call it: "this build" */
+    uint64_t image_size; /* bytes of the EIF */
+    uint64_t memory;     /* as in struct tc_backend_config */
+    unsigned cpus;       /* the same */
+};
+
 /* Can a back end start workers here? */
 struct tc_probe {
     bool usable;
-    char why[400];          /* what it would use, or what is missing */
-    char fix[TC_ERROR_MAX]; /* the command that mends it; "" where it is usable */
+    bool no_images; /* usable, and only for the machine's own toolchain */
+    bool present;   /* usable or not: what it is a back end for is here, an enclave's device */
+    char why[400];  /* what it would use, or what is missing */
+    char fix[TC_ERROR_MAX]; /* the command that mends it; "" where nothing is missing */
 };
 
 struct tc_enclave; /* a started worker: its processes, mounts, cgroup */
@@ -44,7 +54,7 @@ struct tc_backend {
      * system has to be checked before the start: what runs sees the source. */
     bool checks_pages;
     /* Leaves nothing behind. */
-    void (*probe)(struct tc_probe *ret_probe);
+    void (*probe)(const struct tc_need *need, struct tc_probe *ret_probe);
     /* Starts a worker; ret_fd is the stream to its session, owned by the
      * enclave. TC_UNAVAILABLE names what is missing and the fix. */
     tc_status (*start)(const struct tc_backend_config *config, struct tc_enclave **ret_enclave,

@@ -433,8 +433,9 @@ static bool can_unshare(void)
     return pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SUCCESS;
 }
 
-static void probe(struct tc_probe *ret_probe)
+static void probe(const struct tc_need *need, struct tc_probe *ret_probe)
 {
+    (void)need;
     struct tc_error err = {0};
     struct tc_local_ids ids;
     struct tc_local_cgroup cgroup;
@@ -455,6 +456,8 @@ static void probe(struct tc_probe *ret_probe)
     } else {
         tc_local_cgroup_remove(&cgroup);
         seen.usable = true;
+        seen.no_images = tc_local_image_look(&err) != TC_OK;
+        if (seen.no_images) why = "for --image host alone: it cannot mount the images";
     }
     (void)snprintf(seen.why, sizeof seen.why, "%s",
                    why ? why

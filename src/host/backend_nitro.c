@@ -161,9 +161,9 @@ static tc_status start(const struct tc_backend_config *config, struct tc_enclave
     return tc_nitro_start(&tc_nitro_kernel, config, ret_enclave, ret_fd, err);
 }
 
-static void probe_kernel(struct tc_probe *ret_probe)
+static void probe_kernel(const struct tc_need *need, struct tc_probe *ret_probe)
 {
-    tc_nitro_look(&tc_nitro_kernel, 0, 0, NULL, ret_probe);
+    tc_nitro_probe(&tc_nitro_kernel, need, ret_probe);
 }
 
 const struct tc_backend tc_backend_nitro = {.name = "nitro",

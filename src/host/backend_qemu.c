@@ -274,8 +274,9 @@ static tc_status sign(struct tc_enclave *enclave, struct tc_span document, struc
     return tc_devattest_sign(&attester, document, buf, err);
 }
 
-static void probe(struct tc_probe *ret_probe)
+static void probe(const struct tc_need *need, struct tc_probe *ret_probe)
 {
+    (void)need;
     struct tc_error err = {0};
     struct tc_qemu_machines machines = {0};
     struct tc_probe seen = {0};

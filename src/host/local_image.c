@@ -36,16 +36,20 @@ void tc_local_image_done(struct tc_local_image *mounted)
 
 /* --- by the kernel --- */
 
+static tc_status fail_loop(int reason, struct tc_error *err)
+{
+    return tc_fail_errno(err, TC_UNAVAILABLE, reason,
+                         "cannot mount the image: no loop devices (/dev/loop-control; modprobe "
+                         "loop, or give the container its devices)");
+}
+
 /* A free device may be taken by somebody else between asking and configuring.
  * Autoclear: it frees itself when its last user, a descriptor or a mount, is gone. */
 static tc_status make_loop(const struct tc_imagefile *image, char path[32], int *ret_fd,
                            struct tc_error *err)
 {
     TC_AUTO_CLOSE int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
-    if (control < 0)
-        return tc_fail_errno(err, TC_UNAVAILABLE, errno,
-                             "cannot mount the image: no loop devices (/dev/loop-control; modprobe "
-                             "loop, or give the container its devices)");
+    if (control < 0) return fail_loop(errno, err);
     struct loop_config config = {
         .fd = (unsigned)image->root_fd,
         .info = {.lo_offset = image->root_offset,
@@ -138,11 +142,10 @@ static tc_status copy_out(const struct tc_imagefile *image, int *ret_fd, struct 
     return TC_OK;
 }
 
-static tc_status prepare_fuse(const struct tc_imagefile *image, struct tc_local_image *mounted,
-                              struct tc_error *err)
+static tc_status find_fuse(char **ret_fuse, struct tc_error *err)
 {
-    mounted->fuse = find_program("erofsfuse");
-    if (!mounted->fuse)
+    TC_AUTO_FREE char *fuse = find_program("erofsfuse");
+    if (!fuse)
         return tc_fail(err, TC_UNAVAILABLE,
                        "an ordinary user needs erofsfuse 1.6 or newer to use an image, and there "
                        "is none: apt-get "
@@ -153,6 +156,21 @@ static tc_status prepare_fuse(const struct tc_imagefile *image, struct tc_local_
             err, TC_UNAVAILABLE, errno,
             "an ordinary user needs /dev/fuse to use an image (modprobe fuse; chmod "
             "666 /dev/fuse), or build as root");
+    *ret_fuse = TC_TAKE(fuse);
+    return TC_OK;
+}
+
+tc_status tc_local_image_look(struct tc_error *err)
+{
+    TC_AUTO_FREE char *fuse = NULL;
+    if (geteuid() != 0) return find_fuse(&fuse, err);
+    return access("/dev/loop-control", R_OK | W_OK) == 0 ? TC_OK : fail_loop(errno, err);
+}
+
+static tc_status prepare_fuse(const struct tc_imagefile *image, struct tc_local_image *mounted,
+                              struct tc_error *err)
+{
+    TC_TRY(find_fuse(&mounted->fuse, err));
     if (image->root_offset > 0) return copy_out(image, &mounted->file_fd, err);
     mounted->file_fd = fcntl(image->root_fd, F_DUPFD_CLOEXEC, 0);
     if (mounted->file_fd < 0)

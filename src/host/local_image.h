@@ -28,6 +28,10 @@ struct tc_local_image {
     }
 void tc_local_image_done(struct tc_local_image *mounted);
 
+/* Is there what this user mounts images with? As far as that can be told without one.
+ * TC_UNAVAILABLE names what is missing and the fix. */
+tc_status tc_local_image_look(struct tc_error *err) TC_MUST_USE;
+
 /* In the client. TC_UNAVAILABLE names what is missing and the fix. */
 tc_status tc_local_image_prepare(const struct tc_imagefile *image,
                                  struct tc_local_image *ret_mounted, struct tc_error *err)

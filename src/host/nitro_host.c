@@ -285,6 +285,14 @@ static void mend_pool(const struct tc_nitro_ops *ops, const char *pool, unsigned
 static bool lacks_pool(const struct tc_nitro_ops *ops, unsigned cpus, char *ret_pool,
                        struct tc_probe *probe)
 {
+    if (!is_there(ops, POOL)) {
+        (void)snprintf(probe->why, sizeof probe->why,
+                       "the driver does not say which processors it has: there is no " POOL);
+        (void)snprintf(probe->fix, sizeof probe->fix,
+                       "make the instance's /sys visible here (a container may hide it), or, where "
+                       "the driver is not loaded: sudo modprobe nitro_enclaves");
+        return true;
+    }
     read_line(ops, POOL, ret_pool, TC_NITRO_CPUS_MAX);
     unsigned count = count_cpus(ret_pool);
     if (count >= cpus) return false;
@@ -343,6 +351,7 @@ void tc_nitro_look(const struct tc_nitro_ops *ops, uint64_t memory, unsigned cpu
         host.free_2m = read_pages(ops, host.node, HUGE_2M, "free_hugepages");
         probe.usable = !lacks_pages(ops, memory, &host, &probe);
     }
+    probe.present = is_there(ops, DEVICE);
     if (probe.usable) {
         char seen[16];
         (void)snprintf(
@@ -352,5 +361,34 @@ void tc_nitro_look(const struct tc_nitro_ops *ops, uint64_t memory, unsigned cpu
             host.node);
         if (ret_host) *ret_host = host;
     }
+    *ret_probe = probe;
+}
+
+void tc_nitro_probe(const struct tc_nitro_ops *ops, const struct tc_need *need,
+                    struct tc_probe *ret_probe)
+{
+    struct tc_error err = {0};
+    struct tc_nitro_host host = {0};
+    struct tc_probe probe, least;
+    uint64_t memory = 0;
+    bool too_much = tc_nitro_memory(need->image_size, need->memory, &memory, &err) != TC_OK;
+    if (too_much) memory = MEMORY_MAX;
+    tc_nitro_look(ops, memory, need->cpus, &host, &probe);
+    tc_nitro_look(ops, 0, need->cpus, &host, &least);
+    if (probe.usable || !least.usable) { /* what is missing is missing for every build */
+        *ret_probe = probe;
+        return;
+    }
+    char room[64] = "", wanted[16], seen[sizeof probe.why];
+    uint64_t have = host.free_1g * TC_NITRO_PAGE_1G + host.free_2m * TC_NITRO_PAGE_2M;
+    uint64_t besides = have;
+    if (tc_nitro_memory(need->image_size, 0, &besides, &err) == TC_OK && have > besides)
+        (void)snprintf(room, sizeof room, "; builds of up to %llu MiB fit",
+                       (unsigned long long)((have - besides) >> 20));
+    (void)snprintf(seen, sizeof seen, "%s", probe.why);
+    (void)snprintf(probe.why, sizeof probe.why,
+                   "no room for %s (limits.memory + limits.disk: %s): %.230s%s", need->build,
+                   tc_human_size(need->memory, wanted), seen, room);
+    if (too_much) (void)snprintf(probe.fix, sizeof probe.fix, "%s", err.message);
     *ret_probe = probe;
 }

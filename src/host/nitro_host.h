@@ -41,4 +41,9 @@ tc_status tc_nitro_memory(uint64_t image_size, uint64_t build_memory, uint64_t *
 void tc_nitro_look(const struct tc_nitro_ops *ops, uint64_t memory, unsigned cpus,
                    struct tc_nitro_host *ret_host, struct tc_probe *ret_probe);
 
+/* The same for a build: what it lacks is said of it, and where only memory is missing
+ * also how large a build may be. */
+void tc_nitro_probe(const struct tc_nitro_ops *ops, const struct tc_need *need,
+                    struct tc_probe *ret_probe);
+
 #endif

@@ -70,7 +70,10 @@ static void test_lack_of_permission(void **state)
 static void test_lack_of_pool(void **state)
 {
     (void)state;
+    driver_write(&driver, POOL_FILE, NULL);
+    expect_lack("there is no " POOL_FILE, "sudo modprobe nitro_enclaves");
     driver_write(&driver, POOL_FILE, "");
+    expect_lack(POOL_FILE " is empty", "take an instance with another core");
     driver_write(&driver, "/sys/devices/system/cpu/cpu3/topology/thread_siblings_list", "2-3");
     expect_lack("no processors are set aside", "echo 2-3 | sudo tee " POOL_FILE);
     driver_write(&driver, ALLOCATOR, "---");
@@ -161,6 +164,45 @@ static void test_lack_of_pages(void **state)
     assert_non_null(strstr(probe.fix, "set memory_mib to 300 or more in " ALLOCATOR));
 }
 
+/* For a build: what fits is usable, what does not is said with what would. */
+static void test_room(void **state)
+{
+    struct tc_need need = {"a build", 10 * MB, 178 * MB};
+    struct tc_probe probe;
+    (void)state;
+    driver_write(&driver, NODE0 "free_hugepages", "200");
+    driver_write(&driver, NODE0 "nr_hugepages", "200");
+    tc_nitro_probe(&driver.ops, &need, &probe); /* 400 MiB: 178, 3 times 10, 192 */
+    assert_true(probe.usable && probe.present);
+    need.memory += 1;
+    tc_nitro_probe(&driver.ops, &need, &probe);
+    assert_false(probe.usable);
+    assert_true(probe.present);
+    assert_non_null(
+        strstr(probe.why, "no room for a build (limits.memory + limits.disk: 178.0 MiB)"));
+    assert_non_null(strstr(probe.why, "needs 402.0 MiB of huge pages on NUMA node 0, where 400.0"));
+    assert_non_null(strstr(probe.why, "; builds of up to 178 MiB fit"));
+    assert_string_equal(probe.fix, "echo 201 | sudo tee " NODE0 "nr_hugepages");
+    /* Enough for an enclave, and not for one that could build anything. */
+    driver_write(&driver, NODE0 "free_hugepages", "32");
+    tc_nitro_probe(&driver.ops, &need, &probe);
+    assert_false(probe.usable);
+    assert_non_null(strstr(probe.why, "no room for a build"));
+    assert_null(strstr(probe.why, "builds of up to"));
+    need.memory = (uint64_t)1 << 50;
+    tc_nitro_probe(&driver.ops, &need, &probe);
+    assert_false(probe.usable);
+    assert_non_null(strstr(probe.fix, "make limits.memory or limits.disk smaller"));
+    /* What every build lacks is said alone. */
+    driver_write(&driver, POOL_FILE, "");
+    tc_nitro_probe(&driver.ops, &need, &probe);
+    assert_true(probe.present);
+    assert_non_null(strstr(probe.why, "no processors are set aside"));
+    driver_write(&driver, "/dev/nitro_enclaves", NULL);
+    tc_nitro_probe(&driver.ops, &need, &probe);
+    assert_false(probe.present);
+}
+
 /* The node is the pool's: pages elsewhere are none. */
 static void test_node(void **state)
 {
@@ -238,6 +280,7 @@ int main(void)
         GUEST(test_pool_of_single_threads),
         GUEST(test_pool_that_is_too_small),
         GUEST(test_lack_of_pages),
+        GUEST(test_room),
         GUEST(test_node),
         cmocka_unit_test(test_plan),
         cmocka_unit_test(test_port_shift),
