@@ -444,6 +444,7 @@ int tc_cmd_build(int argc, char **argv)
     tc_status status = tc_build_options_parse(argc, argv, &build.options, &err);
     if (status != TC_OK) build.options.json = tc_wants_json(argc, argv);
     if (status == TC_OK && build.options.help) {
+        tc_build_ui_free(&build.ui);
         build_free(&build);
         return fputs(tc_build_usage, stdout) < 0 ? TC_EXIT_UNDECIDED : TC_EXIT_YES;
     }
@@ -462,6 +463,7 @@ int tc_cmd_build(int argc, char **argv)
     build.ui.interrupt_fd = -1;
     tc_interrupts_release(&build.interrupt_fd);
     bool printed = print_result(&build, &err);
+    tc_build_ui_free(&build.ui);
     build_free(&build);
     return printed || status != TC_OK ? (int)tc_exit_of(status) : TC_EXIT_UNDECIDED;
 }

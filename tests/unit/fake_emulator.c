@@ -15,6 +15,7 @@
  *   twice       connects to the session again and prints what happens
  *   break       gives the device a chain without an end
  *   flood       prints very much
+ *   count       prints 32768 lines with the next numbers
  *   last        prints "last words"
  *   open        prints what is no whole line
  *   escape      prints a line as a serial console has it, with an escape sequence
@@ -199,6 +200,14 @@ static void storm(void)
     (void)printf("storm: %zu\n", let);
 }
 
+static void count_on(void)
+{
+    static unsigned number;
+    for (unsigned end = number + 32768; number < end; number++)
+        (void)printf("%07u\n", number);
+    (void)fflush(stdout);
+}
+
 static void obey(const char *word, int argc, char **argv)
 {
     static char line[1024];
@@ -206,6 +215,7 @@ static void obey(const char *word, int argc, char **argv)
         for (int i = 1; i < argc; i++)
             (void)printf("argument %s\n", argv[i]);
     if (strcmp(word, "session") == 0) talk("session", 7301, "hello", 7);
+    if (strcmp(word, "count") == 0) count_on();
     if (strcmp(word, "last") == 0) (void)puts("last words");
     if (strcmp(word, "open") == 0) (void)fputs("no end", stdout);
     if (strcmp(word, "escape") == 0) (void)puts("\033[31mred\r");

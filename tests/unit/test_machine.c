@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -18,6 +19,7 @@
 #include <cmocka.h>
 
 #include "machine_lab.h"
+#include "base/text.h"
 #include "host/egress.h"
 #include "host/machine.h"
 #include "host/vhost.h"
@@ -289,6 +291,79 @@ static void test_console_is_limited(void **state)
     expect_said("argument -kernel");
 }
 
+static void open_terminal(int *ret_master, int *ret_fd)
+{
+    char name[64];
+    *ret_master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    assert_true(*ret_master >= 0 && grantpt(*ret_master) == 0 && unlockpt(*ret_master) == 0);
+    assert_int_equal(ptsname_r(*ret_master, name, sizeof name), 0);
+    *ret_fd = open(name, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    assert_true(*ret_fd >= 0);
+}
+
+/* What is there to be read now, or all until everybody else has closed it; without the
+ * terminal's returns. */
+static void take_all(int fd, bool now, struct tc_buf *seen)
+{
+    uint8_t bytes[4096];
+    struct pollfd more = {.fd = fd, .events = POLLIN};
+    while (!now || poll(&more, 1, 0) == 1) {
+        ssize_t got = read(fd, bytes, sizeof bytes);
+        if (got <= 0) break;
+        tc_buf_add(seen, bytes, tc_drop_returns(bytes, (size_t)got));
+    }
+}
+
+/* A terminal that is read now and then: each byte is there once, in its place, or counted
+ * among what is left out. */
+static void test_echo_in_part(void **state)
+{
+    enum { LINES = 32768, SIZE = 1 << 20 };
+    static const char note[] = "\n[%llu bytes are left out here]\n";
+    struct tc_error err = {0};
+    struct tc_machine *machine = NULL;
+    struct tc_buf seen = tc_buf_new(SIZE), all = tc_buf_new(SIZE);
+    char text[64];
+    int master, fd, saved = dup(STDERR_FILENO);
+    (void)state;
+    for (unsigned i = 0; i < 2 * LINES; i++) {
+        tc_buf_add_format(&all, "%07u\n", i);
+        if (i + 1 == LINES) tc_buf_add_text(&all, "session: welcome\n");
+    }
+    struct tc_machine_config config = configure("count session count");
+    config.echo = true;
+    open_terminal(&master, &fd);
+    (void)dup2(fd, STDERR_FILENO);
+    (void)close(fd);
+    tc_status status = tc_machine_start(&config, &machine, &err);
+    (void)dup2(saved, STDERR_FILENO);
+    (void)close(saved);
+    assert_int_equal(status, TC_OK);
+    int session = meet(machine);
+    take_all(master, true, &seen);
+    assert_int_equal(send(session, "welcome", 7, MSG_NOSIGNAL), 7);
+    assert_int_equal(tc_machine_wait(machine, -1, -1, &err), TC_OK);
+    assert_int_equal(tc_machine_stop(machine, &err), TC_OK);
+    take_all(master, false, &seen);
+    tc_buf_add_u8(&seen, 0);
+    size_t at = 0, notes = 0;
+    for (size_t i = 0; i + 1 < seen.size;) {
+        unsigned long long dropped;
+        if (sscanf((const char *)seen.data + i, note, &dropped) == 1 && seen.data[i + 1] == '[') {
+            i += (size_t)snprintf(text, sizeof text, note, dropped);
+            at += (size_t)dropped;
+            notes++;
+            continue;
+        }
+        assert_true(at < all.size);
+        if (seen.data[i++] != all.data[at++]) fail_msg("byte %zu is another one", at - 1);
+    }
+    assert_true(notes > 0);
+    tc_buf_free(&seen);
+    tc_buf_free(&all);
+    (void)close(master);
+}
+
 /* The disk is full: the guest runs on all the same. */
 static void test_console_without_room(void **state)
 {
@@ -429,6 +504,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_silent_guest),
         cmocka_unit_test(test_breaking_guest),
         cmocka_unit_test(test_console_is_limited),
+        cmocka_unit_test(test_echo_in_part),
         cmocka_unit_test(test_console_without_room),
         cmocka_unit_test(test_what_is_missing),
         cmocka_unit_test(test_stop_ends_all),
