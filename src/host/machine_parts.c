@@ -35,6 +35,7 @@ static tc_status settle(const struct tc_machine_part *part, const int *fds, size
 {
     (void)setsid();
     TC_TRY(tc_process_reset_signals(err));
+    TC_TRY(tc_process_no_core(err));
     TC_TRY(tc_process_keep(fds, count, output, err));
     return tc_process_die_with(part->parent, err);
 }

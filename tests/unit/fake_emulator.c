@@ -19,6 +19,7 @@
  *   last        prints "last words"
  *   open        prints what is no whole line
  *   escape      prints a line as a serial console has it, with an escape sequence
+ *   core        prints how large a core it may leave
  *   mark        makes the file that FAKE_MARK names
  *   ramdisk     prints the file that is named as one
  *   wait        never ends
@@ -34,6 +35,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -176,6 +178,13 @@ static void print_ramdisk(int argc, char **argv)
     (void)printf("ramdisk: %s\n", text);
 }
 
+static void print_core(void)
+{
+    struct rlimit limit = {0};
+    (void)getrlimit(RLIMIT_CORE, &limit);
+    (void)printf("core: %llu\n", (unsigned long long)limit.rlim_cur);
+}
+
 static void print_device(void)
 {
     char text[32] = "";
@@ -216,6 +225,7 @@ static void obey(const char *word, int argc, char **argv)
             (void)printf("argument %s\n", argv[i]);
     if (strcmp(word, "session") == 0) talk("session", 7301, "hello", 7);
     if (strcmp(word, "count") == 0) count_on();
+    if (strcmp(word, "core") == 0) print_core();
     if (strcmp(word, "last") == 0) (void)puts("last words");
     if (strcmp(word, "open") == 0) (void)fputs("no end", stdout);
     if (strcmp(word, "escape") == 0) (void)puts("\033[31mred\r");
