@@ -1,7 +1,6 @@
 #include "cmd/build_ui.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,22 +14,27 @@
 
 void tc_build_ui_init(struct tc_build_ui *ui, FILE *out)
 {
-    *ui = (struct tc_build_ui){
-        .out = out, .colour = tc_print_colour(out), .interrupt_fd = -1, .started_ms = tc_clock_ms()};
+    *ui = (struct tc_build_ui){.out = tc_onlooker_open(fileno(out)),
+                               .colour = tc_print_colour(out),
+                               .interrupt_fd = -1,
+                               .started_ms = tc_clock_ms()};
+}
+
+void tc_build_ui_free(struct tc_build_ui *ui)
+{
+    tc_onlooker_close(&ui->out);
 }
 
 /* Nobody has to read what is written here, and the build must stay
  * interruptible all the same: never a write that may block. */
 static void put(struct tc_build_ui *ui, struct tc_span text)
 {
-    int fd = fileno(ui->out);
     while (text.size > 0) {
-        struct pollfd fds[2] = {{.fd = fd, .events = POLLOUT},
+        struct pollfd fds[2] = {{.fd = ui->out.fd, .events = POLLOUT},
                                 {.fd = ui->interrupt_fd, .events = POLLIN}};
         if (poll(fds, 2, -1) < 0 && errno == EINTR) continue;
         if (fds[1].revents || !(fds[0].revents & POLLOUT)) return;
-        /* What is ready takes this much at least (pipe(7)). */
-        ssize_t written = write(fd, text.data, text.size < PIPE_BUF ? text.size : PIPE_BUF);
+        ssize_t written = tc_onlooker_write(&ui->out, text);
         if (written < 0 && (errno == EINTR || errno == EAGAIN)) continue;
         if (written <= 0) return;
         text.data += written;

@@ -10,11 +10,12 @@
 #include "core/wire.h"
 #include "host/backend.h"
 #include "host/imagefile.h"
+#include "os/onlooker.h"
 #include "source/pack.h"
 #include "verify/verify.h"
 
 struct tc_build_ui {
-    FILE *out;
+    struct tc_onlooker out;
     bool colour;
     int interrupt_fd; /* readable: the user wants to stop; -1: none */
     int64_t started_ms, phase_ms;
@@ -22,7 +23,8 @@ struct tc_build_ui {
     bool line_open;   /* the log has begun a line */
 };
 
-void tc_build_ui_init(struct tc_build_ui *ui, FILE *out);
+void tc_build_ui_init(struct tc_build_ui *ui, FILE *out); /* which stays open as long as this */
+void tc_build_ui_free(struct tc_build_ui *ui);
 void tc_build_ui_source(struct tc_build_ui *ui, const struct tc_pack *pack, const char *folder);
 void tc_build_ui_image(struct tc_build_ui *ui, const struct tc_imagefile *image); /* NULL: host */
 /* because: why this back end; "": it was named. */

@@ -249,14 +249,6 @@ static void on_log(void *context, struct tc_span bytes)
     tc_build_ui_log(&build->ui, bytes);
 }
 
-/* A worker may be silent as long as all its commands may run, and then a while. One that
- * says nothing for longer keeps its own limit no more. */
-static int64_t patience_ms(const struct tc_buildspec *spec)
-{
-    enum { MARGIN_S = 300 };
-    return ((int64_t)spec->limits.timeout + MARGIN_S) * 1000;
-}
-
 static tc_status talk(struct build *build, int fd, struct tc_error *err)
 {
     const struct tc_build_options *options = &build->options;
@@ -280,11 +272,11 @@ static tc_status talk(struct build *build, int fd, struct tc_error *err)
         .sign = build->choice.backend->sign ? sign : NULL,
         .on_phase = on_phase,
         .on_log = on_log,
-        .build_patience_ms = patience_ms(&build->spec),
         .log_fd = build->log.fd,
         .bundle_fd = build->bundle.fd,
         .detached_fd = build->detached.fd,
     };
+    tc_client_bound(&build->spec.limits, &config);
     tc_build_network_greet(&build->network, &config.hello);
     return tc_client_run(&config, err);
 }
@@ -468,6 +460,7 @@ int tc_cmd_build(int argc, char **argv)
     tc_status status = tc_build_options_parse(argc, argv, &build.options, &err);
     if (status != TC_OK) build.options.json = tc_wants_json(argc, argv);
     if (status == TC_OK && build.options.help) {
+        tc_build_ui_free(&build.ui);
         build_free(&build);
         return fputs(tc_build_usage, stdout) < 0 ? TC_EXIT_UNDECIDED : TC_EXIT_YES;
     }
@@ -490,6 +483,7 @@ int tc_cmd_build(int argc, char **argv)
     build.ui.interrupt_fd = -1;
     tc_interrupts_release(&build.interrupt_fd);
     bool printed = print_result(&build, &err);
+    tc_build_ui_free(&build.ui);
     build_free(&build);
     return printed || status != TC_OK ? (int)tc_exit_of(status) : TC_EXIT_UNDECIDED;
 }

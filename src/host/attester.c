@@ -24,8 +24,8 @@ _Noreturn static void run(const struct tc_attester_config *config, int fd, pid_t
     const struct tc_imagefile *image = config->image;
     struct tc_sha384 pcrs[3];
     (void)setsid();
-    if (tc_process_reset_signals(&err) != TC_OK || tc_process_keep(&fd, 1, -1, &err) != TC_OK ||
-        tc_process_die_with(parent, &err) != TC_OK)
+    if (tc_process_reset_signals(&err) != TC_OK || tc_process_no_core(&err) != TC_OK ||
+        tc_process_keep(&fd, 1, -1, &err) != TC_OK || tc_process_die_with(parent, &err) != TC_OK)
         complain(&err);
     for (size_t i = 0; i < 3; i++) {
         if (image)

@@ -110,11 +110,11 @@ static bool has_kvm(void)
 }
 
 /* Whether a microvm gets the kernel's vsock device. reason: why not. */
-static bool has_vhost(const char *emulator, char *reason, size_t size)
+static bool has_vhost(const struct tc_qemu_asking *asking, char *reason, size_t size)
 {
     struct tc_error err = {0};
     bool offered = tc_vhost_check(&tc_vhost_kernel, &err) == TC_OK;
-    bool known = offered && tc_qemu_has_vhost(emulator);
+    bool known = offered && tc_qemu_has_vhost(asking);
     (void)snprintf(reason, size, "%.100s",
                    offered ? "the emulator has no vhost-vsock-device" : err.message);
     return known;
@@ -209,9 +209,10 @@ static tc_status start_parts(const struct tc_backend_config *config, struct tc_e
     if (config->host_tools && *config->host_tools)
         return tc_fail(err, TC_USAGE, "a host tool is no part of a measured image");
     TC_TRY(tc_qemu_find(config->emulator, &enclave->emulator, err));
-    TC_TRY(tc_qemu_ask(enclave->emulator, &machines, err));
+    const struct tc_qemu_asking asking = tc_qemu_asking(enclave->emulator, config->interrupt_fd);
+    TC_TRY(tc_qemu_ask(&asking, &machines, err));
     enclave->kind = machines.nitro ? TC_MACHINE_NITRO : TC_MACHINE_MICROVM;
-    if (!machines.nitro && has_vhost(enclave->emulator, reason, sizeof reason))
+    if (!machines.nitro && has_vhost(&asking, reason, sizeof reason))
         enclave->vhost = &tc_vhost_kernel;
     enclave->has_sandbox = machines.sandbox;
     if (!machines.sandbox)
@@ -282,11 +283,12 @@ static void probe(const struct tc_need *need, struct tc_probe *ret_probe)
     struct tc_probe seen = {0};
     TC_AUTO_FREE char *path = NULL;
     tc_status status = tc_qemu_find(NULL, &path, &err);
-    if (status == TC_OK) status = tc_qemu_ask(path, &machines, &err);
+    const struct tc_qemu_asking asking = tc_qemu_asking(path, -1);
+    if (status == TC_OK) status = tc_qemu_ask(&asking, &machines, &err);
     seen.usable = status == TC_OK;
     if (seen.usable) {
         char reason[REASON_SIZE] = "the machine of an enclave takes no other";
-        bool vhost = !machines.nitro && has_vhost(path, reason, sizeof reason);
+        bool vhost = !machines.nitro && has_vhost(&asking, reason, sizeof reason);
         (void)snprintf(seen.why, sizeof seen.why,
                        "%.120s, a virtual machine, %s, its vsock %s%s%s; no hardware attests it",
                        path,

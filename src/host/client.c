@@ -6,19 +6,36 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/text.h"
 #include "core/bundle.h"
 #include "core/statement.h"
+#include "core/transcript.h"
 #include "os/channel.h"
+#include "os/clock.h"
 #include "os/files.h"
 
-/* A build may be silent for as long as its own limit allows, which the worker
- * keeps, and the caller's patience beyond that; the source and the result have to flow. */
-enum { FLOW_PATIENCE_MS = 120 * 1000, DOCUMENT_MAX = 1 << 20 };
+/* A build may be silent for as long as it may take; the source and the result have to flow,
+ * and the result as a whole at more than a trickle. */
+enum {
+    FLOW_PATIENCE_MS = 120 * 1000,
+    FLOW_START_MS = 300 * 1000,
+    FLOW_BYTES_PER_MS = 64,
+    MARGIN_S = 300,
+    /* For each byte of the log: what is hidden is shown as a word, and whatever is hidden
+     * has another byte beside it that is not. */
+    HIDING = 6,
+    LOG_MARGIN = 1 << 20,
+    PHASES_MAX = 64, /* more than there are */
+    DOCUMENT_MAX = 1 << 20,
+};
+/* As many lines as are recorded. */
+#define TRANSCRIPT_MAX ((uint64_t)TC_TRANSCRIPT_LINE_MAX << 18)
 
 struct client {
     const struct tc_client_config *config;
     struct tc_channel worker;
-    uint64_t log_size;
+    uint64_t log_size, outputs_size;
+    unsigned phases, outputs;
 };
 
 static tc_status check_interrupt(const struct client *client, struct tc_error *err)
@@ -62,6 +79,7 @@ static tc_status greet_and_send(struct client *client, struct tc_error *err)
     TC_TRY(send_credentials(client, err));
     TC_TRY(tc_channel_write(&client->worker, TC_WIRE_BUILD_FILE, config->build_file, err));
     struct tc_span version;
+    client->worker.until_ms = tc_clock_ms() + FLOW_PATIENCE_MS;
     TC_TRY(tc_channel_expect(&client->worker, TC_WIRE_ACCEPT, &version, err));
     return config->send_source(config->context, client, send_frame, err);
 }
@@ -70,6 +88,7 @@ static tc_status greet_and_send(struct client *client, struct tc_error *err)
 static tc_status explain_hangup(struct client *client, tc_status status, struct tc_error *err)
 {
     struct tc_error before = *err;
+    client->worker.until_ms = tc_clock_ms() + FLOW_PATIENCE_MS;
     while (status == TC_PEER) {
         enum tc_wire_kind kind;
         struct tc_span payload;
@@ -82,21 +101,98 @@ static tc_status explain_hangup(struct client *client, tc_status status, struct 
     return status;
 }
 
+/* --- bounds --- */
+
+void tc_client_bound(const struct tc_limits *limits, struct tc_client_config *config)
+{
+    config->log_max = HIDING * limits->log + LOG_MARGIN;
+    config->outputs_max = limits->memory + limits->disk;
+    config->build_max_ms = ((int64_t)limits->timeout + MARGIN_S) * 1000;
+}
+
+static void start_build_clock(struct client *client)
+{
+    client->worker.until_ms = tc_clock_ms() + client->config->build_max_ms;
+    client->worker.patience_ms = -1;
+}
+
+/* For as much as comes now. */
+static void allow_time(struct client *client, uint64_t size)
+{
+    client->worker.until_ms += (int64_t)(size / FLOW_BYTES_PER_MS);
+}
+
+static bool is_late(const struct client *client, tc_status status)
+{
+    return status == TC_PEER && tc_clock_ms() >= client->worker.until_ms;
+}
+
+static tc_status explain_time(const struct client *client, tc_status status, struct tc_error *err)
+{
+    if (!is_late(client, status)) return status;
+    return tc_fail(err, TC_PEER,
+                   "the worker was not done within %lld s, which is limits.timeout of build.json "
+                   "and a margin: it hangs, or does not keep its limit",
+                   (long long)(client->config->build_max_ms / 1000));
+}
+
+static tc_status count_log(struct client *client, size_t size, struct tc_error *err)
+{
+    char most[16];
+    if (size > client->config->log_max - client->log_size)
+        return tc_fail(err, TC_PEER,
+                       "the worker sent more log than limits.log of build.json allows, which it "
+                       "has to keep (%s with a margin): it is not to be trusted",
+                       tc_human_size(client->config->log_max, most));
+    client->log_size += size;
+    return TC_OK;
+}
+
+static tc_status count_phase(struct client *client, enum tc_phase phase, struct tc_error *err)
+{
+    if (client->phases++ >= PHASES_MAX)
+        return tc_fail(err, TC_MALFORMED, "the worker began more than %d phases", PHASES_MAX);
+    client->config->on_phase(client->config->context, phase);
+    return TC_OK;
+}
+
+static tc_status count_output(struct client *client, uint64_t size, struct tc_error *err)
+{
+    char most[16];
+    if (client->outputs++ >= TC_SUBJECTS_MAX)
+        return tc_fail(err, TC_MALFORMED, "the worker sent more than %d outputs", TC_SUBJECTS_MAX);
+    if (size > client->config->outputs_max - client->outputs_size)
+        return tc_fail(err, TC_PEER,
+                       "the worker announced more outputs than limits.memory and limits.disk of "
+                       "build.json allow, which it has to keep (%s): it is not to be trusted",
+                       tc_human_size(client->config->outputs_max, most));
+    client->outputs_size += size;
+    allow_time(client, size);
+    return TC_OK;
+}
+
+/* --- the build --- */
+
 /* Frames of the build up to the first member, whose payload it returns. */
 static tc_status follow_build(struct client *client, struct tc_span *ret_member,
                               struct tc_error *err)
 {
     const struct tc_client_config *config = client->config;
+    bool is_hashing = false;
+    start_build_clock(client);
     for (;;) {
         enum tc_wire_kind kind;
         struct tc_span payload;
-        TC_TRY(tc_channel_read(&client->worker, &kind, &payload, err));
+        tc_status status = tc_channel_read(&client->worker, &kind, &payload, err);
+        if (status != TC_OK) return explain_time(client, status, err);
         if (kind == TC_WIRE_LOG) {
+            TC_TRY(count_log(client, payload.size, err));
             TC_TRY(tc_write_all(config->log_fd, payload, "the log", err));
-            client->log_size += payload.size;
             config->on_log(config->context, payload);
         } else if (kind == TC_WIRE_PHASE) {
-            config->on_phase(config->context, (enum tc_phase)payload.data[0]);
+            TC_TRY(count_phase(client, (enum tc_phase)payload.data[0], err));
+            if (payload.data[0] == TC_PHASE_OUTPUTS && !is_hashing) start_build_clock(client);
+            is_hashing = is_hashing || payload.data[0] == TC_PHASE_OUTPUTS;
         } else if (kind == TC_WIRE_FAIL) {
             return tc_wire_fail_decode(payload, err);
         } else if (kind == TC_WIRE_MEMBER) {
@@ -177,8 +273,8 @@ static tc_status write_log(struct client *client, struct tc_error *err)
     const struct tc_client_config *config = client->config;
     if (lseek(config->log_fd, 0, SEEK_SET) != 0)
         return tc_fail_errno(err, TC_SYSTEM, errno, "cannot read the log back");
-    TC_TRY(write_header(client, false, tc_span_of_text(TC_BUNDLE_LOG), false, client->log_size,
-                        err));
+    TC_TRY(
+        write_header(client, false, tc_span_of_text(TC_BUNDLE_LOG), false, client->log_size, err));
     uint8_t bytes[16384];
     for (uint64_t left = client->log_size; left > 0;) {
         ssize_t got = read(config->log_fd, bytes, left < sizeof bytes ? left : sizeof bytes);
@@ -201,7 +297,7 @@ static tc_status take_members(struct client *client, struct tc_span first, struc
         {TC_MEMBER_BUILD_FILE, TC_BUNDLE_BUILD_FILE, TC_BUILDSPEC_SIZE_MAX},
         {TC_MEMBER_DOCUMENT, TC_BUNDLE_DOCUMENT, DOCUMENT_MAX},
         {TC_MEMBER_ENVELOPE, TC_BUNDLE_ENVELOPE, 2 * TC_STATEMENT_MAX},
-        {TC_MEMBER_TRANSCRIPT, TC_BUNDLE_TRANSCRIPT, TC_FILE_SIZE_MAX},
+        {TC_MEMBER_TRANSCRIPT, TC_BUNDLE_TRANSCRIPT, TRANSCRIPT_MAX},
         {TC_MEMBER_STATEMENT, TC_BUNDLE_STATEMENT, TC_STATEMENT_MAX},
     };
     struct tc_span payload = first;
@@ -210,13 +306,16 @@ static tc_status take_members(struct client *client, struct tc_span first, struc
         if (i > 0) TC_TRY(tc_channel_expect(&client->worker, TC_WIRE_MEMBER, &payload, err));
         TC_TRY(tc_wire_member_decode(payload, &member, err));
         if (member.member != table[i].member || member.size > table[i].max)
-            return tc_fail(err, TC_MALFORMED, "the worker sent member %d of %llu bytes out of place",
+            return tc_fail(err, TC_MALFORMED,
+                           "the worker sent member %d of %llu bytes out of place",
                            (int)member.member, (unsigned long long)member.size);
+        allow_time(client, member.size);
         if (member.member == TC_MEMBER_DOCUMENT && client->config->sign) {
             TC_TRY(take_document(client, table[i].name, member.size, err));
             continue;
         }
-        TC_TRY(write_header(client, false, tc_span_of_text(table[i].name), false, member.size, err));
+        TC_TRY(
+            write_header(client, false, tc_span_of_text(table[i].name), false, member.size, err));
         TC_TRY(copy_data(client, false, member.size, err));
         if (table[i].member == TC_MEMBER_BUILD_FILE && !client->config->hello.no_log)
             TC_TRY(write_log(client, err));
@@ -234,7 +333,10 @@ static tc_status take_outputs(struct client *client, struct tc_error *err)
         TC_TRY(tc_channel_read(&client->worker, &kind, &payload, err));
         if (kind == TC_WIRE_DONE) return TC_OK;
         if (kind == TC_WIRE_FAIL) return tc_wire_fail_decode(payload, err);
-        if (kind == TC_WIRE_PHASE) continue;
+        if (kind == TC_WIRE_PHASE) {
+            TC_TRY(count_phase(client, (enum tc_phase)payload.data[0], err));
+            continue;
+        }
         if (kind != TC_WIRE_OUTPUT)
             return tc_fail(err, TC_MALFORMED, "the worker sent frame kind %d among the outputs",
                            (int)kind);
@@ -246,6 +348,7 @@ static tc_status take_outputs(struct client *client, struct tc_error *err)
         tc_buf_add_span(&name, entry.path);
         TC_TRY(tc_buf_check(&name, "an output's name", err));
         uint64_t size = entry.size;
+        TC_TRY(count_output(client, size, err));
         TC_TRY(write_header(client, true, tc_buf_span(&name), entry.executable, size, err));
         TC_TRY(copy_data(client, true, size, err));
     }
@@ -257,12 +360,17 @@ static tc_status run(struct client *client, struct tc_error *err)
     tc_status status = greet_and_send(client, err);
     if (status != TC_OK) return explain_hangup(client, status, err);
     struct tc_span first = {0};
-    client->worker.patience_ms =
-        client->config->build_patience_ms > 0 ? client->config->build_patience_ms : -1;
     TC_TRY(follow_build(client, &first, err));
     client->worker.patience_ms = FLOW_PATIENCE_MS;
-    TC_TRY(take_members(client, first, err));
-    TC_TRY(take_outputs(client, err));
+    client->worker.until_ms = tc_clock_ms() + FLOW_START_MS;
+    status = take_members(client, first, err);
+    if (status == TC_OK) status = take_outputs(client, err);
+    if (is_late(client, status))
+        return tc_fail(err, TC_PEER,
+                       "the worker sends what it built too slowly: expected %d s and one more for "
+                       "each %d KiB at most; it hangs, or does not want to end",
+                       FLOW_START_MS / 1000, FLOW_BYTES_PER_MS * 1000 / 1024);
+    TC_TRY(status);
     return write_both(client, false, (struct tc_span){zeros, sizeof zeros}, err);
 }
 

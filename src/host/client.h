@@ -1,17 +1,22 @@
 /* The host's side of a session: sends the source, shows the log, writes what
  * comes back as a bundle. Trusts the worker no more than the worker trusts it:
- * each frame is checked, sizes are capped by the disk alone, and the caller
- * verifies the finished bundle before anybody hears of success. */
+ * each frame is checked, what comes is held to the limits that the worker has to keep, in
+ * bytes and in time, and the caller verifies the finished bundle before anybody hears of
+ * success. */
 #ifndef TC_HOST_CLIENT_H
 #define TC_HOST_CLIENT_H
 
+#include "core/buildspec.h"
 #include "core/credential.h"
 #include "core/wire.h"
 
 struct tc_client_config {
-    int fd;                    /* stream to the worker; borrowed */
-    int interrupt_fd;          /* readable: stop with TC_INTERRUPTED; -1: none */
-    int64_t build_patience_ms; /* longest silence while the build runs; 0: for ever */
+    int fd;           /* stream to the worker; borrowed */
+    int interrupt_fd; /* readable: stop with TC_INTERRUPTED; -1: none */
+    /* What the worker may send and how long it may take: tc_client_bound. The time is for all
+     * commands together, and once more for the hashing and signing of their outputs. */
+    uint64_t log_max, outputs_max; /* bytes */
+    int64_t build_max_ms;
     struct tc_wire_hello hello;
     const struct tc_wire_credential *credentials; /* at most TC_CREDENTIALS_MAX */
     size_t credentials_count;
@@ -32,8 +37,12 @@ struct tc_client_config {
     int detached_fd; /* gets the bundle without outputs; -1: not wanted */
 };
 
-/* Runs the session to its end. On failure the descriptors hold rubbish, but for
- * log_fd, which holds the log so far. A FAIL of the worker becomes the error. */
+/* By the limits that the worker has to keep, and a margin. */
+void tc_client_bound(const struct tc_limits *limits, struct tc_client_config *config);
+
+/* Runs the session to its end. TC_PEER: the worker hung up, or goes beyond a bound. On failure the
+ * descriptors hold rubbish, but for log_fd, which holds the log so far. A FAIL of the worker
+ * becomes the error. */
 tc_status tc_client_run(const struct tc_client_config *config, struct tc_error *err) TC_MUST_USE;
 
 #endif

@@ -34,6 +34,7 @@ _Noreturn static void run(const struct tc_imagefile *image, int report_fd, pid_t
     const int fds[] = {image->root_fd, report_fd};
     (void)setsid();
     tc_status status = tc_process_reset_signals(&err);
+    if (status == TC_OK) status = tc_process_no_core(&err);
     if (status == TC_OK) status = tc_process_keep(fds, 2, -1, &err);
     if (status != TC_OK) _exit(EXIT_FAILURE); /* said by its exit status alone */
     own.root_fd = ROOT;

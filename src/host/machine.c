@@ -3,8 +3,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -19,11 +19,12 @@
 #include "host/machine_parts.h"
 #include "host/vhost.h"
 #include "os/message.h"
+#include "os/process.h"
 #include "os/vsock.h"
 
 /* In the order in which they are ended: nobody is left to complain that its peer
  * has gone, and the console's keeper comes when nobody can say any more. */
-enum { LINGER_MS = 1000 };
+enum { LINGER_MS = 1000, LAST_WORDS_MS = 2000 };
 enum part { PAGES, HEARTBEAT, DEVICE, EMULATOR, CONSOLE, PARTS };
 
 struct tc_machine {
@@ -172,23 +173,29 @@ static tc_status start_parts(struct tc_machine *machine, const struct plan *plan
     return TC_OK;
 }
 
-static int reap(pid_t *pid)
+/* The console's keeper ends by itself once the emulator has, and must not be cut off in
+ * what was said last; unless somebody else holds the console who does not end. */
+static void await_keeper(const struct tc_machine *machine)
 {
-    int status = 0;
-    while (waitpid(*pid, &status, 0) < 0 && errno == EINTR) {
-    }
-    *pid = 0;
-    return status;
+    int ready;
+    struct pollfd keeper = {.fd = (int)syscall(SYS_pidfd_open, machine->pids[CONSOLE], 0),
+                            .events = POLLIN};
+    if (keeper.fd < 0) return;
+    do
+        ready = poll(&keeper, 1, LAST_WORDS_MS);
+    while (ready < 0 && errno == EINTR);
+    if (ready == 0)
+        (void)dprintf(machine->complaints_fd,
+                      "the console: a process that the emulator started has outlived it and holds "
+                      "the console still: end it, and have a wrapper exec the emulator\n");
+    (void)close(keeper.fd);
 }
 
-/* The console's keeper ends by itself once the emulator has, and must not be cut
- * off in what was said last. */
 static void end_parts(struct tc_machine *machine)
 {
     for (int which = 0; which < PARTS; which++) {
-        if (machine->pids[which] <= 0) continue;
-        if (which != CONSOLE) (void)kill(machine->pids[which], SIGKILL);
-        (void)reap(&machine->pids[which]);
+        if (which == CONSOLE && machine->pids[which] > 0) await_keeper(machine);
+        (void)tc_process_end(&machine->pids[which]);
     }
 }
 
@@ -235,7 +242,8 @@ tc_status tc_machine_start(const struct tc_machine_config *config, struct tc_mac
 
 static void note_end(struct tc_machine *machine)
 {
-    machine->emulator_status = reap(&machine->pids[EMULATOR]);
+    /* By a wrapper that did not exec it an emulator may be left. */
+    machine->emulator_status = tc_process_end(&machine->pids[EMULATOR]);
     machine->has_ended = true;
 }
 

@@ -6,8 +6,8 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -18,13 +18,14 @@
 #include "host/vsockdev.h"
 #include "os/files.h"
 #include "os/message.h"
+#include "os/onlooker.h"
 #include "os/process.h"
 #include "os/vsock.h"
 
 enum {
     FIRST = TC_PROCESS_FIRST_FD,
     PIECE = 4096,
-    ECHO_PIECE = 512, /* each byte becomes four characters at most: what a pipe takes */
+    ECHO_PIECE = 512, /* each byte becomes four characters at most */
     ECHO_MAX = 4 * ECHO_PIECE + 64,
 };
 
@@ -34,6 +35,7 @@ static tc_status settle(const struct tc_machine_part *part, const int *fds, size
 {
     (void)setsid();
     TC_TRY(tc_process_reset_signals(err));
+    TC_TRY(tc_process_no_core(err));
     TC_TRY(tc_process_keep(fds, count, output, err));
     return tc_process_die_with(part->parent, err);
 }
@@ -204,35 +206,53 @@ static tc_status write_tail(int fd, const struct tail *tail, struct tc_error *er
     return tc_write_all(fd, (struct tc_span){tail->bytes, tail->at}, what, err);
 }
 
-/* A file description of its own, which no write waits for; where there is none to be had
- * it is asked first. */
-static int open_echo(int fd)
+/* Whoever looks on at the console. */
+struct viewer {
+    struct tc_onlooker onlooker;
+    uint8_t rest[ECHO_MAX]; /* begun and not yet taken as a whole */
+    size_t rest_size;
+    uint64_t dropped; /* bytes left out since */
+};
+
+/* False: it is not all taken yet. */
+static bool show_rest(struct viewer *viewer)
 {
-    struct stat info;
-    char path[32];
-    if (fstat(fd, &info) != 0 || !(S_ISCHR(info.st_mode) || S_ISFIFO(info.st_mode))) return fd;
-    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    int own = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-    return own >= 0 ? own : fd;
+    if (viewer->rest_size == 0) return true;
+    ssize_t taken =
+        tc_onlooker_write(&viewer->onlooker, (struct tc_span){viewer->rest, viewer->rest_size});
+    if (taken <= 0) return false;
+    viewer->rest_size -= (size_t)taken;
+    memmove(viewer->rest, viewer->rest + taken, viewer->rest_size);
+    return viewer->rest_size == 0;
+}
+
+/* One piece. It is taken, or kept as the rest, or left out as a whole. */
+static void show(struct viewer *viewer, struct tc_span bytes)
+{
+    TC_AUTO_BUF struct tc_buf text = tc_buf_new(ECHO_MAX);
+    if (viewer->dropped > 0)
+        tc_buf_add_format(&text, "\n[%llu bytes are left out here]\n",
+                          (unsigned long long)viewer->dropped);
+    tc_printable_lines(bytes, &text);
+    ssize_t taken = -1;
+    if (show_rest(viewer) && tc_buf_ok(&text))
+        taken = tc_onlooker_write(&viewer->onlooker, tc_buf_span(&text));
+    if (taken <= 0) {
+        viewer->dropped += bytes.size;
+        return;
+    }
+    viewer->dropped = 0;
+    viewer->rest_size = text.size - (size_t)taken;
+    memcpy(viewer->rest, text.data + taken, viewer->rest_size);
 }
 
 /* Changes bytes. What is not taken at once is left out, and that is said as soon as it can be. */
-static void echo(int fd, uint8_t *bytes, size_t size, uint64_t *dropped)
+static void echo(struct viewer *viewer, uint8_t *bytes, size_t size)
 {
     size = tc_drop_returns(bytes, size);
     for (size_t at = 0; at < size; at += ECHO_PIECE) {
         size_t piece = size - at < ECHO_PIECE ? size - at : ECHO_PIECE;
-        struct pollfd ready = {.fd = fd, .events = POLLOUT};
-        TC_AUTO_BUF struct tc_buf text = tc_buf_new(ECHO_MAX);
-        char note[64] = "";
-        if (*dropped > 0)
-            (void)snprintf(note, sizeof note, "\n[%llu bytes are left out here]\n",
-                           (unsigned long long)*dropped);
-        tc_buf_add_text(&text, note);
-        tc_printable_lines((struct tc_span){bytes + at, piece}, &text);
-        bool taken = tc_buf_ok(&text) && poll(&ready, 1, 0) == 1 && ready.revents == POLLOUT &&
-                     write(fd, text.data, text.size) > 0;
-        *dropped = taken ? 0 : *dropped + piece;
+        show(viewer, (struct tc_span){bytes + at, piece});
     }
 }
 
@@ -241,7 +261,7 @@ _Noreturn void tc_machine_run_console(const struct tc_machine_part *part, int pi
 {
     struct tc_error err = {0};
     const int fds[3] = {pipe_fd, log_fd, echo_fd};
-    uint64_t dropped = 0;
+    struct viewer viewer = {.onlooker = TC_ONLOOKER_NONE};
     uint8_t end_of_line = '\n', last = end_of_line;
     uint8_t bytes[PIECE];
     struct tail tail = {.at = 0};
@@ -249,7 +269,7 @@ _Noreturn void tc_machine_run_console(const struct tc_machine_part *part, int pi
     tc_status status = settle(part, fds, echo_fd >= 0 ? 3 : 2, part->complaints_fd, &err);
     if (status != TC_OK) end(status, "the console", &err);
     (void)signal(SIGPIPE, SIG_IGN); /* who looked on may go */
-    if (echo_fd >= 0) echo_fd = open_echo(FIRST + 2);
+    if (echo_fd >= 0) viewer.onlooker = tc_onlooker_open(FIRST + 2);
     for (;;) {
         ssize_t got = read(FIRST, bytes, sizeof bytes);
         if (got < 0 && errno == EINTR) continue;
@@ -263,11 +283,11 @@ _Noreturn void tc_machine_run_console(const struct tc_machine_part *part, int pi
                 tc_write_all(FIRST + 1, (struct tc_span){bytes, size}, "the console's log", &err);
         keep_tail(&tail, (struct tc_span){bytes + size, (size_t)got - size});
         last = bytes[got - 1];
-        if (echo_fd >= 0) echo(echo_fd, bytes, (size_t)got, &dropped);
+        if (echo_fd >= 0) echo(&viewer, bytes, (size_t)got);
     }
     /* The caller's own words begin a line. */
-    if (echo_fd >= 0 && (last != end_of_line || dropped > 0))
-        echo(echo_fd, &end_of_line, 1, &dropped);
+    if (echo_fd >= 0 && (last != end_of_line || viewer.dropped > 0)) echo(&viewer, &end_of_line, 1);
+    (void)show_rest(&viewer);
     if (status == TC_OK) status = write_tail(FIRST + 1, &tail, &err);
     end(status, "the console", &err);
 }

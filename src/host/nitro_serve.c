@@ -16,9 +16,10 @@
 #include "host/egress.h"
 #include "host/pages.h"
 #include "os/clock.h"
+#include "os/onlooker.h"
 #include "os/vsock.h"
 
-enum { CONSOLE_PIECE = 512 }; /* each byte becomes four characters at most: what a pipe takes */
+enum { CONSOLE_PIECE = 512 }; /* each byte becomes four characters at most */
 
 /* --- ports --- */
 
@@ -67,11 +68,12 @@ struct tc_nitro_server {
     bool has_thread, has_pages;
     int wake_fd; /* readable: stop */
     int pages_fd;
-    int beat_fd; /* the heartbeat's stream, while it is open */
-    uint8_t console[CONSOLE_PIECE];
-    size_t console_size;
-    bool has_open_line;   /* on stderr, of the console's */
-    pthread_mutex_t lock; /* of what follows */
+    int beat_fd;                 /* the heartbeat's stream, while it is open */
+    struct tc_onlooker onlooker; /* stderr */
+    struct tc_buf shown;         /* of the console, made safe for a terminal... */
+    size_t written;              /* ... of which so much has been taken */
+    bool has_open_line;          /* on stderr, of the console's */
+    pthread_mutex_t lock;        /* of what follows */
     int session_fd;
     bool enclave_ended;
     char problem[TC_ERROR_MAX];
@@ -139,25 +141,31 @@ static void echo_heartbeat(struct tc_nitro_server *server)
     tc_close_ptr(&server->beat_fd);
 }
 
+/* The enclave's own words, safe for a terminal. */
 static void read_console(struct tc_nitro_server *server)
 {
-    ssize_t got =
-        recv(server->config.console_fd, server->console, sizeof server->console, MSG_DONTWAIT);
+    uint8_t bytes[CONSOLE_PIECE];
+    ssize_t got = recv(server->config.console_fd, bytes, sizeof bytes, MSG_DONTWAIT);
     if (got > 0)
-        server->console_size = tc_drop_returns(server->console, (size_t)got);
+        tc_printable_lines((struct tc_span){bytes, tc_drop_returns(bytes, (size_t)got)},
+                           &server->shown);
     else if (got == 0 || (errno != EAGAIN && errno != EINTR))
         server->config.console_fd = -1;
 }
 
-/* The enclave's own words, safe for a terminal. stderr is ready for this much. */
+/* What is not taken is kept, and meanwhile nothing more is read; of somebody who has gone
+ * nothing more is expected. */
 static void write_console(struct tc_nitro_server *server)
 {
-    TC_AUTO_BUF struct tc_buf text = tc_buf_new(4 * sizeof server->console);
-    tc_printable_lines((struct tc_span){server->console, server->console_size}, &text);
-    if (tc_buf_ok(&text)) (void)!write(STDERR_FILENO, text.data, text.size);
-    if (server->console_size > 0)
-        server->has_open_line = server->console[server->console_size - 1] != '\n';
-    server->console_size = 0;
+    struct tc_buf *shown = &server->shown;
+    struct tc_span rest = {shown->data + server->written, shown->size - server->written};
+    ssize_t taken = tc_onlooker_write(&server->onlooker, rest);
+    if (taken < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    server->written += taken > 0 ? (size_t)taken : rest.size;
+    server->has_open_line = taken > 0 && shown->data[server->written - 1] != '\n';
+    if (server->written < shown->size) return;
+    tc_buf_reset(shown);
+    server->written = 0;
 }
 
 /* Streams of an enclave that is gone do not hang up by themselves. */
@@ -176,7 +184,7 @@ static void *run(void *context)
     enum { WAKE, ENCLAVE, PAGES, EGRESS, HEARTBEAT, BEAT, CONSOLE, OUT, COUNT };
     bool ended = false;
     for (;;) {
-        bool full = server->console_size > 0;
+        bool full = server->shown.size > 0;
         struct pollfd fds[COUNT] = {
             [WAKE] = {server->wake_fd, POLLIN, 0},
             [ENCLAVE] = {ended ? -1 : server->config.enclave_fd, 0, 0},
@@ -185,7 +193,7 @@ static void *run(void *context)
             [HEARTBEAT] = {server->ports.heartbeat_fd, POLLIN, 0},
             [BEAT] = {server->beat_fd, POLLIN, 0},
             [CONSOLE] = {full ? -1 : server->config.console_fd, POLLIN, 0},
-            [OUT] = {full ? STDERR_FILENO : -1, POLLOUT, 0},
+            [OUT] = {full ? server->onlooker.fd : -1, POLLOUT, 0},
         };
         if (poll(fds, COUNT, -1) < 0) {
             if (errno == EINTR) continue;
@@ -215,6 +223,8 @@ tc_status tc_nitro_server_start(const struct tc_nitro_server_config *config,
     server->ports = *config->ports;
     *config->ports = TC_NITRO_PORTS_NONE;
     server->pages_fd = server->beat_fd = server->session_fd = -1;
+    server->onlooker = config->console_fd >= 0 ? tc_onlooker_open(STDERR_FILENO) : TC_ONLOOKER_NONE;
+    server->shown = tc_buf_new(4 * CONSOLE_PIECE);
     (void)pthread_mutex_init(&server->lock, NULL);
     server->wake_fd = eventfd(0, EFD_CLOEXEC);
     server->has_thread =
@@ -282,9 +292,7 @@ const char *tc_nitro_server_problem(struct tc_nitro_server *server)
 /* The caller's own words begin a line. */
 static void end_line(const struct tc_nitro_server *server)
 {
-    struct pollfd ready = {.fd = STDERR_FILENO, .events = POLLOUT};
-    if (server->has_open_line && poll(&ready, 1, 0) == 1 && ready.revents == POLLOUT)
-        (void)!write(STDERR_FILENO, "\n", 1);
+    if (server->has_open_line) (void)!tc_onlooker_write(&server->onlooker, tc_span_of_text("\n"));
 }
 
 void tc_nitro_server_stop(struct tc_nitro_server *server)
@@ -305,6 +313,8 @@ void tc_nitro_server_stop(struct tc_nitro_server *server)
     tc_close_ptr(&server->pages_fd);
     tc_close_ptr(&server->beat_fd);
     tc_close_ptr(&server->wake_fd);
+    tc_onlooker_close(&server->onlooker);
+    tc_buf_free(&server->shown);
     (void)pthread_mutex_destroy(&server->lock);
     free(server);
 }

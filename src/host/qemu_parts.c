@@ -3,26 +3,25 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "host/image_read.h"
 #include "host/machine.h"
+#include "os/clock.h"
 #include "os/files.h"
 #include "os/process.h"
 
 #define PROGRAM "qemu-system-x86_64"
 
 enum {
-    ASK_PATIENCE_MS = 20000, /* for a program that lists its machines */
+    ASK_PATIENCE_MS = 20000, /* for a program that lists its machines, and its devices */
     LIST_MAX = 65536,
     PIECE = 65536,
 };
@@ -69,24 +68,33 @@ _Noreturn static void run_emulator(const char *const *words, int out, pid_t pare
 {
     struct tc_error err = {0};
     (void)setsid();
-    if (tc_process_reset_signals(&err) == TC_OK && tc_process_keep(NULL, 0, out, &err) == TC_OK &&
-        tc_process_die_with(parent, &err) == TC_OK)
+    if (tc_process_reset_signals(&err) == TC_OK && tc_process_no_core(&err) == TC_OK &&
+        tc_process_keep(NULL, 0, out, &err) == TC_OK && tc_process_die_with(parent, &err) == TC_OK)
         (void)execv(words[0], (char *const *)(uintptr_t)words);
     _exit(127);
 }
 
-/* Until the end of the list, or of our patience or room. */
-static void read_list(int fd, struct tc_buf *list)
+struct tc_qemu_asking tc_qemu_asking(const char *path, int interrupt_fd)
 {
-    struct pollfd wait = {.fd = fd, .events = POLLIN};
+    return (struct tc_qemu_asking){path, tc_clock_ms() + ASK_PATIENCE_MS, interrupt_fd};
+}
+
+/* Until the end of the list, or of our patience or room. */
+static tc_status read_list(const struct tc_qemu_asking *asking, int fd, struct tc_buf *list,
+                           struct tc_error *err)
+{
+    struct pollfd wait[2] = {{.fd = fd, .events = POLLIN},
+                             {.fd = asking->interrupt_fd, .events = POLLIN}};
     for (;;) {
         uint8_t piece[4096];
-        int ready = poll(&wait, 1, ASK_PATIENCE_MS);
+        int64_t left = asking->until_ms - tc_clock_ms();
+        int ready = poll(wait, 2, left > 0 ? (int)left : 0);
         if (ready < 0 && errno == EINTR) continue;
-        if (ready <= 0) return;
+        if (ready <= 0) return TC_OK;
+        if (wait[1].revents != 0) return tc_fail(err, TC_INTERRUPTED, "interrupted");
         ssize_t got = read(fd, piece, sizeof piece);
         if (got < 0 && errno == EINTR) continue;
-        if (got <= 0 || list->size + (size_t)got > LIST_MAX) return;
+        if (got <= 0 || list->size + (size_t)got > LIST_MAX) return TC_OK;
         tc_buf_add(list, piece, (size_t)got);
     }
 }
@@ -103,7 +111,8 @@ static bool has_machine(struct tc_span list, const char *name)
 }
 
 /* What it prints when it is started with these words, of which the first is its path. */
-static tc_status ask(const char *const *words, struct tc_buf *list, struct tc_error *err)
+static tc_status ask(const struct tc_qemu_asking *asking, const char *const *words,
+                     struct tc_buf *list, struct tc_error *err)
 {
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) != 0)
@@ -114,10 +123,9 @@ static tc_status ask(const char *const *words, struct tc_buf *list, struct tc_er
     if (pid < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot start %s", words[0]);
     if (pid == 0) run_emulator(words, out, parent);
     tc_close_ptr(&out);
-    read_list(in, list);
-    (void)kill(pid, SIGKILL);
-    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
-    }
+    tc_status status = read_list(asking, in, list, err);
+    (void)tc_process_end(&pid);
+    TC_TRY(status);
     return tc_buf_check(list, "the emulator's list", err);
 }
 
@@ -127,23 +135,25 @@ static struct tc_qemu_machines find_machines(const struct tc_buf *list)
                                      .microvm = has_machine(tc_buf_span(list), "microvm")};
 }
 
-tc_status tc_qemu_ask(const char *path, struct tc_qemu_machines *ret_machines, struct tc_error *err)
+tc_status tc_qemu_ask(const struct tc_qemu_asking *asking, struct tc_qemu_machines *ret_machines,
+                      struct tc_error *err)
 {
+    const char *path = asking->path;
     const char *const confined[] = {path, "-sandbox", TC_MACHINE_SANDBOX, "-M", "help", NULL};
     const char *const plain[] = {path, "-M", "help", NULL};
     TC_AUTO_BUF struct tc_buf list = tc_buf_new(LIST_MAX);
-    TC_TRY(ask(confined, &list, err));
+    TC_TRY(ask(asking, confined, &list, err));
     struct tc_qemu_machines machines = find_machines(&list);
     machines.sandbox = machines.nitro || machines.microvm;
     if (!machines.sandbox) { /* an option that it does not know ends it */
         tc_buf_reset(&list);
-        TC_TRY(ask(plain, &list, err));
+        TC_TRY(ask(asking, plain, &list, err));
         machines = find_machines(&list);
     }
     if (list.size == 0)
         return tc_fail(err, TC_UNAVAILABLE,
-                       "%s -M help printed nothing: expected the machines of a QEMU for x86_64; "
-                       "something ended it, or it is another program",
+                       "%s -M help printed nothing: expected the machines of a QEMU for x86_64, "
+                       "within 20 s; something ended it, or it is another program",
                        path);
     if (!machines.nitro && !machines.microvm) {
         char said[TC_ERROR_MAX / 2];
@@ -157,13 +167,13 @@ tc_status tc_qemu_ask(const char *path, struct tc_qemu_machines *ret_machines, s
 }
 
 /* Of a device that it does not have it lists no options. */
-bool tc_qemu_has_vhost(const char *path)
+bool tc_qemu_has_vhost(const struct tc_qemu_asking *asking)
 {
     static const char option[] = "vhostfd=";
-    const char *const words[] = {path, "-device", "vhost-vsock-device,help", NULL};
+    const char *const words[] = {asking->path, "-device", "vhost-vsock-device,help", NULL};
     struct tc_error ignored = {0};
     TC_AUTO_BUF struct tc_buf list = tc_buf_new(LIST_MAX);
-    return ask(words, &list, &ignored) == TC_OK && list.size > 0 &&
+    return ask(asking, words, &list, &ignored) == TC_OK && list.size > 0 &&
            memmem(list.data, list.size, option, sizeof option - 1) != NULL;
 }
 

@@ -4,6 +4,7 @@
 #define TC_HOST_QEMU_PARTS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "host/imagefile.h"
 
@@ -11,17 +12,25 @@
  * qemu-system-x86_64. TC_UNAVAILABLE says how to get it. */
 tc_status tc_qemu_find(const char *given, char **ret_path, struct tc_error *err) TC_MUST_USE;
 
+/* An emulator is asked things, and answers at once; who does not is not waited for. */
+struct tc_qemu_asking {
+    const char *path;
+    int64_t until_ms; /* tc_clock_ms, of all questions together */
+    int interrupt_fd; /* readable: TC_INTERRUPTED; -1: none */
+};
+struct tc_qemu_asking tc_qemu_asking(const char *path, int interrupt_fd);
+
 /* Which of the machines of machine.h it has, and whether it can confine itself, by asking
  * it. TC_UNAVAILABLE: none. */
 struct tc_qemu_machines {
     bool nitro, microvm;
     bool sandbox;
 };
-tc_status tc_qemu_ask(const char *path, struct tc_qemu_machines *ret_machines, struct tc_error *err)
-    TC_MUST_USE;
+tc_status tc_qemu_ask(const struct tc_qemu_asking *asking, struct tc_qemu_machines *ret_machines,
+                      struct tc_error *err) TC_MUST_USE;
 
 /* Whether it can give a microvm the kernel's vsock device (vhost.h), by asking it. */
-bool tc_qemu_has_vhost(const char *path);
+bool tc_qemu_has_vhost(const struct tc_qemu_asking *asking);
 
 /* The sections of an image, as files in memory. */
 struct tc_qemu_image {

@@ -8,6 +8,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "os/clock.h"
+
 enum { SMALL_PAYLOAD = 2048 };
 
 tc_status tc_channel_init(struct tc_channel *channel, int fd, int64_t patience_ms,
@@ -33,18 +35,38 @@ void tc_channel_done(struct tc_channel *channel)
     channel->payload = NULL;
 }
 
+static bool is_over(const struct tc_channel *channel)
+{
+    return channel->until_ms > 0 && tc_clock_ms() >= channel->until_ms;
+}
+
+static tc_status say_over(const struct tc_channel *channel, struct tc_error *err)
+{
+    return tc_fail(err, TC_PEER, "%s has used up its time", channel->peer);
+}
+
+static int timeout_of(const struct tc_channel *channel, short events)
+{
+    int64_t timeout = channel->patience_ms < 0 ? INT64_MAX : channel->patience_ms;
+    if (events == POLLIN && channel->until_ms > 0) {
+        int64_t left = channel->until_ms - tc_clock_ms();
+        if (left < 0) left = 0;
+        if (left < timeout) timeout = left;
+    }
+    return timeout > INT32_MAX ? INT32_MAX : (int)timeout;
+}
+
 /* Waits until the channel can move in the wanted direction. A signal restarts
  * the full patience: patience bounds a silent peer, it is no timer. */
 static tc_status wait_for(struct tc_channel *channel, short events, struct tc_error *err)
 {
     struct pollfd fds[2] = {{.fd = channel->fd, .events = events},
                             {.fd = channel->interrupt_fd, .events = POLLIN}};
-    int timeout = channel->patience_ms < 0 || channel->patience_ms > INT32_MAX
-                      ? -1
-                      : (int)channel->patience_ms;
     for (;;) {
-        int ready = poll(fds, 2, timeout);
+        int ready = poll(fds, 2, timeout_of(channel, events));
         if (ready < 0 && errno == EINTR) continue;
+        if (ready == 0 && events == POLLIN && is_over(channel)) return say_over(channel, err);
+        if (ready == 0 && (channel->patience_ms < 0 || channel->patience_ms > INT32_MAX)) continue;
         if (ready < 0)
             return tc_fail_errno(err, TC_SYSTEM, errno, "cannot wait for %s", channel->peer);
         if (ready == 0)
@@ -122,6 +144,7 @@ tc_status tc_channel_read(struct tc_channel *channel, enum tc_wire_kind *ret_kin
 {
     uint8_t bytes[TC_WIRE_HEADER_SIZE];
     struct tc_wire_header header;
+    if (is_over(channel)) return say_over(channel, err);
     TC_TRY(tc_channel_read_bytes(channel, bytes, sizeof bytes, err));
     if (tc_wire_header_decode(bytes, &header, err) != TC_OK)
         return tc_wrap(err, "from %s", channel->peer);

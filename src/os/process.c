@@ -5,7 +5,9 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -66,6 +68,27 @@ tc_status tc_process_die_with(pid_t expected_parent, struct tc_error *err)
     if (getppid() != expected_parent)
         return tc_fail(err, TC_INTERRUPTED, "the parent process has ended");
     return TC_OK;
+}
+
+/* At 0 the kernel still pipes a dump to a program, if one is set up for that; at 1 it does
+ * neither. Whoever was given a hard limit of 0 cannot have 1. */
+tc_status tc_process_no_core(struct tc_error *err)
+{
+    const struct rlimit one = {1, 1}, none = {0, 0};
+    if (setrlimit(RLIMIT_CORE, &one) == 0 || setrlimit(RLIMIT_CORE, &none) == 0) return TC_OK;
+    return tc_fail_errno(err, TC_SYSTEM, errno, "cannot forbid a core dump");
+}
+
+int tc_process_end(pid_t *pid)
+{
+    int status = 0;
+    if (*pid <= 0) return 0;
+    (void)kill(*pid, SIGKILL); /* it may not have a group of its own yet */
+    (void)kill(-*pid, SIGKILL);
+    while (waitpid(*pid, &status, 0) < 0 && errno == EINTR) {
+    }
+    *pid = 0;
+    return status;
 }
 
 tc_status tc_process_read_report(int fd, const char *what, struct tc_error *err)

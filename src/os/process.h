@@ -25,6 +25,15 @@ tc_status tc_process_reset_signals(struct tc_error *err) TC_MUST_USE;
  * parent lives outside of the pid namespace and has no number. */
 tc_status tc_process_die_with(pid_t expected_parent, struct tc_error *err) TC_MUST_USE;
 
+/* No core is dumped, which would be the child's memory, and perhaps a guest's, in whatever
+ * folder it runs in. Inherited over exec. */
+tc_status tc_process_no_core(struct tc_error *err) TC_MUST_USE;
+
+/* Kills a child that began with setsid, and what it started and left in its group, and waits
+ * for the child; what waitpid says of it. *pid is 0 afterwards; nothing happens when it is
+ * before. One that has ended and is not waited for yet is one too. */
+int tc_process_end(pid_t *pid);
+
 /* What a child wrote of its failure, a struct tc_error in one piece: TC_OK when it wrote
  * nothing and its end of the pipe is closed, as an exec closes it. what names what was
  * to be started. */

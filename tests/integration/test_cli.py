@@ -815,6 +815,32 @@ def test_interrupt_is_heard_while_nobody_reads(p):
     assert p.left() == [], p.left()
 
 
+def test_interrupt_is_heard_while_no_terminal_reads(p):
+    """A terminal that is ready for a byte need not be for a line."""
+    p.spec("yes | head -c 1000000; sleep 100; echo > out")
+    master, slave = os.openpty()
+    process = subprocess.Popen([TOOL, "build", "--image", "host", "--dir", str(p.dir), "--output", str(p.out)],
+                               stdout=subprocess.DEVNULL, stderr=slave)
+    os.close(slave)
+    full = struct.pack("i", 0)
+    rounds = 0  # in which there was no more to read than before
+    while rounds < 5:
+        assert process.poll() is None
+        before = struct.unpack("i", full)[0]
+        select.select([], [], [], 0.2)
+        full = fcntl.ioctl(master, termios.FIONREAD, full)
+        rounds = rounds + 1 if 2048 < before == struct.unpack("i", full)[0] else 0
+    below = descendants(process.pid)
+    process.send_signal(signal.SIGTERM)
+    gone(below)
+    while process.poll() is None:  # its last words are nobody's duty to read either
+        process.send_signal(signal.SIGTERM)
+        select.select([], [], [], 0.05)
+    os.close(master)
+    assert process.returncode in (2, -signal.SIGTERM), process.returncode
+    assert p.left() == [], p.left()
+
+
 def test_interrupt_before_the_worker_starts(p):
     """Where a hostile configuration, or a lock, makes the client wait for ever."""
     p.spec("echo > out")

@@ -15,9 +15,11 @@
  *   twice       connects to the session again and prints what happens
  *   break       gives the device a chain without an end
  *   flood       prints very much
+ *   count       prints 32768 lines with the next numbers
  *   last        prints "last words"
  *   open        prints what is no whole line
  *   escape      prints a line as a serial console has it, with an escape sequence
+ *   core        prints how large a core it may leave
  *   mark        makes the file that FAKE_MARK names
  *   ramdisk     prints the file that is named as one
  *   wait        never ends
@@ -33,6 +35,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -175,6 +178,13 @@ static void print_ramdisk(int argc, char **argv)
     (void)printf("ramdisk: %s\n", text);
 }
 
+static void print_core(void)
+{
+    struct rlimit limit = {0};
+    (void)getrlimit(RLIMIT_CORE, &limit);
+    (void)printf("core: %llu\n", (unsigned long long)limit.rlim_cur);
+}
+
 static void print_device(void)
 {
     char text[32] = "";
@@ -199,6 +209,14 @@ static void storm(void)
     (void)printf("storm: %zu\n", let);
 }
 
+static void count_on(void)
+{
+    static unsigned number;
+    for (unsigned end = number + 32768; number < end; number++)
+        (void)printf("%07u\n", number);
+    (void)fflush(stdout);
+}
+
 static void obey(const char *word, int argc, char **argv)
 {
     static char line[1024];
@@ -206,6 +224,8 @@ static void obey(const char *word, int argc, char **argv)
         for (int i = 1; i < argc; i++)
             (void)printf("argument %s\n", argv[i]);
     if (strcmp(word, "session") == 0) talk("session", 7301, "hello", 7);
+    if (strcmp(word, "count") == 0) count_on();
+    if (strcmp(word, "core") == 0) print_core();
     if (strcmp(word, "last") == 0) (void)puts("last words");
     if (strcmp(word, "open") == 0) (void)fputs("no end", stdout);
     if (strcmp(word, "escape") == 0) (void)puts("\033[31mred\r");

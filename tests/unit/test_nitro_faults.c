@@ -1,6 +1,7 @@
 /* What can go wrong for the nitro back end, in the machine and in the guest: a reason is
  * given, and nothing of the enclave stays. */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -434,22 +435,43 @@ static void flood(struct guest *guest, int session_fd, int pages_fd)
 }
 
 /* Nobody reads stderr, and yet the session goes on and the enclave ends. */
-static void test_flood_of_the_console(void **state)
+static void expect_no_wait(int fd)
 {
     struct tc_error err = {0};
     struct tc_backend_config config = configure();
-    int ends[2], saved = dup(STDERR_FILENO);
-    (void)state;
+    int saved = dup(STDERR_FILENO);
     config.debug = true;
-    assert_int_equal(pipe(ends), 0);
-    (void)dup2(ends[1], STDERR_FILENO);
+    (void)dup2(fd, STDERR_FILENO);
     tc_status status = run_session(&config, flood, &err);
     (void)dup2(saved, STDERR_FILENO);
     (void)close(saved);
-    (void)close(ends[0]);
-    (void)close(ends[1]);
     if (status != TC_OK) fail_msg("%s", err.message);
     assert_true(driver_is_idle(&driver));
+}
+
+static void test_flood_of_the_console(void **state)
+{
+    int ends[2];
+    (void)state;
+    assert_int_equal(pipe(ends), 0);
+    expect_no_wait(ends[1]);
+    (void)close(ends[0]);
+    (void)close(ends[1]);
+}
+
+/* Of which poll(2) says that it is ready when it does not take all of it. */
+static void test_flood_of_a_terminal(void **state)
+{
+    char name[64];
+    int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    (void)state;
+    assert_true(master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0);
+    assert_int_equal(ptsname_r(master, name, sizeof name), 0);
+    int fd = open(name, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    expect_no_wait(fd);
+    (void)close(fd);
+    (void)close(master);
 }
 
 int main(void)
@@ -473,6 +495,7 @@ int main(void)
         GUEST(test_storm_of_connections),
         GUEST(test_garbage_for_the_page_server),
         GUEST(test_flood_of_the_console),
+        GUEST(test_flood_of_a_terminal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -76,6 +76,7 @@ static tc_status talk(struct run *run, const char *project, const char *bundle,
                                       .log_fd = run->log.fd,
                                       .bundle_fd = run->bundle.fd,
                                       .detached_fd = -1};
+    tc_client_bound(&run->spec.limits, &config);
     if (guest->greet) guest->greet(guest->context, &config.hello);
     TC_TRY(tc_client_run(&config, err));
     say_time(run, "done", 1);
