@@ -16,7 +16,7 @@ _tee_compile() {
                 compgen -f -X '!*.eif' -- "$word")
             return
             ;;
-        --cpus | --commit | --nonce) return ;;
+        --cpus | --commit | --nonce | --pcr | --max-age | --min-list-version) return ;;
         --emulator)
             # A program may be in more than one folder of PATH.
             mapfile -t COMPREPLY < <({ compgen -c -- "$word"; compgen -f -- "$word"; } | sort -u)

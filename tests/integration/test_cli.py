@@ -623,6 +623,27 @@ def test_no_images_for_this_user(p):
     assert "local for --image host\n" in said and "auto   local" not in said, said
 
 
+def test_completion(p):
+    """What bash offers for a word: files where files are meant, and each word once."""
+    script = pathlib.Path(__file__).resolve().parents[2] / "completions/tee-compile.bash"
+    for name in ("one", "two"):
+        p.write(name, "")
+        tool = p.base / name / "tee-compile-emulator"
+        tool.parent.mkdir()
+        tool.write_text("#!/bin/sh\n")
+        tool.chmod(0o755)
+    ask = f'source {script}; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _tee_compile; printf "%s\\n" "${{COMPREPLY[@]}}"'
+    env = {**os.environ, "PATH": f"{p.base}/one:{p.base}/two:{os.environ['PATH']}"}
+    for words, expected in ((["build", "--build-file", "t"], ["two"]),
+                            (["build", "--emulator", "tee-compile-em"], ["tee-compile-emulator"]),
+                            (["doctor", ""], ["--json", "--help"]),
+                            (["verify", "--commit", ""], []),
+                            (["verify", "o"], ["one"])):
+        done = subprocess.run(["bash", "-c", ask, "-", "tee-compile", *words], capture_output=True, text=True,
+                              timeout=60, cwd=p.dir, env=env)
+        assert done.stdout.split() == expected and not done.stderr, (words, done)
+
+
 def test_usage(p):
     p.spec("echo > out")
     p.run("build", "--image", "host", "--dir", p.base / "none", "--output", p.out, expect=2)
