@@ -7,7 +7,7 @@ _tee_compile() {
             mapfile -t COMPREPLY < <(compgen -d -- "$word")
             return
             ;;
-        --output | --detached | --archive | --replay | --artifact | --live | --root | --images | --images-key | --key | --policy | --cert | --kernel | --ramdisk | --rootfs | --metadata | -o)
+        --build-file | --output | --detached | --archive | --replay | --artifact | --live | --root | --images | --images-key | --key | --policy | --cert | --kernel | --ramdisk | --rootfs | --metadata | -o)
             mapfile -t COMPREPLY < <(compgen -f -- "$word")
             return
             ;;
@@ -16,8 +16,12 @@ _tee_compile() {
                 compgen -f -X '!*.eif' -- "$word")
             return
             ;;
-        --cpus) return ;;
-        --emulator) mapfile -t COMPREPLY < <(compgen -c -- "$word"; compgen -f -- "$word"); return ;;
+        --cpus | --commit | --nonce | --pcr | --max-age | --min-list-version) return ;;
+        --emulator)
+            # A program may be in more than one folder of PATH.
+            mapfile -t COMPREPLY < <({ compgen -c -- "$word"; compgen -f -- "$word"; } | sort -u)
+            return
+            ;;
         --credential) return ;; # HOST=FILE, of which bash makes three words
         =)
             if [[ ${COMP_WORDS[COMP_CWORD - 3]-} == --credential ]]; then
@@ -77,7 +81,7 @@ _tee_compile() {
         attestation:* | image:[!t]*) first_file=3 ;;
         image:*) first_file=4 ;;
     esac
-    if [[ $COMP_CWORD -ge $first_file && $word != -* && ${COMP_WORDS[1]} != build ]]; then
+    if [[ $COMP_CWORD -ge $first_file && $word != -* && ${COMP_WORDS[1]} != @(build|doctor) ]]; then
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
     else
         mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")

@@ -19,6 +19,8 @@ import tarfile
 import tempfile
 import termios
 
+import image_lab
+
 TOOL = os.path.abspath(sys.argv[1])
 WANTED = sys.argv[2:]
 LIMITS = {"memory": "512M", "disk": "256M", "timeout": "120s"}
@@ -497,6 +499,26 @@ def test_back_ends(p):
     assert "none.eif" in said and "local back end" not in said, said
 
 
+def test_back_end_options(p):
+    """What contradicts or would be ignored is refused before anything starts."""
+    p.spec("echo > out")
+    for words, reason in ((["--backend", "local", "--cpus", "2"], "--cpus goes with --backend qemu or nitro"),
+                          (["--backend", "qemu", "--cpus", "289"], "at most 288 processors"),
+                          (["--backend", "local", "-nitro", "x.eif"], "and --backend local is given"),
+                          (["-nitro", "x.eif", "--backend", "qemu"], "and --backend qemu is given"),
+                          (["-nitro", "x.eif", "--image", "y.eif"], "and --image y.eif is given")):
+        said = p.run("build", "--dir", p.dir, "--output", p.out, *words, expect=2).stderr
+        assert reason in said, (words, said)
+    # What says the same twice is no contradiction; 288 is within the limit.
+    for words in (["-nitro", "x.eif", "--image", "x.eif", "--backend", "nitro"],
+                  ["--backend", "qemu", "--cpus", "288", "--image", "x.eif"]):
+        said = p.run("build", "--dir", p.dir, "--output", p.out, *words, expect=2).stderr
+        assert "x.eif" in said and "given" not in said and "processors" not in said, said
+    assert not p.left(), p.left()
+    assert "--cpus is ignored" in p.build("--cpus", "2").stderr
+    assert "--cpus is ignored" not in p.build().stderr
+
+
 def test_doctor(p):
     """Each back end: yes or no; where no, the command that mends it. A build agrees with it."""
     said = p.run("doctor", expect=0).stdout
@@ -506,9 +528,10 @@ def test_doctor(p):
     ends = {end["name"]: end for end in found["backends"]}
     assert ends["local"]["usable"] and not ends["local"]["hardware"] and ends["nitro"]["hardware"]
     for end in ends.values():
-        assert end["why"] and end["usable"] == ("fix" not in end or not end["fix"]), end
+        assert end["why"] and end["images"] == ("fix" not in end) and end["usable"] >= end["images"], end
     assert [c["name"] for c in found["checks"]] == list(ends)
-    assert found["auto"] in ends and ends[found["auto"]]["usable"]
+    able = [name for name in ("nitro", "local") if ends[name]["images"]]
+    assert found["auto"] == (able[0] if able else None), found
     if not os.path.exists("/dev/nitro_enclaves"):
         assert not ends["nitro"]["usable"] and "nitro_enclaves" in ends["nitro"]["fix"], ends["nitro"]
     # An image that is not what its folder says; the user's own are not touched.
@@ -526,18 +549,99 @@ def test_doctor(p):
     assert "usage: tee-compile doctor" in p.run("doctor", "--help").stdout
 
 
+def test_doctor_without_a_home(p):
+    """Back ends are judged where there is no place for images, which is said."""
+    homeless = {"XDG_DATA_HOME": "", "HOME": ""}
+    done = p.run("doctor", env=homeless)
+    assert "local  yes  " in done.stdout and "not here" not in done.stdout, done.stdout
+    assert "set HOME or XDG_DATA_HOME" in done.stdout and not done.stderr, done
+    found = json.loads(p.run("doctor", "--json", env=homeless).stdout)
+    assert found["verdict"] == "done" and found["images"] == [] and found["backends"][0]["usable"], found
+    assert "set HOME or XDG_DATA_HOME" in found["images_unknown"], found
+    assert "images_unknown" not in json.loads(p.run("doctor", "--json").stdout)
+
+
+def without(programs, *command):
+    """In a mount namespace where these are no programs of this machine."""
+    hide = ["unshare", "--mount", "--map-root-user", "bash", "-c",
+            f'for name in {" ".join(programs)}; do test ! -e "/usr/bin/$name" || '
+            'mount --bind /dev/null "/usr/bin/$name" || exit 99; done; PATH=/usr/bin exec "$@"', "-"]
+    return subprocess.run([*hide, *map(str, command)], capture_output=True, text=True, timeout=60)
+
+
 def test_doctor_without_a_back_end(p):
     """Exit status 1, and why. Without a sandbox program no worker starts."""
-    hide = ["unshare", "--mount", "--map-root-user", "bash", "-c",
-            'for name in bwrap qemu-system-x86_64; do test ! -e "/usr/bin/$name" || '
-            'mount --bind /dev/null "/usr/bin/$name" || exit 99; done; PATH=/usr/bin exec "$@"', "-"]
-    done = subprocess.run([*hide, TOOL, "doctor", "--json"], capture_output=True, text=True, timeout=60)
+    done = without(["bwrap", "qemu-system-x86_64"], TOOL, "doctor", "--json")
     found = json.loads(done.stdout)
     if os.access("/dev/nitro_enclaves", os.R_OK | os.W_OK):
         return
     assert done.returncode == 1 and found["verdict"] == "failed", done
     local = found["backends"][0]
     assert local["name"] == "local" and "apt-get install bubblewrap" in local["fix"], local
+    assert found["auto"] is None, found
+    said = without(["bwrap", "qemu-system-x86_64"], TOOL, "doctor").stdout
+    assert "\nauto   none: it takes nitro or local, and neither can be used here\n" in said, said
+
+
+def test_local_is_missing(p):
+    """What auto would have taken cannot run an image: said by doctor, and by a build before it starts."""
+    if os.access("/dev/nitro_enclaves", os.R_OK | os.W_OK):
+        return
+    qemu = json.loads(p.run("doctor", "--json").stdout)["backends"][1]["usable"]
+    said = without(["bwrap"], TOOL, "doctor").stdout
+    assert ("neither can be used here; --backend qemu runs images\n" in said) == qemu, said
+    folder = p.base / "image"
+    folder.mkdir()
+    image = image_lab.Image(folder, erofs=bytes(1024) + b"\xe2\xe1\xf5\xe0" + bytes(4096 * 4 - 1028))
+    p.spec("echo > out")
+    for name in ("auto", "local"):
+        done = without(["bwrap"], TOOL, "build", "--dir", p.dir, "--output", p.out, "--image", image.eif,
+                       "--backend", name)
+        assert done.returncode == 2 and "runs no image: there is no sandbox: apt-get install bubblewrap" in done.stderr, done
+        assert ("; --backend qemu can run it here" in done.stderr) == qemu, done.stderr
+        assert ("--backend auto finds none" in done.stderr) == (name == "auto"), done.stderr
+    assert p.left() == ["image"], p.left()
+
+
+def test_no_images_for_this_user(p):
+    """A user who cannot mount images builds with --image host, and is told what mends it."""
+    if os.geteuid() != 0:
+        env = {"PATH": "/nonexistent"}  # where erofsfuse is looked for
+        found = json.loads(p.run("doctor", "--json", env=env).stdout)
+        said = p.run("doctor", env=env).stdout
+    else:
+        hide = ["unshare", "--mount", "bash", "-c", 'mkdir "$1" && mount --bind "$1" /dev && shift && exec "$@"', "-"]
+        command = [*hide, p.base / "dev", TOOL, "doctor"]
+        said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+        (p.base / "dev").rmdir()
+        done = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=60, check=True)
+        found = json.loads(done.stdout)
+    local = found["backends"][0]
+    assert local["usable"] and not local["images"] and found["auto"] in (None, "nitro"), found
+    assert ("erofsfuse" if os.geteuid() else "/dev/loop-control") in local["fix"], local
+    assert "local  yes  for --image host alone: it cannot mount the images\n             mend it: " in said, said
+    assert "local for --image host\n" in said and "auto   local" not in said, said
+
+
+def test_completion(p):
+    """What bash offers for a word: files where files are meant, and each word once."""
+    script = pathlib.Path(__file__).resolve().parents[2] / "completions/tee-compile.bash"
+    for name in ("one", "two"):
+        p.write(name, "")
+        tool = p.base / name / "tee-compile-emulator"
+        tool.parent.mkdir()
+        tool.write_text("#!/bin/sh\n")
+        tool.chmod(0o755)
+    ask = f'source {script}; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _tee_compile; printf "%s\\n" "${{COMPREPLY[@]}}"'
+    env = {**os.environ, "PATH": f"{p.base}/one:{p.base}/two:{os.environ['PATH']}"}
+    for words, expected in ((["build", "--build-file", "t"], ["two"]),
+                            (["build", "--emulator", "tee-compile-em"], ["tee-compile-emulator"]),
+                            (["doctor", ""], ["--json", "--help"]),
+                            (["verify", "--commit", ""], []),
+                            (["verify", "o"], ["one"])):
+        done = subprocess.run(["bash", "-c", ask, "-", "tee-compile", *words], capture_output=True, text=True,
+                              timeout=60, cwd=p.dir, env=env)
+        assert done.stdout.split() == expected and not done.stderr, (words, done)
 
 
 def test_usage(p):
