@@ -207,7 +207,7 @@ def test_says_it_once(lab):
 def test_noise_leaves_room(lab):
     """What a guest says last does not push out where its log is; nor does a long name."""
     lab.fail("noise fail", r"\x1b; the machine's console is in " + f"{lab.out}.console\n")
-    folder = lab.base / ("x" * 200) / ("y" * 200) / ("z" * 150)
+    folder = lab.base / ("x" * 200) / ("y" * 200) / ("z" * 200)
     folder.mkdir(parents=True)
     said = "".join(lab.start("noise fail", out=folder / "release.tar").communicate(timeout=120))
     assert f"the machine's console is in {folder}/release.tar.console\n" in said, said
