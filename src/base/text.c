@@ -194,6 +194,21 @@ size_t tc_drop_returns(uint8_t *text, size_t size)
     return left;
 }
 
+char *tc_last_words(uint8_t *text, size_t size, char *out, size_t out_size)
+{
+    size = tc_drop_returns(text, size);
+    while (size > 0 && text[size - 1] == '\n')
+        size--;
+    for (size_t i = 0; i < size; i++)
+        if (text[i] == '\n') text[i] = '|';
+    /* A byte has a character at least, and not half of one first. */
+    size_t start = size < out_size ? 0 : size - out_size + 1;
+    while (start < size && ((start > 0 && (text[start] & 0xc0) == 0x80) ||
+                            !fits((struct tc_span){text + start, size - start}, false, out_size - 1)))
+        start++;
+    return tc_printable((struct tc_span){text + start, size - start}, out, out_size);
+}
+
 enum { WORD_MAX = 64 };
 
 static size_t edit_distance(const char *a, const char *b)

@@ -37,6 +37,10 @@ void tc_printable_lines(struct tc_span text, struct tc_buf *buf);
 /* Leaves out the carriage returns of a serial console, in place; the size that is left. */
 size_t tc_drop_returns(uint8_t *text, size_t size);
 
+/* What a program said last, for a message: as tc_printable on one line, with | for the end of
+ * a line, and as much of the end as out holds. Changes text. Returns out. */
+char *tc_last_words(uint8_t *text, size_t size, char *out, size_t out_size);
+
 /* The entry of words (ended by NULL) nearest to word by edit distance, or
  * NULL when none is within a third of its length plus one. */
 const char *tc_nearest_word(const char *word, const char *const *words);

@@ -5,12 +5,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* Where a log is must not fall off behind words that a guest may have chosen. */
 void tc_build_add_to_message(struct tc_error *err, const char *before, const char *text)
 {
-    size_t used = strlen(err->message), size = sizeof err->message;
-    used += (size_t)snprintf(err->message + used, size - used, "%s", before);
-    if (used < size)
-        (void)snprintf(err->message + used, size - used, "%.*s", (int)(size - used), text);
+    static const char cut[] = "...";
+    enum { SIZE = sizeof err->message, LEAST = SIZE / 4 };
+    size_t used = strlen(err->message), added = strlen(before) + strlen(text);
+    if (used + added >= SIZE) {
+        size_t room = added + sizeof cut + LEAST <= SIZE ? SIZE - sizeof cut - added : LEAST;
+        if (used > room) used = room;
+        while (used > 0 && (err->message[used] & 0xc0) == 0x80) /* not half a character */
+            used--;
+        used += (size_t)snprintf(err->message + used, SIZE - used, "%s", cut);
+    }
+    (void)snprintf(err->message + used, SIZE - used, "%s%.*s", before, (int)SIZE, text);
 }
 
 /* It says something, and has its name now. */

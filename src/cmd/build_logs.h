@@ -7,7 +7,7 @@
 
 #include "os/tempfile.h"
 
-/* As much of it as there is room for. */
+/* What stands there already is cut for it, at most to a quarter of what a message holds. */
 void tc_build_add_to_message(struct tc_error *err, const char *before, const char *text);
 
 struct tc_build_logs {

@@ -42,7 +42,7 @@ enum {
     EMULATED_PATIENCE_MS = 300 * 1000, /* ... an emulated one, on a busy machine */
     STOP_PATIENCE_MS = 30 * 1000,      /* for a guest to end that was hung up on */
     CPUS_MAX = 8,
-    SHOWN_SIZE = 240, /* of the console, in a message */
+    SHOWN_SIZE = 300, /* of the console, in a message, as it is shown there */
     REASON_SIZE = 120,
 };
 
@@ -68,23 +68,19 @@ static void enclave_free(struct tc_enclave *enclave)
 
 /* --- messages --- */
 
-/* The end of what the console says, on one line; it is the guest's, as all of it. */
+/* The end of what the console says, which is the guest's, as all of it: no more of it than
+ * leaves room for where the rest is. */
 static void add_console(const struct tc_enclave *enclave, struct tc_error *err)
 {
     uint8_t text[SHOWN_SIZE];
-    char shown[4 * SHOWN_SIZE + 1];
+    char shown[SHOWN_SIZE];
     off_t end = lseek(enclave->console_fd, 0, SEEK_END);
     off_t from = end > (off_t)sizeof text ? end - (off_t)sizeof text : 0;
     ssize_t got = end > 0 ? pread(enclave->console_fd, text, sizeof text, from) : 0;
-    size_t size = got > 0 ? tc_drop_returns(text, (size_t)got) : 0;
-    while (size > 0 && text[size - 1] == '\n')
-        size--;
-    for (size_t i = 0; i < size; i++)
-        if (text[i] == '\n') text[i] = '|';
+    (void)tc_last_words(text, got > 0 ? (size_t)got : 0, shown, sizeof shown);
     size_t used = strlen(err->message);
-    (void)snprintf(err->message + used, sizeof err->message - used, "; its console %s%s",
-                   size > 0 ? "ends with: " : "says nothing",
-                   size > 0 ? tc_printable((struct tc_span){text, size}, shown, sizeof shown) : "");
+    (void)snprintf(err->message + used, sizeof err->message - used, "; %s%s",
+                   *shown ? "it said last: " : "its console says nothing", shown);
 }
 
 static void note(const struct tc_backend_config *config, const char *text)
@@ -177,22 +173,24 @@ static tc_status give_up(struct tc_enclave *enclave, tc_status status, struct tc
 static tc_status boot_somehow(const struct tc_backend_config *config, struct tc_enclave *enclave,
                               int *ret_fd, struct tc_error *err)
 {
-    char text[TC_ERROR_MAX + 64];
+    char text[TC_ERROR_MAX + 128] = "there is no KVM (/dev/kvm): the processor is emulated (TCG): "
+                                    "expect 10 to 30 times the time";
     tc_status status;
     if (has_kvm()) {
         status = boot(config, true, enclave, ret_fd, err);
+        /* Whatever it was: if it is not KVM's fault, it is said again, and then explained. */
+        (void)snprintf(
+            text, sizeof text,
+            "with KVM %s; the processor is emulated instead (TCG): expect 10 to 30 times "
+            "the time",
+            err->message);
         if (status != TC_PEER) return status == TC_OK ? TC_OK : give_up(enclave, status, err);
-        status = give_up(enclave, status, err);
-        (void)snprintf(text, sizeof text, "KVM does not work here: %s", err->message);
-        note(config, text);
+        (void)give_up(enclave, status, err);
         if (ftruncate(config->console_fd, 0) != 0 || lseek(config->console_fd, 0, SEEK_SET) != 0)
             return tc_fail_errno(err, TC_SYSTEM, errno, "cannot begin the console's log again");
         *err = (struct tc_error){0};
     }
-    note(config, has_kvm()
-                     ? "the processor is emulated instead (TCG): expect 10 to 30 times the time"
-                     : "there is no KVM (/dev/kvm): the processor is emulated (TCG): expect 10 "
-                       "to 30 times the time");
+    note(config, text);
     status = boot(config, false, enclave, ret_fd, err);
     return status == TC_OK ? TC_OK : give_up(enclave, status, err);
 }

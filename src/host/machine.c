@@ -250,7 +250,7 @@ static void note_end(struct tc_machine *machine)
 static tc_status say_end(const struct tc_machine *machine, struct tc_error *err)
 {
     int status = machine->emulator_status;
-    return tc_fail(err, TC_PEER, "the emulator ended with %s %d: see the console",
+    return tc_fail(err, TC_PEER, "the emulator ended with %s %d",
                    WIFEXITED(status) ? "status" : "signal",
                    WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
 }

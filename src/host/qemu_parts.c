@@ -160,7 +160,7 @@ tc_status tc_qemu_ask(const struct tc_qemu_asking *asking, struct tc_qemu_machin
         return tc_fail(err, TC_UNAVAILABLE,
                        "%s -M help names neither nitro-enclave nor microvm: expected a QEMU for "
                        "x86_64; it said: %s",
-                       path, tc_printable(tc_buf_span(&list), said, sizeof said));
+                       path, tc_last_words(list.data, list.size, said, sizeof said));
     }
     *ret_machines = machines;
     return TC_OK;

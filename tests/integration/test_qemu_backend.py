@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -184,7 +185,7 @@ def test_too_much_memory(lab):
 # --- a guest that goes wrong ---
 
 def test_emulator_fails(lab):
-    said = lab.fail("arguments fail", "the guest did not connect: the emulator ended with status 7", "its console ends with: ",
+    said = lab.fail("arguments fail", "the guest did not connect: the emulator ended with status 7", "; it said last: ", "|argument -no-reboot; ",
                     f"the machine's console is in {lab.out}.console")
     assert "NOT attested by hardware" in said and "emulated (TCG)" in said.replace("emulated instead", "emulated"), said
     console = lab.console()
@@ -192,6 +193,38 @@ def test_emulator_fails(lab):
     assert "argument -sandbox\nargument on," in console and "no sandbox" not in said, (console, said)
     memory = int(re.search(r"size=(\d+)B", console)[1])
     assert (128 + 256 << 20) <= memory <= (128 + 300 << 20), memory
+
+
+def test_says_it_once(lab):
+    """Where the console is, once; what is not KVM's fault is not said to be."""
+    said = lab.fail("open last last fail", "; it said last: no endlast words|last words; the machine's console is in ")
+    assert said.count("console") == 2 and said.count("release.tar.console") == 1 and "\\x0a" not in said, said
+    assert "KVM does not work" not in said and said.count("no end") == 1, said
+    if os.access("/dev/kvm", os.R_OK | os.W_OK):
+        assert "warning: with KVM the guest did not connect: the emulator ended with status 7; the processor" in said, said
+
+
+def test_noise_leaves_room(lab):
+    """What a guest says last does not push out where its log is; nor does a long name."""
+    lab.fail("noise fail", r"\x1b; the machine's console is in " + f"{lab.out}.console\n")
+    folder = lab.base / ("x" * 200) / ("y" * 200) / ("z" * 200)
+    folder.mkdir(parents=True)
+    said = "".join(lab.start("noise fail", out=folder / "release.tar").communicate(timeout=120))
+    assert f"the machine's console is in {folder}/release.tar.console\n" in said, said
+    assert "build: the guest did not connect: the emulator ended with status 7; it said last: " in said, said
+
+
+def test_no_core(lab):
+    """Neither the guest's memory nor that of what signs ends in a folder."""
+    raised = (resource.getrlimit(resource.RLIMIT_CORE)[1],) * 2
+    resource.setrlimit(resource.RLIMIT_CORE, raised)
+    process = lab.start("session mark wait")
+    await_file(lab.project / "mark")
+    own = [pid for pid in relatives(str(lab.base)) if pid != process.pid]
+    limits = [re.search(r"Max core file size +(\S+)", pathlib.Path(f"/proc/{pid}/limits").read_text())[1] for pid in own]
+    process.send_signal(signal.SIGINT)
+    lab.fail("session mark wait", "interrupted", process=process)
+    assert len(own) >= 5 and set(limits) <= {"0", "1"}, limits
 
 
 def test_without_sandbox(lab):

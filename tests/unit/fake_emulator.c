@@ -20,6 +20,7 @@
  *   open        prints what is no whole line
  *   escape      prints a line as a serial console has it, with an escape sequence
  *   core        prints how large a core it may leave
+ *   noise       prints what takes four characters each in a message
  *   mark        makes the file that FAKE_MARK names
  *   ramdisk     prints the file that is named as one
  *   wait        never ends
@@ -226,6 +227,8 @@ static void obey(const char *word, int argc, char **argv)
     if (strcmp(word, "session") == 0) talk("session", 7301, "hello", 7);
     if (strcmp(word, "count") == 0) count_on();
     if (strcmp(word, "core") == 0) print_core();
+    for (size_t i = 0; strcmp(word, "noise") == 0 && i < 1000; i++)
+        (void)putchar('\033');
     if (strcmp(word, "last") == 0) (void)puts("last words");
     if (strcmp(word, "open") == 0) (void)fputs("no end", stdout);
     if (strcmp(word, "escape") == 0) (void)puts("\033[31mred\r");

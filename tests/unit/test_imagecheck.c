@@ -1,4 +1,5 @@
 /* The check of an image's file system beside the build (host/imagecheck.h). */
+#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -7,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -182,6 +184,48 @@ static pid_t find_child(void)
     return (pid_t)strtol(text, NULL, 10);
 }
 
+/* So large that it is not checked before the test is over. */
+static void make_large_image(struct tc_imagefile *image)
+{
+    make_image(image);
+    image->content.verity.data_blocks = (uint64_t)1 << 30;
+    image->content.verity.total_blocks = tc_veritytree_total((uint64_t)1 << 30);
+    assert_int_equal(
+        ftruncate(image->root_fd, (off_t)(image->content.verity.total_blocks * TC_VERITY_BLOCK)),
+        0);
+}
+
+/* Soon after its start; whether it may leave a core. */
+static bool may_leave_core(pid_t pid)
+{
+    char path[64], line[128], limit[32] = "";
+    (void)snprintf(path, sizeof path, "/proc/%d/limits", (int)pid);
+    FILE *file = fopen(path, "re");
+    assert_non_null(file);
+    while (fgets(line, sizeof line, file))
+        (void)sscanf(line, "Max core file size %31s", limit);
+    (void)fclose(file);
+    return strcmp(limit, "0") != 0 && strcmp(limit, "1") != 0;
+}
+
+static void test_leaves_no_core(void **state)
+{
+    (void)state;
+    TC_AUTO_IMAGEFILE struct tc_imagefile image = TC_IMAGEFILE_NONE;
+    struct tc_error err = {0};
+    struct tc_imagecheck *check = NULL;
+    struct rlimit before, raised;
+    assert_int_equal(getrlimit(RLIMIT_CORE, &before), 0);
+    raised = (struct rlimit){before.rlim_max, before.rlim_max};
+    make_large_image(&image);
+    assert_int_equal(setrlimit(RLIMIT_CORE, &raised), 0);
+    assert_int_equal(tc_imagecheck_start(&image, NULL, &check, &err), TC_OK);
+    assert_int_equal(setrlimit(RLIMIT_CORE, &before), 0);
+    while (may_leave_core(find_child()))
+        (void)poll(NULL, 0, 1);
+    tc_imagecheck_stop(check);
+}
+
 static void test_killed_says_nothing(void **state)
 {
     (void)state;
@@ -189,12 +233,7 @@ static void test_killed_says_nothing(void **state)
     struct tc_error err = {0};
     struct tc_imagecheck *check = NULL;
     int ends[2];
-    make_image(&image);
-    /* Large enough not to have ended before the signal arrives. */
-    image.content.verity.data_blocks = (uint64_t)1 << 30;
-    image.content.verity.total_blocks = tc_veritytree_total((uint64_t)1 << 30);
-    assert_int_equal(
-        ftruncate(image.root_fd, (off_t)(image.content.verity.total_blocks * TC_VERITY_BLOCK)), 0);
+    make_large_image(&image);
     assert_int_equal(tc_imagecheck_start(&image, NULL, &check, &err), TC_OK);
     assert_int_equal(pipe(ends), 0);
     assert_int_equal(write(ends[1], "", 1), 1);
@@ -234,6 +273,8 @@ int main(void)
         cmocka_unit_test(test_size),
         cmocka_unit_test(test_records),
         cmocka_unit_test(test_killed_says_nothing),
+        cmocka_unit_test(test_good_and_damaged),    cmocka_unit_test(test_size),
+        cmocka_unit_test(test_leaves_no_core),      cmocka_unit_test(test_killed_says_nothing),
         cmocka_unit_test(test_stop_without_answer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

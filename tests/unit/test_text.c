@@ -246,6 +246,28 @@ static void test_is_printable(void **state)
         if (tc_is_printable(tc_span_of_text(bad[i]))) fail_msg("taken: %zu", i);
 }
 
+static const char *last_words(const char *said, char *out, size_t out_size)
+{
+    uint8_t text[64];
+    size_t size = strlen(said);
+    memcpy(text, said, size);
+    return tc_last_words(text, size, out, out_size);
+}
+
+static void test_last_words(void **state)
+{
+    char out[12];
+    (void)state;
+    assert_string_equal(last_words("", out, sizeof out), "");
+    assert_string_equal(last_words("\r\n\n", out, sizeof out), "");
+    assert_string_equal(last_words("one\r\ntwo\r\n\r\n", out, sizeof out), "one|two");
+    assert_string_equal(last_words("elevenchars", out, sizeof out), "elevenchars");
+    assert_string_equal(last_words("more than eleven", out, sizeof out), "than eleven");
+    assert_string_equal(last_words("\033\033\033\033", out, sizeof out), "\\x1b\\x1b");
+    assert_string_equal(last_words("a\303\251lines long", out, sizeof out), "lines long");
+    assert_string_equal(last_words("much", out, 1), "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -254,6 +276,7 @@ int main(void)
         cmocka_unit_test(test_nearest), cmocka_unit_test(test_numbers), cmocka_unit_test(test_time),
         cmocka_unit_test(test_base64),  cmocka_unit_test(test_cursor), cmocka_unit_test(test_buf),
         cmocka_unit_test(test_is_printable),
+        cmocka_unit_test(test_last_words),
         cmocka_unit_test(test_errors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
