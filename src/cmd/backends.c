@@ -57,9 +57,9 @@ static tc_status check_local(const struct tc_need *need, const char *nitro, stru
     if (tc_probe_takes_images(&local)) return TC_OK;
     tc_backend_qemu.probe(need, &qemu);
     return tc_fail(
-        err, TC_UNAVAILABLE, "%s%.300s%sthe local back end runs no image: %.150s: %.350s%s",
+        err, TC_UNAVAILABLE, "%s%.300s%sthe local back end runs no image: %.150s%s%.350s%s",
         nitro ? "--backend auto finds none for an image: nitro: " : "", nitro ? nitro : "",
-        nitro ? "; " : "", local.why, local.fix,
+        nitro ? "; " : "", local.no_images ? "" : local.why, local.no_images ? "" : ": ", local.fix,
         tc_probe_takes_images(&qemu) ? "; --backend qemu can run it here, in a virtual machine"
                                      : "");
 }

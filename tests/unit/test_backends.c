@@ -102,11 +102,10 @@ static void test_no_local(void **state)
     expect_choice("auto", NULL, "local", false, "");
     expect_choice("local", NULL, "local", false, "");
     expect_none("auto", &need, TC_UNAVAILABLE,
-                "nitro: pages; the local back end runs no image: host: get it", true);
-    expect_none("local", &need, TC_UNAVAILABLE, "the local back end runs no image: host: get it",
-                true);
+                "nitro: pages; the local back end runs no image: get it", true);
+    expect_none("local", &need, TC_UNAVAILABLE, "the local back end runs no image: get it", true);
     qemu.usable = false;
-    expect_none("auto", &need, TC_UNAVAILABLE, "host: get it", false);
+    expect_none("auto", &need, TC_UNAVAILABLE, "image: get it", false);
     local = (struct tc_probe){.why = "no ids", .fix = "usermod"};
     expect_none("local", &need, TC_UNAVAILABLE, "no ids: usermod", false);
     /* It begins without; what is missing then is the start's to say. */
