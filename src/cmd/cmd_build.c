@@ -212,8 +212,9 @@ static tc_status read_project(struct build *build, struct tc_error *err)
     TC_TRY(choose_image(build, err));
     struct tc_need need = tc_backend_need(&build->image.file, &build->spec.limits);
     need.cpus = options->cpus;
-    TC_TRY(
-        tc_backend_choose(options->backend, build->image.host ? NULL : &need, &build->choice, err));
+    tc_status chosen =
+        tc_backend_choose(options->backend, build->image.host ? NULL : &need, &build->choice, err);
+    if (chosen != TC_OK) return tc_image_choice_judge(&build->image, chosen, -1, err);
     TC_TRY(check_extract(build, err));
     tc_build_ui_source(&build->ui, build->pack, options->folder);
     warn_of_the_ignored(build);

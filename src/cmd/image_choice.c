@@ -30,8 +30,7 @@ tc_status tc_image_choice_judge(struct tc_image_choice *choice, tc_status status
                                 struct tc_error *err)
 {
     struct tc_error found = {0};
-    /* What nobody could start with any image has nothing to do with this one. */
-    if (status == TC_INTERRUPTED || status == TC_USAGE || status == TC_UNAVAILABLE) return status;
+    if (status == TC_INTERRUPTED || status == TC_USAGE) return status;
     tc_status checked = tc_image_choice_await(choice, interrupt_fd, &found);
     if (checked == TC_OK || (status != TC_OK && checked != TC_REFUSED)) return status;
     *err = found;
