@@ -11,7 +11,8 @@ build` until the first command of the build speaks, and in which step:
   command  the sandbox, until a line of the command's has arrived here
 
 and the megabytes per second of a large file, to the worker as source and back as output, against
-the same build without it. Each way includes what is done with the bytes: packed, sent by vsock (or
+the same build without it: until the command begins (the client says that it sends when the worker
+does, which a large source is through by then), and from the first output to the end. Each way includes what is done with the bytes: packed, sent by vsock (or
 a socket), hashed, written; sealed, hashed, sent, written, verified. Rounds alternate between all of these, so
 that a machine that slows down slows all. Figures, not tests: nothing here can fail by being slow.
 
@@ -121,7 +122,7 @@ def main():
             name = f'{pair[0]} {Path(pair[1]).name}'
             line = ''.join(f'{median(small[pair], begin, end):9.2f}' for _, begin, end in STEPS)
             if wanted.megabytes:
-                line += f'  {rate(large[pair], small[pair], "source", "command", wanted.megabytes * 1.048576)}'
+                line += f'  {rate(large[pair], small[pair], "start", "command", wanted.megabytes * 1.048576)}'
                 line += f'  {rate(large[pair], small[pair], "outputs", "end", wanted.megabytes * 1.048576)}'
             print(f'{name:<24}{line}', flush=True)
 
