@@ -26,10 +26,13 @@ static bool locate(const char *folder, const struct tc_sha256 *root, char out[PA
     return size > 0 && size < PATH_MAX;
 }
 
-static size_t describe(const struct stat *info, char out[TEXT_MAX])
+/* With the root hash, so that a record counts under no other name. */
+static size_t describe(const struct tc_sha256 *root, const struct stat *info, char out[TEXT_MAX])
 {
+    char hex[TC_SHA256_HEX];
+    tc_hex((struct tc_span){root->bytes, sizeof root->bytes}, hex);
     int size =
-        snprintf(out, TEXT_MAX, "%llu %llu %llu %lld.%09ld %lld.%09ld\n",
+        snprintf(out, TEXT_MAX, "%s %llu %llu %llu %lld.%09ld %lld.%09ld\n", hex,
                  (unsigned long long)info->st_dev, (unsigned long long)info->st_ino,
                  (unsigned long long)info->st_size, (long long)info->st_mtim.tv_sec,
                  info->st_mtim.tv_nsec, (long long)info->st_ctim.tv_sec, info->st_ctim.tv_nsec);
@@ -54,7 +57,7 @@ bool tc_imagerecord_holds(const char *folder, const struct tc_sha256 *root, int 
     do
         got = read(kept, seen, sizeof seen);
     while (got < 0 && errno == EINTR);
-    size_t size = describe(&info, now);
+    size_t size = describe(root, &info, now);
     return size > 0 && got == (ssize_t)size && memcmp(now, seen, size) == 0;
 }
 
@@ -66,8 +69,8 @@ void tc_imagerecord_keep(const char *folder, const struct tc_sha256 *root, int f
     struct stat info;
     TC_AUTO_TEMPFILE struct tc_tempfile file = TC_TEMPFILE_NONE;
     if (fstat(fd, &info) != 0 || !locate(folder, root, path)) return;
-    size_t size = describe(before, then);
-    if (size == 0 || describe(&info, text) != size || memcmp(then, text, size) != 0) return;
+    size_t size = describe(root, before, then);
+    if (size == 0 || describe(root, &info, text) != size || memcmp(then, text, size) != 0) return;
     if (now - info.st_ctim.tv_sec <= SETTLED_S) return;
     if (tc_tempfile_open(path, &file, &ignored) == TC_OK && fchmod(file.fd, 0600) == 0 &&
         tc_write_all(file.fd, (struct tc_span){(const uint8_t *)text, size}, "a record",

@@ -127,6 +127,7 @@ static void test_records(void **state)
     TC_AUTO_IMAGEFILE struct tc_imagefile image = TC_IMAGEFILE_NONE;
     struct tc_error err = {0};
     char folder[] = "/tmp/tee-imagecheck-XXXXXX", path[64 + TC_SHA256_HEX], hex[TC_SHA256_HEX];
+    char renamed[64 + TC_SHA256_HEX];
     struct tc_sha256 other = {{1}};
     struct stat info;
     make_image(&image);
@@ -145,6 +146,12 @@ static void test_records(void **state)
     tc_imagerecord_keep(folder, root, image.root_fd, &info, info.st_ctim.tv_sec + 3);
     assert_true(tc_imagerecord_holds(folder, root, image.root_fd));
     assert_false(tc_imagerecord_holds(folder, &other, image.root_fd));
+    /* Nor is it one of another image's when somebody calls it so. */
+    tc_hex((struct tc_span){other.bytes, sizeof other.bytes}, hex);
+    (void)snprintf(renamed, sizeof renamed, "%s/%s", folder, hex);
+    assert_int_equal(rename(path, renamed), 0);
+    assert_false(tc_imagerecord_holds(folder, &other, image.root_fd));
+    assert_int_equal(rename(renamed, path), 0);
     assert_int_equal(ask_with(&image, folder, &err), TC_OK);
     assert_int_equal(chmod(path, 0620), 0); /* others can write it */
     assert_false(tc_imagerecord_holds(folder, root, image.root_fd));
