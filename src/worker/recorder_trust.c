@@ -44,6 +44,13 @@ static tc_status no_memory(struct tc_error *err)
     return tc_fail(err, TC_SYSTEM, "out of memory for the trust anchors of the network");
 }
 
+/* OpenSSL looks into a certificate's extensions when they are first asked for, and keeps what it
+ * saw: here, before threads share it. One with bad extensions fails where it would be used. */
+static void settle(X509 *certificate)
+{
+    (void)X509_check_purpose(certificate, -1, 0);
+}
+
 /* All certificates of a PEM text; other blocks are passed over. */
 static tc_status read_pem(struct tc_span pem, const char *what, STACK_OF(X509) * out,
                           struct tc_error *err)
@@ -60,6 +67,7 @@ static tc_status read_pem(struct tc_span pem, const char *what, STACK_OF(X509) *
                                  sk_X509_num(out) + 1);
             break;
         }
+        settle(certificate);
         if (sk_X509_num(out) >= CERTIFICATES_MAX || sk_X509_push(out, certificate) == 0) {
             X509_free(certificate);
             status =
