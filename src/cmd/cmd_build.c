@@ -325,7 +325,7 @@ static tc_status run_worker(struct build *build, struct tc_error *err)
         *err = end;
         return ended;
     }
-    if (status == TC_PEER && ended != TC_OK) tc_build_add_to_message(err, "; ", end.message);
+    if (status == TC_PEER && *end.message) tc_build_add_to_message(err, "; ", end.message);
     return status;
 }
 

@@ -64,7 +64,8 @@ struct tc_backend {
     tc_status (*sign)(struct tc_enclave *enclave, struct tc_span document, struct tc_buf *buf,
                       struct tc_error *err);
     /* Ends it: kills what still runs, waits, removes what was made. Says in err
-     * how the worker ended when it did not exit with 0. Always frees. */
+     * how the worker ended when it did not exit with 0; with TC_OK, too, that it was gone
+     * before, for a session that failed. Always frees. */
     tc_status (*stop)(struct tc_enclave *enclave, struct tc_error *err);
 };
 

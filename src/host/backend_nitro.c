@@ -132,6 +132,13 @@ tc_status tc_nitro_start(const struct tc_nitro_ops *ops, const struct tc_backend
     return TC_OK;
 }
 
+/* The other side, or the server for an enclave that is gone. */
+static bool has_hung_up(int session_fd)
+{
+    struct pollfd fd = {.fd = session_fd, .events = POLLRDHUP};
+    return poll(&fd, 1, 0) == 1;
+}
+
 /* The worker ends the enclave by itself when its session is over; one that does not is
  * ended with its descriptor, at once when the user does not want to wait. */
 tc_status tc_nitro_stop(struct tc_enclave *enclave, struct tc_error *err)
@@ -140,6 +147,7 @@ tc_status tc_nitro_stop(struct tc_enclave *enclave, struct tc_error *err)
                             {.fd = enclave->interrupt_fd, .events = POLLIN}};
     int ready;
     tc_status status = TC_OK;
+    bool hung_up = has_hung_up(enclave->session_fd);
     (void)shutdown(enclave->session_fd, SHUT_RDWR);
     do
         ready = poll(fds, 2, STOP_PATIENCE_MS);
@@ -151,6 +159,10 @@ tc_status tc_nitro_stop(struct tc_enclave *enclave, struct tc_error *err)
         status = tc_fail(err, TC_INTERRUPTED, "interrupted");
     else if (problem)
         status = tc_fail(err, TC_PEER, "serving the toolchain's pages: %s", problem);
+    else if (hung_up)
+        (void)snprintf(err->message, sizeof err->message,
+                       "the enclave ended, and its device does not say why: its kernel may have "
+                       "run out of memory, or have failed");
     enclave_free(enclave);
     return status;
 }

@@ -368,6 +368,8 @@ static void test_end_in_the_session(void **state)
     assert_int_equal(send(fd, "x", 1, 0), 1);
     assert_true(recv(fd, bytes, sizeof bytes, MSG_WAITALL) < (ssize_t)sizeof bytes);
     assert_int_equal(tc_nitro_stop(enclave, &err), TC_OK);
+    /* Whose session failed is told. */
+    assert_non_null(strstr(err.message, "the enclave ended, and its device does not say why"));
     assert_true(driver_is_idle(&driver));
 }
 

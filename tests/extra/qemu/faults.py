@@ -115,7 +115,7 @@ def killed(lab):
             time.sleep(0.05)
     for what, out, step, finish in at_each_step(lab, "killed", act):
         reason = {"qemu": "the emulator ended with signal 9",
-                  "nitro": "enclave ended before its session" if step == "boot" else "the worker"}[lab.back_end]
+                  "nitro": "enclave ended before its session" if step == "boot" else "the enclave ended, and its device"}[lab.back_end]
         said = finish(reason, f"{re.escape(lab.console(out))}|its console says nothing")
         check(f"{what}: its log", os.path.exists(f"{out}/release.tar.log"), step == "build")
         check(f"{what}: its console", os.path.exists(f"{out}/release.tar.console"),
