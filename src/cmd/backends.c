@@ -7,7 +7,8 @@
 const struct tc_backend *const tc_backends[] = {&tc_backend_local, &tc_backend_qemu,
                                                 &tc_backend_nitro, NULL};
 
-static tc_status find(const char *name, const struct tc_backend **ret_backend, struct tc_error *err)
+static tc_status find(const char *name, const char *also, const struct tc_backend **ret_backend,
+                      struct tc_error *err)
 {
     char names[128] = "";
     for (size_t i = 0; tc_backends[i]; i++) {
@@ -19,13 +20,19 @@ static tc_status find(const char *name, const struct tc_backend **ret_backend, s
         (void)snprintf(names + used, sizeof names - used, "%s%s", used ? ", " : "",
                        tc_backends[i]->name);
     }
-    return tc_fail(err, TC_USAGE, "--backend %s: expected auto, %s", name, names);
+    return tc_fail(err, TC_USAGE, "--backend %s: expected %s%s", name, also, names);
+}
+
+tc_status tc_backend_find(const char *name, const struct tc_backend **ret_backend,
+                          struct tc_error *err)
+{
+    return find(name, "", ret_backend, err);
 }
 
 tc_status tc_backend_check_name(const char *name, struct tc_error *err)
 {
     const struct tc_backend *backend;
-    return strcmp(name, "auto") == 0 ? TC_OK : find(name, &backend, err);
+    return strcmp(name, "auto") == 0 ? TC_OK : find(name, "auto, ", &backend, err);
 }
 
 struct tc_need tc_backend_need(const struct tc_imagefile *image, const struct tc_limits *limits)
@@ -98,7 +105,7 @@ tc_status tc_backend_choose(const char *name, const struct tc_need *need,
     if (best)
         TC_TRY(choose_best(need, &choice, err));
     else
-        TC_TRY(find(name, &choice.backend, err));
+        TC_TRY(find(name, "auto, ", &choice.backend, err));
     if (!need && choice.backend != &tc_backend_local)
         return tc_fail(err, TC_USAGE,
                        "--backend %s runs images, and --image host is none: name an image "

@@ -11,6 +11,10 @@ extern const struct tc_backend *const tc_backends[];
 /* Is it one of them, or "auto"? TC_USAGE with the names there are. */
 tc_status tc_backend_check_name(const char *name, struct tc_error *err) TC_MUST_USE;
 
+/* The one of that name; TC_USAGE with the names there are. */
+tc_status tc_backend_find(const char *name, const struct tc_backend **ret_backend,
+                          struct tc_error *err) TC_MUST_USE;
+
 struct tc_backend_choice {
     const struct tc_backend *backend;
     /* Why this one; "" where it was named. What was found wanting stands in it. */

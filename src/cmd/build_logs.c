@@ -30,10 +30,11 @@ static bool keep(struct tc_tempfile *file)
 }
 
 /* What a machine said, where the build's own command is not what failed. */
-static void keep_console(const struct tc_build_logs *logs, struct tc_error *err)
+static void keep_console(struct tc_build_logs *logs, struct tc_error *err)
 {
     if (err->status == TC_BUILD) return;
-    if (keep(logs->console))
+    logs->has_console = keep(logs->console);
+    if (logs->has_console)
         tc_build_add_to_message(err, "; the machine's console is in ", logs->console_path);
     bool worker = err->status == TC_PEER || err->status == TC_MALFORMED;
     if (logs->enclave && worker)
@@ -43,23 +44,23 @@ static void keep_console(const struct tc_build_logs *logs, struct tc_error *err)
 }
 
 /* A log that says something outlives a failed build. */
-static void keep_log(const struct tc_build_logs *logs, struct tc_error *err)
+static void keep_log(struct tc_build_logs *logs, struct tc_error *err)
 {
     if (logs->log->fd < 0) return;
     bool ran = err->status == TC_BUILD || err->status == TC_LIMIT;
     if (ran && lseek(logs->log->fd, 0, SEEK_END) <= 0)
         tc_build_add_to_message(err, "; ", "the build printed nothing: there is no log");
-    else if (keep(logs->log))
+    else if ((logs->has_log = keep(logs->log)))
         tc_build_add_to_message(err, "; the build's log is in ", logs->log_path);
 }
 
-void tc_build_keep_logs(const struct tc_build_logs *logs, struct tc_error *err)
+void tc_build_keep_logs(struct tc_build_logs *logs, struct tc_error *err)
 {
     keep_console(logs, err);
     keep_log(logs, err);
 }
 
-void tc_build_drop_old_log(const char *path)
+void tc_build_drop_old(const char *path)
 {
     struct stat info;
     if (lstat(path, &info) == 0 && S_ISREG(info.st_mode)) (void)unlink(path);

@@ -13,14 +13,15 @@ void tc_build_add_to_message(struct tc_error *err, const char *before, const cha
 struct tc_build_logs {
     struct tc_tempfile *log, *console; /* not open where there is none */
     const char *log_path, *console_path;
-    bool enclave; /* of hardware, which keeps its console to itself... */
-    bool debug;   /* ... but in debug mode: then it was on stderr */
+    bool enclave;              /* of hardware, which keeps its console to itself... */
+    bool debug;                /* ... but in debug mode: then it was on stderr */
+    bool has_log, has_console; /* kept: set below */
 };
 
 /* Names what says something, and tells in err where it is. */
-void tc_build_keep_logs(const struct tc_build_logs *logs, struct tc_error *err);
+void tc_build_keep_logs(struct tc_build_logs *logs, struct tc_error *err);
 
 /* What an earlier build left under such a name would be taken for this one's: removes it. */
-void tc_build_drop_old_log(const char *path);
+void tc_build_drop_old(const char *path);
 
 #endif

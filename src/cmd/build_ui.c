@@ -42,7 +42,8 @@ static void put(struct tc_build_ui *ui, struct tc_span text)
     }
 }
 
-static void put_line(struct tc_build_ui *ui, const char *before, const char *text, const char *after)
+static void put_line(struct tc_build_ui *ui, const char *before, const char *text,
+                     const char *after)
 {
     TC_AUTO_BUF struct tc_buf line = tc_buf_new(32768);
     tc_buf_add_text(&line, before);
@@ -67,7 +68,8 @@ void tc_build_ui_source(struct tc_build_ui *ui, const struct tc_pack *pack, cons
         (void)snprintf(line, sizeof line, "source: %s at commit %s", name, hex);
     } else {
         (void)snprintf(line, sizeof line, "source: %s as it lies%s: the report carries no commit",
-                       name, tc_pack_is_dirty(pack) ? " (changed since the last commit)"
+                       name,
+                       tc_pack_is_dirty(pack) ? " (changed since the last commit)"
                                               : " (no git repository of its own)");
     }
     say(ui, line);
@@ -102,7 +104,7 @@ void tc_build_ui_start(struct tc_build_ui *ui, const struct tc_backend *backend,
     (void)snprintf(line, sizeof line, "worker: %s back end; %s%s%s%s", backend->name,
                    !backend->hardware ? "no enclave, NOT attested by hardware"
                    : debug            ? "an enclave in debug mode, which attests nothing"
-                                      : "an enclave, attested by hardware",
+                                      : "asks for an enclave, which hardware attests",
                    *because ? " (auto: " : "",
                    tc_printable_again(tc_span_of_text(because), shown, sizeof shown),
                    *because ? ")" : "");

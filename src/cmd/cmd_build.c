@@ -119,8 +119,8 @@ static tc_status open_outputs(struct build *build, struct tc_error *err)
     if (strcmp(options->backend, tc_backend_qemu.name) == 0)
         TC_TRY(tc_tempfile_open(build->console_path, &build->console, err));
     if (options->detached) TC_TRY(tc_tempfile_open(options->detached, &build->detached, err));
-    tc_build_drop_old_log(build->log_path);
-    tc_build_drop_old_log(build->console_path);
+    tc_build_drop_old(build->log_path);
+    tc_build_drop_old(build->console_path);
     return options->extract ? tc_extract_open(options->extract, &build->extract, err) : TC_OK;
 }
 
@@ -420,6 +420,8 @@ static tc_status run(struct build *build, struct tc_error *err)
      * nothing to clean up. */
     TC_TRY(tc_interrupts_catch(&build->interrupt_fd, err));
     build->ui.interrupt_fd = build->interrupt_fd;
+    if (build->keep_bundle) tc_build_drop_old(build->bundle_path);
+    if (build->options.detached) tc_build_drop_old(build->options.detached);
     tc_status status = run_worker(build, err);
     TC_TRY(tc_image_choice_judge(&build->image, status, build->interrupt_fd, err));
     TC_TRY(verify_result(build, err));
@@ -427,9 +429,20 @@ static tc_status run(struct build *build, struct tc_error *err)
 }
 
 /* False when the result could not be written. */
-static bool print_result(struct build *build, const struct tc_error *failure)
+static bool print_result(struct build *build, const struct tc_build_logs *logs,
+                         const struct tc_error *failure)
 {
     struct tc_error err = {0};
+    const struct tc_imagefile *image = build->choice.backend ? &build->image.file : NULL;
+    struct tc_print_build result = {.backend =
+                                        build->choice.backend ? build->choice.backend->name : NULL,
+                                    .because = build->choice.because,
+                                    .log = logs->has_log ? logs->log_path : NULL,
+                                    .console = logs->has_console ? logs->console_path : NULL};
+    if (image && !build->image.host) {
+        result.image = image->content.text.name;
+        result.pcr0 = &image->pcr[0];
+    }
     const struct tc_build_made made = {
         .bundle = build->keep_bundle ? build->bundle_path : NULL,
         .detached = build->options.detached,
@@ -438,10 +451,13 @@ static bool print_result(struct build *build, const struct tc_error *failure)
         .debug = build->choice.backend && build->choice.backend->hardware && build->options.debug,
         .root_created = build->devroot_created};
     if (failure->status == TC_OK) tc_build_ui_done(&build->ui, &build->verdict, &made);
-    if (failure->status != TC_OK) return tc_print_failure("build", failure, build->options.json);
+    if (failure->status != TC_OK)
+        return tc_print_failed_build(&result, failure, build->options.json);
     if (!build->options.json || !build->choice.backend) return true;
-    tc_status status =
-        tc_print_verdict_json(stdout, &build->verdict, build->choice.backend->name, &err);
+    result.bundle = made.bundle;
+    result.detached = made.detached;
+    result.extract = made.extract;
+    tc_status status = tc_print_verdict_json(stdout, &build->verdict, &result, &err);
     if (status != TC_OK) tc_print_error("build", &err);
     return status == TC_OK;
 }
@@ -467,13 +483,12 @@ int tc_cmd_build(int argc, char **argv)
     }
     if (status == TC_OK) status = run(&build, &err);
     tc_build_ui_end(&build.ui);
-    const struct tc_build_logs logs = {.log = &build.log,
-                                       .console = &build.console,
-                                       .log_path = build.log_path,
-                                       .console_path = build.console_path,
-                                       .enclave =
-                                           build.choice.backend && build.choice.backend->hardware,
-                                       .debug = build.options.debug};
+    struct tc_build_logs logs = {.log = &build.log,
+                                 .console = &build.console,
+                                 .log_path = build.log_path,
+                                 .console_path = build.console_path,
+                                 .enclave = build.choice.backend && build.choice.backend->hardware,
+                                 .debug = build.options.debug};
     if (status == TC_INTERRUPTED)
         tc_build_add_to_message(&err, "; ", "nothing was kept");
     else if (status != TC_OK)
@@ -483,7 +498,7 @@ int tc_cmd_build(int argc, char **argv)
      * to read its last words. */
     build.ui.interrupt_fd = -1;
     tc_interrupts_release(&build.interrupt_fd);
-    bool printed = print_result(&build, &err);
+    bool printed = print_result(&build, &logs, &err);
     tc_build_ui_free(&build.ui);
     build_free(&build);
     return printed || status != TC_OK ? (int)tc_exit_of(status) : TC_EXIT_UNDECIDED;

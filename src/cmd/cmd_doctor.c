@@ -12,17 +12,27 @@
 #include "host/imagestore.h"
 
 static const char usage[] =
-    "usage: tee-compile doctor [--json]\n"
+    "usage: tee-compile doctor [--backend local|qemu|nitro] [--json]\n"
     "\n"
     "Says for each back end of `build` whether it can start a worker here, for a build with\n"
     "the default limits, why not and what mends that, which of them --backend auto takes, and\n"
     "for each image whether it is here and its files are complete.\n"
     "\n"
-    "Exit status: 0 a back end can be used; 1 none; 2 it could not be told.\n";
+    "  --backend NAME   asks for this one alone\n"
+    "  --json           the findings on stdout as one object\n"
+    "\n"
+    "Exit status: 0 a back end can be used, or the one that was asked for; 1 none, or not\n"
+    "that one; 2 it could not be told.\n";
 
 enum { BACKENDS_MAX = 8 };
 
+struct request {
+    const struct tc_backend *only; /* NULL: of all */
+    bool json, help;
+};
+
 struct findings {
+    const struct tc_backend *only;        /* as it was asked for */
     struct tc_probe probes[BACKENDS_MAX]; /* of tc_backends */
     bool usable;                          /* any */
     const struct tc_backend *best;        /* what auto takes for an image; NULL: none */
@@ -32,18 +42,24 @@ struct findings {
     struct tc_error unknown; /* why not known which are here; status TC_OK: it is */
 };
 
-static tc_status parse(int argc, char **argv, bool *ret_json, bool *ret_help, struct tc_error *err)
+static tc_status parse(int argc, char **argv, struct request *request, struct tc_error *err)
 {
-    enum { JSON = 1, HELP };
-    static const struct option options[] = {
-        {"json", no_argument, NULL, JSON}, {"help", no_argument, NULL, HELP}, {NULL, 0, NULL, 0}};
+    enum { BACKEND = 1, JSON, HELP };
+    static const struct option options[] = {{"backend", required_argument, NULL, BACKEND},
+                                            {"json", no_argument, NULL, JSON},
+                                            {"help", no_argument, NULL, HELP},
+                                            {NULL, 0, NULL, 0}};
     int option;
     opterr = 0;
     optind = 0; /* GNU: start anew, whatever main has parsed before */
-    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        if (option == '?')
-            return tc_fail(err, TC_USAGE, "%s is unknown or ambiguous", argv[optind - 1]);
-        *(option == JSON ? ret_json : ret_help) = true;
+    while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
+        switch (option) {
+        case BACKEND: TC_TRY(tc_backend_find(optarg, &request->only, err)); break;
+        case JSON: request->json = true; break;
+        case HELP: request->help = true; break;
+        case ':': return tc_fail(err, TC_USAGE, "%s wants a value", argv[optind - 1]);
+        default: return tc_fail(err, TC_USAGE, "%s is unknown or ambiguous", argv[optind - 1]);
+        }
     }
     if (optind < argc) return tc_fail(err, TC_USAGE, "unexpected argument %s", argv[optind]);
     return TC_OK;
@@ -59,6 +75,11 @@ static tc_status list_images(struct findings *findings, struct tc_error *err)
     return tc_imagestore_list(store, &findings->images, err);
 }
 
+static bool is_asked(const struct findings *findings, const struct tc_backend *backend)
+{
+    return !findings->only || findings->only == backend;
+}
+
 static tc_status find_out(struct findings *findings, struct tc_error *err)
 {
     const struct tc_need need = tc_backend_usual_need();
@@ -66,11 +87,13 @@ static tc_status find_out(struct findings *findings, struct tc_error *err)
     struct tc_error none = {0};
     for (size_t i = 0; i < BACKENDS_MAX && tc_backends[i]; i++) {
         struct tc_probe *probe = &findings->probes[i];
+        if (!is_asked(findings, tc_backends[i])) continue;
         tc_backends[i]->probe(&need, probe);
         findings->usable = findings->usable || probe->usable;
         if (tc_backends[i] == &tc_backend_local) findings->host = probe->usable;
         if (tc_backends[i] == &tc_backend_qemu) findings->qemu = probe;
     }
+    if (findings->only) return TC_OK;
     tc_status chosen = tc_backend_choose("auto", &need, &best, &none);
     if (chosen != TC_OK && chosen != TC_UNAVAILABLE) {
         *err = none;
@@ -102,12 +125,17 @@ static void show_backends(const struct findings *findings)
     char shown[2 * TC_ERROR_MAX];
     for (size_t i = 0; i < BACKENDS_MAX && tc_backends[i]; i++) {
         const struct tc_probe *probe = &findings->probes[i];
+        if (!is_asked(findings, tc_backends[i])) continue;
         (void)printf("%-6s %-3s  %s\n", tc_backends[i]->name, probe->usable ? "yes" : "no",
                      tc_printable_again(tc_span_of_text(probe->why), shown, sizeof shown));
         if (!tc_probe_takes_images(probe))
             (void)printf("             mend it: %s\n",
                          tc_printable_again(tc_span_of_text(probe->fix), shown, sizeof shown));
+        else if (*probe->faster)
+            (void)printf("             faster: %s\n",
+                         tc_printable_again(tc_span_of_text(probe->faster), shown, sizeof shown));
     }
+    if (findings->only) return;
     bool qemu = !findings->best && tc_probe_takes_images(findings->qemu);
     if (!findings->best && !findings->host)
         (void)printf("auto   none: it takes nitro or local, and neither can be used here%s\n",
@@ -163,6 +191,9 @@ static void write_probe(struct tc_jsonw *w, const struct tc_backend *backend,
     if (!tc_probe_takes_images(probe))
         tc_jsonw_text(w, "fix",
                       tc_printable_again(tc_span_of_text(probe->fix), shown, sizeof shown));
+    else if (*probe->faster)
+        tc_jsonw_text(w, "faster",
+                      tc_printable_again(tc_span_of_text(probe->faster), shown, sizeof shown));
     tc_jsonw_end_object(w);
 }
 
@@ -202,6 +233,22 @@ static void write_unknown(struct tc_jsonw *w, const struct tc_error *unknown)
                   tc_printable_again(tc_span_of_text(unknown->message), shown, sizeof shown));
 }
 
+static void write_images(struct tc_jsonw *w, const struct findings *findings)
+{
+    tc_jsonw_array(w, "images");
+    for (size_t i = 0; i < findings->images.count; i++)
+        write_image(w, &findings->images.images[i]);
+    for (size_t i = 0; i < NAMES && findings->unknown.status == TC_OK; i++) {
+        if (is_here(findings, names[i])) continue;
+        tc_jsonw_object(w, NULL);
+        tc_jsonw_text(w, "name", names[i]);
+        tc_jsonw_bool(w, "here", false);
+        tc_jsonw_end_object(w);
+    }
+    tc_jsonw_end_array(w);
+    if (findings->unknown.status != TC_OK) write_unknown(w, &findings->unknown);
+}
+
 static tc_status show_json(const struct findings *findings, struct tc_error *err)
 {
     TC_AUTO_BUF struct tc_buf buf =
@@ -211,29 +258,20 @@ static tc_status show_json(const struct findings *findings, struct tc_error *err
     tc_jsonw_text(&w, "verdict", findings->usable ? "done" : "failed");
     tc_jsonw_array(&w, "checks");
     for (size_t i = 0; i < BACKENDS_MAX && tc_backends[i]; i++)
-        write_check(&w, tc_backends[i]->name, findings->probes[i].usable, "usable",
-                    findings->probes[i].why);
+        if (is_asked(findings, tc_backends[i]))
+            write_check(&w, tc_backends[i]->name, findings->probes[i].usable, "usable",
+                        findings->probes[i].why);
     tc_jsonw_end_array(&w);
     if (findings->best)
         tc_jsonw_text(&w, "auto", findings->best->name);
-    else
+    else if (!findings->only)
         tc_jsonw_null(&w, "auto");
     tc_jsonw_array(&w, "backends");
     for (size_t i = 0; i < BACKENDS_MAX && tc_backends[i]; i++)
-        write_probe(&w, tc_backends[i], &findings->probes[i]);
+        if (is_asked(findings, tc_backends[i]))
+            write_probe(&w, tc_backends[i], &findings->probes[i]);
     tc_jsonw_end_array(&w);
-    tc_jsonw_array(&w, "images");
-    for (size_t i = 0; i < findings->images.count; i++)
-        write_image(&w, &findings->images.images[i]);
-    for (size_t i = 0; i < NAMES && findings->unknown.status == TC_OK; i++) {
-        if (is_here(findings, names[i])) continue;
-        tc_jsonw_object(&w, NULL);
-        tc_jsonw_text(&w, "name", names[i]);
-        tc_jsonw_bool(&w, "here", false);
-        tc_jsonw_end_object(&w);
-    }
-    tc_jsonw_end_array(&w);
-    if (findings->unknown.status != TC_OK) write_unknown(&w, &findings->unknown);
+    if (!findings->only) write_images(&w, findings);
     tc_jsonw_end_object(&w);
     TC_TRY(tc_buf_check(&buf, "the findings", err));
     return tc_print_buf(stdout, &buf, err);
@@ -243,21 +281,22 @@ int tc_cmd_doctor(int argc, char **argv)
 {
     struct tc_error err = {0};
     struct findings findings = {0};
-    bool json = false, help = false;
-    tc_status status = parse(argc, argv, &json, &help, &err);
-    if (status != TC_OK) json = tc_wants_json(argc, argv);
-    if (status == TC_OK && help)
+    struct request request = {0};
+    tc_status status = parse(argc, argv, &request, &err);
+    if (status != TC_OK) request.json = tc_wants_json(argc, argv);
+    if (status == TC_OK && request.help)
         return tc_print_usage(stdout, usage) ? TC_EXIT_YES : TC_EXIT_UNDECIDED;
+    findings.only = request.only;
     if (status == TC_OK) status = find_out(&findings, &err);
-    if (status == TC_OK && json) status = show_json(&findings, &err);
-    if (status == TC_OK && !json) {
+    if (status == TC_OK && request.json) status = show_json(&findings, &err);
+    if (status == TC_OK && !request.json) {
         show_backends(&findings);
-        show_images(&findings);
+        if (!request.only) show_images(&findings);
         status = tc_print_flush(stdout, &err);
     }
     tc_stored_list_free(&findings.images);
     if (status != TC_OK) {
-        (void)tc_print_failure("doctor", &err, json);
+        (void)tc_print_failure("doctor", &err, request.json);
         return TC_EXIT_UNDECIDED;
     }
     return findings.usable ? TC_EXIT_YES : TC_EXIT_NO;

@@ -36,12 +36,35 @@ enum tc_exit tc_exit_of(tc_status status)
     return TC_EXIT_UNDECIDED;
 }
 
-bool tc_print_failure(const char *command, const struct tc_error *failure, bool json)
+static void write_text(struct tc_jsonw *w, const char *name, const char *text)
+{
+    char shown[2 * TC_ERROR_MAX];
+    if (text)
+        tc_jsonw_text(w, name, tc_printable_again(tc_span_of_text(text), shown, sizeof shown));
+}
+
+static void write_build(struct tc_jsonw *w, const struct tc_print_build *build)
+{
+    write_text(w, "backend", build->backend);
+    tc_jsonw_object(w, "build");
+    if (build->because && *build->because) write_text(w, "because", build->because);
+    write_text(w, "image", build->image);
+    if (build->image) tc_jsonw_hex(w, "pcr0", build->pcr0->bytes, sizeof build->pcr0->bytes);
+    write_text(w, "bundle", build->bundle);
+    write_text(w, "detached", build->detached);
+    write_text(w, "extract", build->extract);
+    write_text(w, "log", build->log);
+    write_text(w, "console", build->console);
+    tc_jsonw_end_object(w);
+}
+
+static bool print_failure(const char *command, const struct tc_print_build *build,
+                          const struct tc_error *failure, bool json)
 {
     tc_print_error(command, failure);
     if (!json) return true;
     struct tc_error err = {0};
-    TC_AUTO_BUF struct tc_buf buf = tc_buf_new(8 * TC_ERROR_MAX);
+    TC_AUTO_BUF struct tc_buf buf = tc_buf_new(64 * TC_ERROR_MAX);
     struct tc_jsonw w = tc_jsonw_new(&buf);
     char reason[TC_ERROR_MAX];
     bool plain = tc_is_utf8(tc_span_of_text(failure->message));
@@ -53,6 +76,7 @@ bool tc_print_failure(const char *command, const struct tc_error *failure, bool 
     tc_jsonw_text(&w, "reason",
                   plain ? failure->message
                         : tc_printable(tc_span_of_text(failure->message), reason, sizeof reason));
+    if (build) write_build(&w, build);
     tc_jsonw_array(&w, "checks");
     tc_jsonw_end_array(&w);
     tc_jsonw_end_object(&w);
@@ -60,6 +84,17 @@ bool tc_print_failure(const char *command, const struct tc_error *failure, bool 
     if (status == TC_OK) status = tc_print_buf(stdout, &buf, &err);
     if (status != TC_OK) tc_print_error(command, &err);
     return status == TC_OK;
+}
+
+bool tc_print_failure(const char *command, const struct tc_error *failure, bool json)
+{
+    return print_failure(command, NULL, failure, json);
+}
+
+bool tc_print_failed_build(const struct tc_print_build *build, const struct tc_error *failure,
+                           bool json)
+{
+    return print_failure("build", build, failure, json);
 }
 
 bool tc_wants_json(int argc, char **argv)
@@ -102,14 +137,10 @@ void tc_print_field_hex(FILE *stream, const char *label, const void *bytes, size
 const char *tc_verdict_name(enum tc_verdict_kind kind)
 {
     switch (kind) {
-    case TC_VERDICT_AUTHENTIC:
-        return "authentic";
-    case TC_VERDICT_DEVELOPMENT:
-        return "development";
-    case TC_VERDICT_REFUSED:
-        return "refused";
-    case TC_VERDICT_UNDECIDED:
-        return "undecided";
+    case TC_VERDICT_AUTHENTIC: return "authentic";
+    case TC_VERDICT_DEVELOPMENT: return "development";
+    case TC_VERDICT_REFUSED: return "refused";
+    case TC_VERDICT_UNDECIDED: return "undecided";
     }
     return "undecided";
 }
@@ -117,16 +148,11 @@ const char *tc_verdict_name(enum tc_verdict_kind kind)
 static const char *result_name(enum tc_check_result result)
 {
     switch (result) {
-    case TC_CHECK_PASS:
-        return "pass";
-    case TC_CHECK_FAIL:
-        return "fail";
-    case TC_CHECK_NOT_ASKED:
-        return "not-asked";
-    case TC_CHECK_NOT_JUDGED:
-        return "not-judged";
-    case TC_CHECK_ALLOWED:
-        return "allowed";
+    case TC_CHECK_PASS: return "pass";
+    case TC_CHECK_FAIL: return "fail";
+    case TC_CHECK_NOT_ASKED: return "not-asked";
+    case TC_CHECK_NOT_JUDGED: return "not-judged";
+    case TC_CHECK_ALLOWED: return "allowed";
     }
     return "fail";
 }
@@ -166,11 +192,13 @@ void tc_print_headline(FILE *stream, const struct tc_verdict *verdict, const cha
         return;
     }
     if (verdict->weak_live)
-        (void)fputs("  THE LIVE BUNDLE IS NOT AUTHENTIC: nothing attests what the network answered\n",
-                    stream);
+        (void)fputs(
+            "  THE LIVE BUNDLE IS NOT AUTHENTIC: nothing attests what the network answered\n",
+            stream);
     else if (!verdict->hardware)
-        (void)fputs("  NOTHING WAS ATTESTED BY HARDWARE: the signer is the root given with --root\n",
-                    stream);
+        (void)fputs(
+            "  NOTHING WAS ATTESTED BY HARDWARE: the signer is the root given with --root\n",
+            stream);
     if (result_of(verdict, "debug") == TC_CHECK_ALLOWED)
         (void)fprintf(stream, "  A DEBUG ENCLAVE: its host can read and change its memory\n");
     if (result_of(verdict, "unauthenticated") == TC_CHECK_ALLOWED)
@@ -293,7 +321,8 @@ static void write_image(struct tc_jsonw *w, const struct tc_image_fact *image)
     tc_jsonw_text(w, "name", image->name);
     if (*image->version) tc_jsonw_text(w, "version", image->version);
     tc_jsonw_hex(w, "pcr0", image->pcr0.bytes, sizeof image->pcr0.bytes);
-    if (image->has_recipe) tc_jsonw_hex(w, "recipe", image->recipe.bytes, sizeof image->recipe.bytes);
+    if (image->has_recipe)
+        tc_jsonw_hex(w, "recipe", image->recipe.bytes, sizeof image->recipe.bytes);
     tc_jsonw_bool(w, "own", image->own);
     if (!image->own) {
         tc_jsonw_object(w, "list");
@@ -365,15 +394,15 @@ static void write_outputs(struct tc_jsonw *w, const struct tc_statement *stateme
     tc_jsonw_end_array(w);
 }
 
-tc_status tc_print_verdict_json(FILE *stream, const struct tc_verdict *verdict, const char *backend,
-                                struct tc_error *err)
+tc_status tc_print_verdict_json(FILE *stream, const struct tc_verdict *verdict,
+                                const struct tc_print_build *build, struct tc_error *err)
 {
     TC_AUTO_BUF struct tc_buf buf = tc_buf_new(TC_STATEMENT_MAX);
     struct tc_jsonw w = tc_jsonw_new(&buf);
     tc_jsonw_object(&w, NULL);
     tc_jsonw_text(&w, "verdict", tc_verdict_name(verdict->kind));
     tc_jsonw_bool(&w, "hardware", verdict->hardware);
-    if (backend) tc_jsonw_text(&w, "backend", backend);
+    if (build) write_build(&w, build);
     tc_jsonw_bool(&w, "source_compared", is_source_compared(verdict));
     if (verdict->reason[0]) tc_jsonw_text(&w, "reason", verdict->reason);
     if (verdict->signed_at > 0) {

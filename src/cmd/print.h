@@ -25,6 +25,20 @@ enum tc_exit tc_exit_of(tc_status status);
  * check was reached. False when that could not be written. */
 bool tc_print_failure(const char *command, const struct tc_error *failure, bool json);
 
+/* What --json says of a build, whatever came of it (docs/formats.md, "The result of build").
+ * NULL: there is none, or it was not come to. */
+struct tc_print_build {
+    const char *backend;
+    const char *because; /* why auto chose it; "": it was named */
+    const char *image;   /* its name; with it: */
+    const struct tc_sha384 *pcr0;
+    const char *bundle, *detached, *extract, *log, *console; /* paths of what was written */
+};
+
+/* As tc_print_failure, for a build. */
+bool tc_print_failed_build(const struct tc_print_build *build, const struct tc_error *failure,
+                           bool json);
+
 /* Is --json among the words, whatever else is wrong with them? */
 bool tc_wants_json(int argc, char **argv);
 
@@ -40,9 +54,9 @@ const char *tc_verdict_name(enum tc_verdict_kind kind);
 
 /* name is the bundle's, as the user gave it. */
 void tc_print_verdict(FILE *stream, const struct tc_verdict *verdict, const char *name);
-/* backend: which one built it, where this command has; else NULL. */
-tc_status tc_print_verdict_json(FILE *stream, const struct tc_verdict *verdict, const char *backend,
-                                struct tc_error *err) TC_MUST_USE;
+/* build: of this command, where it is one; else NULL. */
+tc_status tc_print_verdict_json(FILE *stream, const struct tc_verdict *verdict,
+                                const struct tc_print_build *build, struct tc_error *err);
 
 /* Parts of these, for other verdicts: the word with an addition (", ..." or "")
  * and what has to be said beside it; the list of checks as text and as JSON. */

@@ -42,6 +42,7 @@ struct tc_probe {
     bool present;   /* usable or not: what it is a back end for is here, an enclave's device */
     char why[400];  /* what it would use, or what is missing */
     char fix[TC_ERROR_MAX]; /* the command that mends it; "" where nothing is missing */
+    char faster[128];       /* usable, and a command that makes it faster; "": none is known */
 };
 
 struct tc_enclave; /* a started worker: its processes, mounts, cgroup */

@@ -46,6 +46,8 @@ enum {
     REASON_SIZE = 120,
 };
 
+#define FIX_KVM "sudo usermod -aG kvm $(id -un), and log in anew"
+
 struct tc_enclave {
     struct tc_machine *machine;
     pid_t attester;
@@ -55,7 +57,8 @@ struct tc_enclave {
     const struct tc_backend_config *config; /* borrowed */
     struct tc_qemu_image parts;             /* for a microvm */
     char *emulator;
-    int console_fd; /* borrowed */
+    int console_fd;     /* borrowed */
+    off_t boot_console; /* so much of it is of the boot, which went well */
 };
 
 static void enclave_free(struct tc_enclave *enclave)
@@ -75,12 +78,16 @@ static void add_console(const struct tc_enclave *enclave, struct tc_error *err)
     uint8_t text[SHOWN_SIZE];
     char shown[SHOWN_SIZE];
     off_t end = lseek(enclave->console_fd, 0, SEEK_END);
-    off_t from = end > (off_t)sizeof text ? end - (off_t)sizeof text : 0;
-    ssize_t got = end > 0 ? pread(enclave->console_fd, text, sizeof text, from) : 0;
+    off_t from = end - enclave->boot_console > (off_t)sizeof text ? end - (off_t)sizeof text
+                                                                  : enclave->boot_console;
+    ssize_t got = end > from ? pread(enclave->console_fd, text, sizeof text, from) : 0;
     (void)tc_last_words(text, got > 0 ? (size_t)got : 0, shown, sizeof shown);
     size_t used = strlen(err->message);
     (void)snprintf(err->message + used, sizeof err->message - used, "; %s%s",
-                   *shown ? "it said last: " : "its console says nothing", shown);
+                   *shown                  ? "it said last: "
+                   : enclave->boot_console ? "since it booted its console says nothing"
+                                           : "its console says nothing",
+                   shown);
 }
 
 static void note(const struct tc_backend_config *config, const char *text)
@@ -100,9 +107,15 @@ static unsigned count_cpus(const struct tc_backend_config *config)
     return count < 1 ? 1 : count > CPUS_MAX ? CPUS_MAX : (unsigned)count;
 }
 
-static bool has_kvm(void)
+/* 0, or the number that says why it cannot be used. */
+static int find_kvm(void)
 {
-    return access("/dev/kvm", R_OK | W_OK) == 0;
+    return access("/dev/kvm", R_OK | W_OK) == 0 ? 0 : errno;
+}
+
+static const char *say_no_kvm(int seen)
+{
+    return seen == EACCES ? "this user may not open /dev/kvm" : "there is no KVM (/dev/kvm)";
 }
 
 /* Whether a microvm gets the kernel's vsock device. reason: why not. */
@@ -150,8 +163,11 @@ static tc_status boot(const struct tc_backend_config *config, bool kvm, struct t
         .ports = &port,
         .ports_count = 1};
     TC_TRY(tc_machine_start(&machine, &enclave->machine, err));
-    return tc_machine_await(enclave->machine, kvm ? REAL_PATIENCE_MS : EMULATED_PATIENCE_MS,
-                            config->interrupt_fd, ret_fd, err);
+    TC_TRY(tc_machine_await(enclave->machine, kvm ? REAL_PATIENCE_MS : EMULATED_PATIENCE_MS,
+                            config->interrupt_fd, ret_fd, err));
+    off_t end = lseek(config->console_fd, 0, SEEK_END);
+    enclave->boot_console = end > 0 ? end : 0;
+    return TC_OK;
 }
 
 /* The console is complete only when the machine has ended. */
@@ -173,10 +189,13 @@ static tc_status give_up(struct tc_enclave *enclave, tc_status status, struct tc
 static tc_status boot_somehow(const struct tc_backend_config *config, struct tc_enclave *enclave,
                               int *ret_fd, struct tc_error *err)
 {
-    char text[TC_ERROR_MAX + 128] = "there is no KVM (/dev/kvm): the processor is emulated (TCG): "
-                                    "expect 10 to 30 times the time";
+    char text[TC_ERROR_MAX + 128];
     tc_status status;
-    if (has_kvm()) {
+    int no_kvm = find_kvm();
+    (void)snprintf(text, sizeof text,
+                   "%s%s: the processor is emulated (TCG): expect 10 to 30 times the time",
+                   say_no_kvm(no_kvm), no_kvm == EACCES ? ", mend it: " FIX_KVM : "");
+    if (!no_kvm) {
         status = boot(config, true, enclave, ret_fd, err);
         /* Whatever it was: if it is not KVM's fault, it is said again, and then explained. */
         (void)snprintf(
@@ -287,10 +306,12 @@ static void probe(const struct tc_need *need, struct tc_probe *ret_probe)
     if (seen.usable) {
         char reason[REASON_SIZE] = "the machine of an enclave takes no other";
         bool vhost = !machines.nitro && has_vhost(&asking, reason, sizeof reason);
+        int no_kvm = find_kvm();
+        if (no_kvm == EACCES) (void)snprintf(seen.faster, sizeof seen.faster, FIX_KVM);
         (void)snprintf(seen.why, sizeof seen.why,
-                       "%.120s, a virtual machine, %s, its vsock %s%s%s; no hardware attests it",
-                       path,
-                       has_kvm() ? "by KVM where that works" : "emulated, since there is no KVM",
+                       "%.120s, a virtual machine, %s%s, its vsock %s%s%s; no hardware attests it",
+                       path, no_kvm ? "emulated, since " : "by KVM where that works",
+                       no_kvm ? say_no_kvm(no_kvm) : "",
                        vhost ? "the kernel's (vhost-vsock)" : "our own (", vhost ? "" : reason,
                        vhost ? "" : ")");
     } else {
@@ -300,5 +321,9 @@ static void probe(const struct tc_need *need, struct tc_probe *ret_probe)
     *ret_probe = seen;
 }
 
-const struct tc_backend tc_backend_qemu = {
-    .name = "qemu", .checks_pages = true, .probe = probe, .start = start, .sign = sign, .stop = stop};
+const struct tc_backend tc_backend_qemu = {.name = "qemu",
+                                           .checks_pages = true,
+                                           .probe = probe,
+                                           .start = start,
+                                           .sign = sign,
+                                           .stop = stop};

@@ -28,8 +28,9 @@ enum {
 
 /* --- the emulator --- */
 
-static tc_status look_in_path(const char *name, char **ret_path, struct tc_error *err)
+static tc_status look_in_path(const char *given, char **ret_path, struct tc_error *err)
 {
+    const char *name = given ? given : PROGRAM;
     const char *folders = getenv("PATH");
     for (const char *at = folders ? folders : ""; *at;) {
         size_t size = strcspn(at, ":");
@@ -46,15 +47,18 @@ static tc_status look_in_path(const char *name, char **ret_path, struct tc_error
         at += size + (at[size] == ':');
     }
     return tc_fail(err, TC_UNAVAILABLE,
-                   "there is no %s in PATH: apt-get install qemu-system-x86, or name an emulator "
-                   "with --emulator",
+                   given
+                       ? "there is no %s in PATH: --emulator names a QEMU for x86-64 there, or by "
+                         "its path"
+                       : "there is no %s in PATH: apt-get install qemu-system-x86, or name an "
+                         "emulator with --emulator",
                    name);
 }
 
 tc_status tc_qemu_find(const char *given, char **ret_path, struct tc_error *err)
 {
     struct stat info;
-    if (!given || !strchr(given, '/')) return look_in_path(given ? given : PROGRAM, ret_path, err);
+    if (!given || !strchr(given, '/')) return look_in_path(given, ret_path, err);
     if (stat(given, &info) != 0)
         return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot find the emulator %s", given);
     if (!S_ISREG(info.st_mode) || access(given, X_OK) != 0)
