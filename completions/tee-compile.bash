@@ -29,7 +29,11 @@ _tee_compile() {
                 return
             fi
             ;;
-        --backend) mapfile -t COMPREPLY < <(compgen -W 'auto local qemu nitro' -- "$word"); return ;;
+        --backend)
+            local names='local qemu nitro'
+            if [[ ${COMP_WORDS[1]} == build ]]; then names="auto $names"; fi
+            mapfile -t COMPREPLY < <(compgen -W "$names" -- "$word")
+            return ;;
     esac
     local words
     case ${COMP_WORDS[1]} in
@@ -64,7 +68,7 @@ _tee_compile() {
                 mapfile -t COMPREPLY < <(compgen -W "$(ls "$images" 2>/dev/null)" -- "$word")
                 return
             fi ;;
-        doctor) words='--json --help' ;;
+        doctor) words='--backend --json --help' ;;
         report) words='--json --markdown --help' ;;
         attestation)
             case $COMP_CWORD:${COMP_WORDS[2]} in

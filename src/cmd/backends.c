@@ -35,12 +35,13 @@ tc_status tc_backend_check_name(const char *name, struct tc_error *err)
     return strcmp(name, "auto") == 0 ? TC_OK : find(name, "auto, ", &backend, err);
 }
 
-struct tc_need tc_backend_need(const struct tc_imagefile *image, const struct tc_limits *limits)
+struct tc_need tc_backend_need(const struct tc_imagefile *image, const struct tc_limits *limits,
+                               unsigned cpus)
 {
     struct stat info;
     /* One that cannot be asked for its size is refused when it is read. */
     uint64_t size = fstat(image->eif_fd, &info) == 0 ? (uint64_t)info.st_size : 0;
-    return (struct tc_need){"this build", size, limits->memory + limits->disk};
+    return (struct tc_need){"this build", size, limits->memory + limits->disk, cpus};
 }
 
 struct tc_need tc_backend_usual_need(void)
@@ -48,7 +49,7 @@ struct tc_need tc_backend_usual_need(void)
     /* More than an EIF of the project has that is not self-contained. */
     const uint64_t image = (uint64_t)8 << 20;
     return (struct tc_need){"a build with the default limits", image,
-                            TC_LIMIT_MEMORY_DEFAULT + TC_LIMIT_DISK_DEFAULT};
+                            TC_LIMIT_MEMORY_DEFAULT + TC_LIMIT_DISK_DEFAULT, 0};
 }
 
 bool tc_probe_takes_images(const struct tc_probe *probe)
@@ -56,16 +57,18 @@ bool tc_probe_takes_images(const struct tc_probe *probe)
     return probe->usable && !probe->no_images;
 }
 
-/* nitro: why not that one; NULL: it was not asked for. */
-static tc_status check_local(const struct tc_need *need, const char *nitro, struct tc_error *err)
+/* nitro: why not that one, and what mends it; NULL: it was not asked for. */
+static tc_status check_local(const struct tc_need *need, const struct tc_probe *nitro,
+                             struct tc_error *err)
 {
     struct tc_probe local = {0}, qemu = {0};
     tc_backend_local.probe(need, &local);
     if (tc_probe_takes_images(&local)) return TC_OK;
     tc_backend_qemu.probe(need, &qemu);
     return tc_fail(
-        err, TC_UNAVAILABLE, "%s%.300s%sthe local back end runs no image: %.150s%s%.350s%s",
-        nitro ? "--backend auto finds none for an image: nitro: " : "", nitro ? nitro : "",
+        err, TC_UNAVAILABLE, "%s%.250s%s%.150s%sthe local back end runs no image: %.150s%s%.250s%s",
+        nitro ? "--backend auto finds none for an image: nitro: " : "", nitro ? nitro->why : "",
+        nitro && nitro->present ? ": " : "", nitro && nitro->present ? nitro->fix : "",
         nitro ? "; " : "", local.no_images ? "" : local.why, local.no_images ? "" : ": ", local.fix,
         tc_probe_takes_images(&qemu) ? "; --backend qemu can run it here, in a virtual machine"
                                      : "");
@@ -93,8 +96,8 @@ static tc_status choose_best(const struct tc_need *need, struct tc_backend_choic
         (void)snprintf(choice->because, sizeof choice->because,
                        "no enclave can start here: %s. Mend it: %.400s", probe.why, probe.fix);
     else
-        (void)snprintf(choice->because, sizeof choice->because, "this machine has no enclaves");
-    return check_local(need, probe.why, err);
+        (void)snprintf(choice->because, sizeof choice->because, "no enclave device is here");
+    return check_local(need, &probe, err);
 }
 
 tc_status tc_backend_choose(const char *name, const struct tc_need *need,

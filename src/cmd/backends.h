@@ -24,7 +24,8 @@ struct tc_backend_choice {
 
 /* Of this build with an image, and of one with the limits that a build.json has that
  * does not name any. */
-struct tc_need tc_backend_need(const struct tc_imagefile *image, const struct tc_limits *limits);
+struct tc_need tc_backend_need(const struct tc_imagefile *image, const struct tc_limits *limits,
+                               unsigned cpus);
 struct tc_need tc_backend_usual_need(void);
 
 /* Can it run a build with an image? */

@@ -9,7 +9,7 @@
 
 enum {
     CPUS_MAX = 1024,
-    MACHINE_CPUS_MAX = 288, /* of QEMU's microvm, and of its nitro-enclave */
+    MACHINE_CPUS_MAX = 255, /* more want interrupts that not every QEMU and kernel has */
 };
 
 const char tc_build_usage[] =
@@ -22,19 +22,14 @@ const char tc_build_usage[] =
     "  --image NAME        toolchain: the name or PCR0 of an image (tee-compile image list), the\n"
     "                      path of an .eif, or \"host\": the machine's own, unmeasured\n"
     "                      (default: \"image\" of build.json, else its \"language\")\n"
-    "  --host-tool DIR     with --image host: bind DIR read-only, DIR/bin first in PATH "
-    "(repeatable)\n"
-    "  --backend NAME      where the worker runs: local (namespaces of this machine), qemu (a "
-    "virtual\n"
-    "                      machine of this one), both attested by no hardware, nitro (an AWS "
-    "Nitro\n"
-    "                      enclave of this instance), or auto (default): nitro where an enclave "
-    "can\n"
+    "  --host-tool DIR     with --image host: bind DIR read-only, DIR/bin first in PATH (repeatable)\n"
+    "  --backend NAME      where the worker runs: local (namespaces of this machine), qemu (a virtual\n"
+    "                      machine of this one), both attested by no hardware, nitro (an AWS Nitro\n"
+    "                      enclave of this instance), or auto (default): nitro where an enclave can\n"
     "                      start that has what the build needs, else local\n"
     "  --emulator PROGRAM  with --backend qemu: the emulator (default: qemu-system-x86_64)\n"
-    "  --cpus N            processors of an enclave, rounded up to whole cores (default: 2), or of "
-    "a\n"
-    "                      virtual machine (up to 288, default: this machine's, up to 8)\n"
+    "  --cpus N            processors of an enclave, rounded up to whole cores (default: 2), or of a\n"
+    "                      virtual machine (up to 255, default: this machine's, up to 8)\n"
     "  --nonce HEX         1 to 64 bytes that go into the signed document\n"
     "  --output FILE       the bundle (default: release.tar)\n"
     "  --detached FILE     also a bundle without the outputs\n"
@@ -42,21 +37,17 @@ const char tc_build_usage[] =
     "                      no release.tar is written)\n"
     "  --archive FILE      also what came over the network, each response once\n"
     "  --replay FILE       answer for the network from such an archive, and from nowhere else\n"
-    "  --credential HOST=FILE  add the field in FILE, one line \"Name: value\", to the requests "
-    "for\n"
-    "                      HOST; the build does not get to see it, nor does the report "
-    "(repeatable)\n"
+    "  --credential HOST=FILE  add the field in FILE, one line \"Name: value\", to the requests for\n"
+    "                      HOST; the build does not get to see it, nor does the report (repeatable)\n"
     "  --allow-dirty       build a changed work tree, without a commit\n"
     "  --no-log            keep the build's log out of the bundle\n"
     "  --json              the result on stdout as one object\n"
     "  --debug             messages of the worker itself on stderr, or its machine's console; an\n"
-    "                      enclave runs in debug mode then, which proves nothing and verifies as "
-    "such\n"
+    "                      enclave runs in debug mode then, which proves nothing and verifies as such\n"
     "  --help              this text\n"
     "\n"
     "Options may begin with one dash (-dir, -output, -nonce, -debug). -nitro FILE.eif stands for\n"
-    "--backend nitro --image FILE.eif; -mem N is accepted and ignored: memory comes from the "
-    "limits\n"
+    "--backend nitro --image FILE.eif; -mem N is accepted and ignored: memory comes from the limits\n"
     "of build.json.\n"
     "\n"
     "The network is reached from here, through the HTTP proxy that https_proxy or all_proxy\n"
@@ -75,27 +66,9 @@ void tc_build_options_free(struct tc_build_options *options)
 }
 
 enum {
-    OPT_DIR = 1000,
-    OPT_BUILD_FILE,
-    OPT_IMAGE,
-    OPT_HOST_TOOL,
-    OPT_BACKEND,
-    OPT_NONCE,
-    OPT_OUTPUT,
-    OPT_DETACHED,
-    OPT_EXTRACT,
-    OPT_ALLOW_DIRTY,
-    OPT_NO_LOG,
-    OPT_JSON,
-    OPT_DEBUG,
-    OPT_HELP,
-    OPT_NITRO,
-    OPT_MEM,
-    OPT_WITH_SOURCE,
-    OPT_ARCHIVE,
-    OPT_REPLAY,
-    OPT_CREDENTIAL,
-    OPT_CPUS,
+    OPT_DIR = 1000, OPT_BUILD_FILE, OPT_IMAGE, OPT_HOST_TOOL, OPT_BACKEND, OPT_NONCE, OPT_OUTPUT,
+    OPT_DETACHED, OPT_EXTRACT, OPT_ALLOW_DIRTY, OPT_NO_LOG, OPT_JSON, OPT_DEBUG, OPT_HELP,
+    OPT_NITRO, OPT_MEM, OPT_WITH_SOURCE, OPT_ARCHIVE, OPT_REPLAY, OPT_CREDENTIAL, OPT_CPUS,
     OPT_EMULATOR,
 };
 
@@ -250,9 +223,8 @@ static tc_status check(const struct tc_build_options *options, struct tc_error *
                        "--output - is not possible: a bundle gets its name only once it has "
                        "verified; name a file");
     if (options->archive && options->replay)
-        return tc_fail(
-            err, TC_USAGE,
-            "--archive and --replay do not go together: what is replayed is in an archive");
+        return tc_fail(err, TC_USAGE,
+                       "--archive and --replay do not go together: what is replayed is in an archive");
     struct tc_span build_file = tc_span_of_text(options->build_file);
     if (!tc_path_is_safe(build_file) || !tc_is_utf8(build_file))
         return tc_fail(err, TC_USAGE, "--build-file takes a path inside the project");

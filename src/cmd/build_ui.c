@@ -42,8 +42,7 @@ static void put(struct tc_build_ui *ui, struct tc_span text)
     }
 }
 
-static void put_line(struct tc_build_ui *ui, const char *before, const char *text,
-                     const char *after)
+static void put_line(struct tc_build_ui *ui, const char *before, const char *text, const char *after)
 {
     TC_AUTO_BUF struct tc_buf line = tc_buf_new(32768);
     tc_buf_add_text(&line, before);
@@ -68,8 +67,7 @@ void tc_build_ui_source(struct tc_build_ui *ui, const struct tc_pack *pack, cons
         (void)snprintf(line, sizeof line, "source: %s at commit %s", name, hex);
     } else {
         (void)snprintf(line, sizeof line, "source: %s as it lies%s: the report carries no commit",
-                       name,
-                       tc_pack_is_dirty(pack) ? " (changed since the last commit)"
+                       name, tc_pack_is_dirty(pack) ? " (changed since the last commit)"
                                               : " (no git repository of its own)");
     }
     say(ui, line);

@@ -210,8 +210,7 @@ static tc_status read_project(struct build *build, struct tc_error *err)
     TC_TRY(tc_buildspec_parse(tc_pack_build_file(build->pack), options->build_file, &build->spec,
                               err));
     TC_TRY(choose_image(build, err));
-    struct tc_need need = tc_backend_need(&build->image.file, &build->spec.limits);
-    need.cpus = options->cpus;
+    struct tc_need need = tc_backend_need(&build->image.file, &build->spec.limits, options->cpus);
     tc_status chosen =
         tc_backend_choose(options->backend, build->image.host ? NULL : &need, &build->choice, err);
     if (chosen != TC_OK) return tc_image_choice_judge(&build->image, chosen, -1, err);
@@ -316,6 +315,9 @@ static tc_status run_worker(struct build *build, struct tc_error *err)
     if (!backend->checks_pages)
         TC_TRY(tc_image_choice_await(&build->image, build->interrupt_fd, err));
     TC_TRY(backend->start(&config, &build->enclave, &fd, err));
+    /* Whoever does not look at the exit status must not take them for this build's. */
+    if (build->keep_bundle) tc_build_drop_old(build->bundle_path);
+    if (build->options.detached) tc_build_drop_old(build->options.detached);
     tc_status status = talk(build, fd, err);
     struct tc_error end = {0};
     tc_status ended = backend->stop(TC_TAKE(build->enclave), &end);
@@ -420,8 +422,6 @@ static tc_status run(struct build *build, struct tc_error *err)
      * nothing to clean up. */
     TC_TRY(tc_interrupts_catch(&build->interrupt_fd, err));
     build->ui.interrupt_fd = build->interrupt_fd;
-    if (build->keep_bundle) tc_build_drop_old(build->bundle_path);
-    if (build->options.detached) tc_build_drop_old(build->options.detached);
     tc_status status = run_worker(build, err);
     TC_TRY(tc_image_choice_judge(&build->image, status, build->interrupt_fd, err));
     TC_TRY(verify_result(build, err));

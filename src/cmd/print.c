@@ -137,10 +137,14 @@ void tc_print_field_hex(FILE *stream, const char *label, const void *bytes, size
 const char *tc_verdict_name(enum tc_verdict_kind kind)
 {
     switch (kind) {
-    case TC_VERDICT_AUTHENTIC: return "authentic";
-    case TC_VERDICT_DEVELOPMENT: return "development";
-    case TC_VERDICT_REFUSED: return "refused";
-    case TC_VERDICT_UNDECIDED: return "undecided";
+    case TC_VERDICT_AUTHENTIC:
+        return "authentic";
+    case TC_VERDICT_DEVELOPMENT:
+        return "development";
+    case TC_VERDICT_REFUSED:
+        return "refused";
+    case TC_VERDICT_UNDECIDED:
+        return "undecided";
     }
     return "undecided";
 }
@@ -148,11 +152,16 @@ const char *tc_verdict_name(enum tc_verdict_kind kind)
 static const char *result_name(enum tc_check_result result)
 {
     switch (result) {
-    case TC_CHECK_PASS: return "pass";
-    case TC_CHECK_FAIL: return "fail";
-    case TC_CHECK_NOT_ASKED: return "not-asked";
-    case TC_CHECK_NOT_JUDGED: return "not-judged";
-    case TC_CHECK_ALLOWED: return "allowed";
+    case TC_CHECK_PASS:
+        return "pass";
+    case TC_CHECK_FAIL:
+        return "fail";
+    case TC_CHECK_NOT_ASKED:
+        return "not-asked";
+    case TC_CHECK_NOT_JUDGED:
+        return "not-judged";
+    case TC_CHECK_ALLOWED:
+        return "allowed";
     }
     return "fail";
 }
@@ -192,13 +201,11 @@ void tc_print_headline(FILE *stream, const struct tc_verdict *verdict, const cha
         return;
     }
     if (verdict->weak_live)
-        (void)fputs(
-            "  THE LIVE BUNDLE IS NOT AUTHENTIC: nothing attests what the network answered\n",
-            stream);
+        (void)fputs("  THE LIVE BUNDLE IS NOT AUTHENTIC: nothing attests what the network answered\n",
+                    stream);
     else if (!verdict->hardware)
-        (void)fputs(
-            "  NOTHING WAS ATTESTED BY HARDWARE: the signer is the root given with --root\n",
-            stream);
+        (void)fputs("  NOTHING WAS ATTESTED BY HARDWARE: the signer is the root given with --root\n",
+                    stream);
     if (result_of(verdict, "debug") == TC_CHECK_ALLOWED)
         (void)fprintf(stream, "  A DEBUG ENCLAVE: its host can read and change its memory\n");
     if (result_of(verdict, "unauthenticated") == TC_CHECK_ALLOWED)
@@ -321,8 +328,7 @@ static void write_image(struct tc_jsonw *w, const struct tc_image_fact *image)
     tc_jsonw_text(w, "name", image->name);
     if (*image->version) tc_jsonw_text(w, "version", image->version);
     tc_jsonw_hex(w, "pcr0", image->pcr0.bytes, sizeof image->pcr0.bytes);
-    if (image->has_recipe)
-        tc_jsonw_hex(w, "recipe", image->recipe.bytes, sizeof image->recipe.bytes);
+    if (image->has_recipe) tc_jsonw_hex(w, "recipe", image->recipe.bytes, sizeof image->recipe.bytes);
     tc_jsonw_bool(w, "own", image->own);
     if (!image->own) {
         tc_jsonw_object(w, "list");

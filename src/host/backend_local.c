@@ -22,6 +22,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -172,8 +173,8 @@ static tc_status enter_leaf(const struct tc_local_cgroup *cgroup, struct tc_erro
 static tc_status enter_namespaces(const struct launch *launch, int ready_fd, int go_fd,
                                   pid_t parent, pid_t *ret_fuse, struct tc_error *err)
 {
-    int rest = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS |
-               CLONE_NEWCGROUP;
+    int rest =
+        CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
     char byte;
     TC_TRY(tc_process_die_with(parent, err));
     widen_limits();
@@ -422,15 +423,37 @@ static tc_status stop(struct tc_enclave *enclave, struct tc_error *err)
     return result;
 }
 
-/* Some distributions let programs make user namespaces only where a profile says so. */
-static bool can_unshare(void)
+enum room { ROOM, NO_USERS, NO_PROC };
+
+static int end_of(pid_t pid)
 {
     int status = 0;
-    pid_t pid = fork();
-    if (pid == 0) _exit(unshare(CLONE_NEWUSER) == 0 ? EXIT_SUCCESS : EXIT_FAILURE);
     while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR) {
     }
-    return pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SUCCESS;
+    return pid > 0 && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/* In namespaces of its own that die with it. */
+static enum room try_room(void)
+{
+    if (unshare(CLONE_NEWUSER) != 0) return NO_USERS;
+    if (unshare(CLONE_NEWNS | CLONE_NEWPID) != 0) return NO_PROC;
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) == 0
+                  ? ROOM
+                  : NO_PROC);
+    return end_of(pid) == ROOM ? ROOM : NO_PROC;
+}
+
+/* Some distributions let programs make user namespaces only where a profile says so; and a
+ * container that covers parts of its /proc gets no other. */
+static enum room look_for_room(void)
+{
+    pid_t pid = fork();
+    if (pid == 0) _exit(try_room());
+    int seen = end_of(pid);
+    return seen == ROOM || seen == NO_PROC ? (enum room)seen : NO_USERS;
 }
 
 static void probe(const struct tc_need *need, struct tc_probe *ret_probe)
@@ -441,12 +464,18 @@ static void probe(const struct tc_need *need, struct tc_probe *ret_probe)
     struct tc_local_cgroup cgroup;
     struct tc_probe seen = {0};
     const char *why = NULL;
+    enum room room = ROOM;
     if (access("/usr/bin/bwrap", X_OK) != 0) {
         why = "there is no sandbox";
         (void)tc_fail(&err, TC_UNAVAILABLE, "apt-get install bubblewrap");
     } else if (tc_local_ids_find(&ids, &err) != TC_OK) {
         why = "the build would have no user ids of its own";
-    } else if (!can_unshare()) {
+    } else if ((room = look_for_room()) == NO_PROC) {
+        why = "no new /proc can be mounted, as in a container that covers parts of its /proc";
+        (void)tc_fail(&err, TC_UNAVAILABLE,
+                      "run it outside of the container, or let it have its /proc whole (podman: "
+                      "--security-opt unmask=ALL; docker: --security-opt systempaths=unconfined)");
+    } else if (room == NO_USERS) {
         why = "this user cannot make a user namespace";
         (void)tc_fail(&err, TC_UNAVAILABLE,
                       "sysctl kernel.unprivileged_userns_clone=1, user.max_user_namespaces=65536, "

@@ -294,14 +294,22 @@ static tc_status sign(struct tc_enclave *enclave, struct tc_span document, struc
 
 static void probe(const struct tc_need *need, struct tc_probe *ret_probe)
 {
-    (void)need;
     struct tc_error err = {0};
     struct tc_qemu_machines machines = {0};
     struct tc_probe seen = {0};
     TC_AUTO_FREE char *path = NULL;
     tc_status status = tc_qemu_find(NULL, &path, &err);
     const struct tc_qemu_asking asking = tc_qemu_asking(path, -1);
-    if (status == TC_OK) status = tc_qemu_ask(&asking, &machines, &err);
+    const char *fix = "apt-get install qemu-system-x86";
+    if (status == TC_OK) {
+        fix = "apt-get install --reinstall qemu-system-x86, or name another one with --emulator";
+        status = tc_qemu_ask(&asking, &machines, &err);
+    }
+    if (status == TC_OK) {
+        fix = "lower limits.memory and limits.disk in build.json, or free some memory";
+        /* Its ramdisks are the most of an image. */
+        status = tc_qemu_memory_check(tc_qemu_memory(need->memory, need->image_size), &err);
+    }
     seen.usable = status == TC_OK;
     if (seen.usable) {
         char reason[REASON_SIZE] = "the machine of an enclave takes no other";
@@ -317,7 +325,7 @@ static void probe(const struct tc_need *need, struct tc_probe *ret_probe)
     } else {
         (void)snprintf(seen.why, sizeof seen.why, "%.399s", err.message);
     }
-    if (!seen.usable) (void)snprintf(seen.fix, sizeof seen.fix, "apt-get install qemu-system-x86");
+    if (!seen.usable) (void)snprintf(seen.fix, sizeof seen.fix, "%s", fix);
     *ret_probe = seen;
 }
 

@@ -79,7 +79,20 @@ static void test_auto(void **state)
     nitro_room = 109;
     expect_choice("auto", &need, "local", true, "no enclave can start here: pages. Mend it: more");
     nitro.present = false;
-    expect_choice("auto", &need, "local", false, "this machine has no enclaves");
+    expect_choice("auto", &need, "local", false, "no enclave device is here");
+}
+
+/* What a build needs is all that it may use. */
+static void test_need(void **state)
+{
+    const struct tc_imagefile image = {.eif_fd = -1};
+    const struct tc_limits limits = {.memory = 300, .disk = 20};
+    (void)state;
+    struct tc_need asked = tc_backend_need(&image, &limits, 5);
+    assert_int_equal(asked.memory, 320);
+    assert_int_equal(asked.cpus, 5);
+    assert_true(tc_backend_usual_need().memory > 0);
+    assert_int_equal(tc_backend_usual_need().cpus, 0);
 }
 
 static void test_named(void **state)
@@ -101,6 +114,9 @@ static void test_no_local(void **state)
     local = (struct tc_probe){.usable = true, .no_images = true, .why = "host", .fix = "get it"};
     expect_choice("auto", NULL, "local", false, "");
     expect_choice("local", NULL, "local", false, "");
+    expect_none("auto", &need, TC_UNAVAILABLE,
+                "nitro: pages: more pages; the local back end runs no image: get it", true);
+    nitro.present = false;
     expect_none("auto", &need, TC_UNAVAILABLE,
                 "nitro: pages; the local back end runs no image: get it", true);
     expect_none("local", &need, TC_UNAVAILABLE, "the local back end runs no image: get it", true);
@@ -132,6 +148,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_auto, set_up),
+        cmocka_unit_test_setup(test_need, set_up),
         cmocka_unit_test_setup(test_named, set_up),
         cmocka_unit_test_setup(test_no_local, set_up),
         cmocka_unit_test_setup(test_long_texts, set_up),
