@@ -30,6 +30,7 @@ enum part { PAGES, HEARTBEAT, DEVICE, EMULATOR, CONSOLE, PARTS };
 struct tc_machine {
     pid_t pids[PARTS]; /* 0: not there */
     int emulator_fd;   /* a pidfd */
+    int device_fd;     /* the same of our device or listener */
     int emulator_status;
     bool has_ended;
     int dialler_fd;    /* where the session comes from, until it has; else -1 */
@@ -168,7 +169,8 @@ static tc_status start_parts(struct tc_machine *machine, const struct plan *plan
         machine->pids[which] = pid;
     }
     machine->emulator_fd = (int)syscall(SYS_pidfd_open, machine->pids[EMULATOR], 0);
-    if (machine->emulator_fd < 0)
+    machine->device_fd = (int)syscall(SYS_pidfd_open, machine->pids[DEVICE], 0);
+    if (machine->emulator_fd < 0 || machine->device_fd < 0)
         return tc_fail_errno(err, TC_UNAVAILABLE, errno, "cannot watch the emulator");
     return TC_OK;
 }
@@ -202,6 +204,7 @@ static void end_parts(struct tc_machine *machine)
 static void machine_free(struct tc_machine *machine)
 {
     tc_close_ptr(&machine->emulator_fd);
+    tc_close_ptr(&machine->device_fd);
     tc_close_ptr(&machine->dialler_fd);
     tc_close_ptr(&machine->session_fd);
     tc_close_ptr(&machine->complaints_fd);
@@ -218,7 +221,7 @@ tc_status tc_machine_start(const struct tc_machine_config *config, struct tc_mac
         plan.listeners[i] = -1;
     struct tc_machine *machine = calloc(1, sizeof *machine);
     if (!machine) return tc_fail(err, TC_SYSTEM, "out of memory");
-    machine->emulator_fd = machine->dialler_fd = machine->session_fd = -1;
+    machine->emulator_fd = machine->device_fd = machine->dialler_fd = machine->session_fd = -1;
     machine->complaints_fd = memfd_create("machine-complaints", MFD_CLOEXEC);
     tc_status status = machine->complaints_fd < 0
                            ? tc_fail_errno(err, TC_SYSTEM, errno, "cannot make a file in memory")
@@ -291,18 +294,27 @@ tc_status tc_machine_await(struct tc_machine *machine, int patience_ms, int inte
 tc_status tc_machine_wait(struct tc_machine *machine, int patience_ms, int interrupt_fd,
                           struct tc_error *err)
 {
-    enum { END, INTERRUPT, COUNT };
+    enum { END, DEVICE_END, INTERRUPT, COUNT };
     struct pollfd fds[COUNT] = {[END] = {.fd = machine->emulator_fd, .events = POLLIN},
+                                [DEVICE_END] = {.fd = machine->device_fd, .events = POLLIN},
                                 [INTERRUPT] = {.fd = interrupt_fd, .events = POLLIN}};
     tc_close_ptr(&machine->dialler_fd);
     tc_close_ptr(&machine->session_fd);
     while (!machine->has_ended) {
-        int ready = poll(fds, COUNT, patience_ms);
+        bool is_deaf = fds[DEVICE_END].fd < 0;
+        int ready = poll(fds, COUNT, is_deaf ? LINGER_MS : patience_ms);
         if (ready < 0 && errno == EINTR) continue;
         if (ready < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot wait for the emulator");
-        if (ready == 0) return tc_fail(err, TC_PEER, "the machine does not end");
-        if (fds[END].revents == 0) return tc_fail(err, TC_INTERRUPTED, "interrupted");
-        note_end(machine);
+        if (ready == 0)
+            return tc_fail(err, TC_PEER,
+                           is_deaf ? "the process that serves the machine's vsock has ended, or "
+                                     "was killed"
+                                   : "the machine does not end");
+        if (fds[INTERRUPT].revents != 0 && fds[END].revents == 0)
+            return tc_fail(err, TC_INTERRUPTED, "interrupted");
+        /* It ends with the emulator, and may be seen first. */
+        if (fds[DEVICE_END].revents != 0) fds[DEVICE_END].fd = -1;
+        if (fds[END].revents != 0) note_end(machine);
     }
     int status = machine->emulator_status;
     return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? TC_OK : say_end(machine, err);
