@@ -318,6 +318,36 @@ def test_set_up_that_fails_and_is_kept(base):
     expect("systemctl poweroff" not in setup.called(), setup.called())
 
 
+def test_installation(base):
+    """`install` as it is, but for where /etc and /usr are: above all in which order."""
+    names = ("meson", "ninja", "udevadm", "modprobe", "systemctl", "register-runner")
+    setup = SetUp(base, {}, {name: f'echo "{name} $*" >>"$CALLS"' for name in names})
+    folder = setup.base / "t/deploy/aws"
+    shutil.copytree(AWS, folder)
+    text = re.sub(r"(?<![\w/])/(etc|usr)/(?!bin/)", rf"{base}/\1/", (AWS / "install").read_text())
+    (folder / "install").write_text(text)
+    for path in ("etc/systemd/system", "etc/udev/rules.d", "etc/modules-load.d", "usr/local/sbin"):
+        (setup.base / path).mkdir(parents=True)
+    done = setup.run(folder / "install")
+    expect(done.returncode == 0, done.stdout, done.stderr)
+    expected = [
+        # The rule first, then the driver; for one that was there at boot, the event once more.
+        "udevadm control --reload", "modprobe vsock", "modprobe nitro_enclaves",
+        "udevadm trigger --action=add --subsystem-match=misc --sysname-match=nitro_enclaves", "udevadm settle",
+        "systemctl daemon-reload", "systemctl enable --now no-metadata.service",
+        "systemctl enable --now enclave-resources.service", "register-runner ",
+        "systemctl enable --now actions-runner.service"]
+    called = [call for call in setup.called() if call.split()[0] not in ("meson", "ninja")]
+    expect(called == expected, called)
+    rule = (setup.base / "etc/udev/rules.d/90-nitro-enclaves.rules").read_text()
+    expect(rule == 'KERNEL=="nitro_enclaves", SUBSYSTEM=="misc", GROUP="ne", MODE="0660"\n', rule)
+    modules = (setup.base / "etc/modules-load.d/nitro-enclaves.conf").read_text()
+    expect(modules == "nitro_enclaves\nvsock\n", modules)
+    for path in ("usr/local/sbin/enclave-resources", "usr/local/sbin/register-runner", "etc/tee-compile/no-metadata.nft",
+                 *(f"etc/systemd/system/{unit.name}" for unit in AWS.glob("*.service"))):
+        expect((setup.base / path).read_bytes() == (AWS / pathlib.Path(path).name).read_bytes(), path)
+
+
 def register(base, findings, configure="exit 0", digest=None, registered=False):
     setup = SetUp(base, {"bin/installdependencies.sh": "#!/bin/sh\n", "config.sh":
                          f'#!/bin/sh\necho "config $* $ACTIONS_RUNNER_INPUT_TOKEN" >>"$CALLS"\n{configure}\n'}, {
