@@ -412,11 +412,12 @@ def test_installation(base):
         expect((setup.base / path).read_bytes() == (AWS / pathlib.Path(path).name).read_bytes(), path)
 
 
-def register(base, findings, configure="exit 0", digest=None, registered=False):
+def register(base, findings, configure="exit 0", digest=None, registered=False, without=()):
     setup = SetUp(base, {"bin/installdependencies.sh": "#!/bin/sh\n", "config.sh":
                          f'#!/bin/sh\necho "config $* $ACTIONS_RUNNER_INPUT_TOKEN" >>"$CALLS"\n{configure}\n'}, {
         "curl": CURL, "chown": "", "runuser":
-        'if [ "$1" = -l ]; then echo "$FINDINGS"; exit 0; fi\nshift 3\nexec "$@"'})
+        'if [ "$1" = -l ]; then echo "$FINDINGS"; exit 0; fi\nshift 3\nexec "$@"',
+        **{command: "exit 1" for command in without}})
     with setup.token.open("a") as file:
         file.write(f"ARCHIVE=https://example.org/r\nARCHIVE_SHA256={digest or setup.digest()}\n")
     if registered:
@@ -439,7 +440,8 @@ def test_registration(base):
 
 def test_registration_that_fails(base):
     for number, change in enumerate(({"findings": USELESS}, {"findings": ""}, {"findings": USABLE, "digest": "1" * 64},
-                                     {"findings": USABLE, "configure": "exit 4"})):
+                                     {"findings": USABLE, "configure": "exit 4"},
+                                     {"findings": USABLE, "configure": "exit 4", "without": ["shred"]})):
         setup, done = register(f"{base}/{number}", **change)
         expect(done.returncode != 0 and not setup.token.exists(), change, done.returncode, "or the token is there")
         expect(("curl https://example.org/r" in setup.called()) == (change["findings"] == USABLE), change, setup.called())
