@@ -56,6 +56,14 @@ def cloud_config():
     return yaml.safe_load(text)
 
 
+def written():
+    return {file["path"]: file for file in cloud_config()["write_files"]}
+
+
+def packages():
+    return written()["/etc/tee-compile/packages"]["content"].split()
+
+
 def test_user_data_is_well_formed():
     done = run(need("yamllint"), "--strict", "--config-data", RULES, AWS / "cloud-init.yaml")
     expect(done.returncode == 0, done.stdout)
@@ -63,9 +71,10 @@ def test_user_data_is_well_formed():
     if shutil.which("cloud-init"):
         done = run("cloud-init", "schema", "--config-file", AWS / "cloud-init.yaml")
         expect(done.returncode == 0, done.stdout, done.stderr)
-    known = {"users", "groups", "package_update", "packages", "write_files", "runcmd"}
+    # packages: would be installed before the values are looked at, and before there is a timer.
+    known = {"users", "groups", "write_files", "runcmd"}
     expect(set(cloud_config()) <= known, set(cloud_config()) - known)
-    for package in cloud_config()["packages"]:
+    for package in packages():
         expect(re.fullmatch("[a-z0-9][a-z0-9+.-]+", package), package)
 
 
@@ -82,7 +91,7 @@ def test_packages_are_enough_to_build(base):
     expect({"libcrypto", "libcurl"} <= names, names)
     expect(names <= set(PACKAGES), "name the Debian package in PACKAGES of", names - set(PACKAGES))
     missing = {PACKAGES[name] for name in names} | TOOLS
-    missing -= set(cloud_config()["packages"])
+    missing -= set(packages())
     expect(not missing, "cloud-init.yaml does not install", missing)
     expect(run("meson", "introspect", "--tests", base + "/build").stdout.strip() == "[]", "there are tests")
     texts = (PROJECT / "meson.build").read_text() + (PROJECT / "src/meson.build").read_text()
@@ -151,12 +160,29 @@ def test_metadata_are_for_root():
 
 
 def test_secrets_are_for_root():
-    files = {f["path"]: f for f in cloud_config()["write_files"]}
-    expect(files["/etc/tee-compile/runner.conf"]["permissions"] == "0600", files)
+    files = written()
+    for name in ("runner", "source"):
+        expect(files[f"/etc/tee-compile/{name}.conf"]["permissions"] == "0600", files)
     for path, file in files.items():
         expect(("TOKEN" in file["content"]) == (path == "/etc/tee-compile/runner.conf"), path)
     script = (AWS / "register-runner").read_text()
     expect("--ephemeral" in script and "shred --remove" in script and "--token" not in script, script)
+
+
+def test_apt_waits(base):
+    """By apt itself, which reads only files of some names."""
+    if not shutil.which("apt-config"):
+        print("SKIPPED test_apt_waits: there is no apt-config; what apt makes of its file is NOT checked")
+        return
+    parts = pathlib.Path(base) / "parts"
+    parts.mkdir()
+    file, = (file for path, file in written().items() if path.startswith("/etc/apt/apt.conf.d/"))
+    (parts / pathlib.Path(file["path"]).name).write_text(file["content"])
+    config = pathlib.Path(base) / "apt.conf"
+    config.write_text(f'Dir::Etc::parts "{parts}";\nDir::Etc::main "/dev/null";\n')
+    done = run("apt-config", "dump", env={**os.environ, "APT_CONFIG": str(config)})
+    for line in ('DPkg::Lock::Timeout "600";', 'APT::Periodic::Enable "0";'):
+        expect(line in done.stdout.splitlines(), line, done.stdout[-500:], done.stderr)
 
 
 def test_what_is_fetched_is_compared():
@@ -174,7 +200,7 @@ def test_scripts():
         expect((AWS / script).stat().st_mode & 0o111 == 0o111, script, "is not executable")
     for words in cloud_config()["runcmd"]:
         expect(words[:2] == ["bash", "-euc"], words)
-        done = run("shellcheck", "--shell=bash", "--exclude=SC1091,SC2154", "-", text=words[2])
+        done = run("shellcheck", "--shell=bash", "-", text=words[2])
         expect(done.returncode == 0, done.stdout)
 
 
@@ -215,11 +241,11 @@ def test_units(base):
 
 # --- a set-up that fails ---
 
-CURL = """while [ $# -gt 0 ]; do
+CURL = """while [ $# -gt 1 ]; do
     if [ "$1" = --output ]; then output=$2; fi
     shift
 done
-echo curl >>"$CALLS"
+echo "curl $1" >>"$CALLS"
 cp "$FETCHED" "$output" || exit 22
 """
 
@@ -247,7 +273,7 @@ class SetUp:
         with tarfile.open(self.archive, "w:gz") as archive:
             for name, text in files.items():
                 entry = tarfile.TarInfo(name)
-                entry.size, entry.mode = len(text), 0o755
+                entry.size, entry.mode, entry.uid = len(text), 0o755, 1000
                 archive.addfile(entry, io.BytesIO(text.encode()))
 
     def digest(self):
@@ -261,17 +287,27 @@ class SetUp:
         return self.calls.read_text().splitlines() if self.calls.exists() else []
 
 
+# As it is presigned: no shell may read this.
+PRESIGNED = "https://example.org/t?a=1&b=$(touch)%2Fx;c='d"
+SOURCE = f"ARCHIVE={PRESIGNED}\nARCHIVE_SHA256={{}}\n"
+RUNNER = ("# https://github.com/OWNER/REPOSITORY\nURL=https://example.org/o/r\nTOKEN=secret\nLABELS=enclave\n"
+          f"ARCHIVE=https://example.org/r\nARCHIVE_SHA256={'1' * 64}\n")
+BEGIN = ["systemctl daemon-reload", "systemctl enable --now instance-end.timer"]
+
+
 def run_user_data(base, install="exit 0", instance="ON_FAILURE=poweroff\n", digest=None, fetched=True,
-                  modules="exit 0", without=()):
+                  modules="exit 0", without=(), source=SOURCE, runner=RUNNER):
     """The command of the user data as it is, but for where /etc and /opt are."""
-    setup = SetUp(base, {"t/deploy/aws/install": f"#!/bin/sh\necho install >>$CALLS\n{install}\n"}, {
+    setup = SetUp(base, {"t/deploy/aws/install":
+                         f'#!/bin/sh\necho install of $(stat -c %u "$0") >>$CALLS\n{install}\n'}, {
         "curl": CURL, "modinfo": modules, "systemctl": 'echo "systemctl $*" >>"$CALLS"',
-        "apt-get": 'echo "apt-get $*" >>"$CALLS"', **{command: "exit 1" for command in without}})
+        "apt-get": 'echo "apt-get $DEBIAN_FRONTEND $*" >>"$CALLS"', **{command: "exit 1" for command in without}})
     if not fetched:
         setup.archive.unlink()
         digest = "0" * 64
-    setup.put("etc/tee-compile/source.conf",
-              f"ARCHIVE=https://example.org/t\nARCHIVE_SHA256={digest or setup.digest()}\n")
+    setup.put("etc/tee-compile/runner.conf", runner)
+    setup.put("etc/tee-compile/source.conf", source.format(digest or setup.digest()))
+    setup.put("etc/tee-compile/packages", written()["/etc/tee-compile/packages"]["content"])
     if instance is not None:
         setup.put("etc/tee-compile/instance.conf", instance)
     command, = cloud_config()["runcmd"]
@@ -282,27 +318,55 @@ def run_user_data(base, install="exit 0", instance="ON_FAILURE=poweroff\n", dige
 def test_set_up(base):
     setup, done = run_user_data(base)
     expect(done.returncode == 0, done.stdout, done.stderr)
-    expected = ["systemctl daemon-reload", "systemctl enable --now instance-end.timer", "curl", "install"]
+    expected = [*BEGIN, "apt-get noninteractive update", f"apt-get noninteractive install --yes {' '.join(packages())}",
+                f"curl {PRESIGNED}", f"install of {os.geteuid()}"]
     expect(setup.called() == expected, setup.called())
     expect(not setup.token.exists(), "whatever install did with it, the token is gone")
 
 
 def test_set_up_fetches_modules_of_this_kernel(base):
-    wanted = f"apt-get -o DPkg::Lock::Timeout=600 install --yes linux-modules-extra-{os.uname().release}"
+    wanted = f"apt-get noninteractive install --yes linux-modules-extra-{os.uname().release}"
     for missing in ("nitro_enclaves", "vsock"):
         setup, done = run_user_data(f"{base}/{missing}", modules=f'[ "$1" != {missing} ]')
         expect(done.returncode == 0 and wanted in setup.called(), missing, done.stderr, setup.called())
 
 
+def test_set_up_that_is_not_filled_in(base):
+    """Before anything is installed, each by its name, and nothing of what is there instead."""
+    texts = {name: written()[f"/etc/tee-compile/{name}.conf"]["content"] for name in ("source", "runner")}
+    setup, done = run_user_data(f"{base}/all", **texts)
+    for name, text in texts.items():
+        for value in re.findall(r"^(\w+)=__", text, re.M):
+            expect(f"tee-compile: {value} of {name}.conf " in done.stdout, name, value, done.stdout)
+    expect(done.returncode == 1 and setup.called() == [*BEGIN, "systemctl poweroff"], done.returncode, setup.called())
+    expect(not setup.token.exists(), "leaves the token")
+    filled = {"source": SOURCE, "runner": RUNNER}
+    expect({(name, value) for name in texts for value in re.findall(r"^(\w+)=", texts[name], re.M)}
+           == {(name, value) for name in texts for value in re.findall(r"^(\w+)=", filled[name], re.M)}, texts)
+    number = 0
+    for name, text in filled.items():
+        for value in re.findall(r"^(\w+)=", text, re.M):
+            for instead in ("__ABC", "__ABC__", "", '"ABC"', "'ABC'", None):
+                number += 1
+                line = "" if instead is None else f"{value}={instead}\n"
+                changed = re.sub(rf"^{value}=.*\n", line, text, flags=re.M)
+                setup, done = run_user_data(f"{base}/{number}", **{name: changed})
+                said = [line for line in done.stdout.splitlines() if "not filled in" in line]
+                expect(len(said) == 1 and f" {value} of {name}.conf " in said[0], value, instead, done.stdout)
+                expect("ABC" not in done.stdout + done.stderr, "the value is shown", done.stdout, done.stderr)
+                expect(setup.called() == [*BEGIN, "systemctl poweroff"], value, instead, setup.called())
+
+
 def test_set_up_that_fails(base):
     for number, change in enumerate(({"install": "exit 3"}, {"fetched": False}, {"digest": "1" * 64},
-                                     {"install": "kill -9 $$"}, {"install": "exit 3", "instance": None})):
+                                     {"install": "kill -9 $$"}, {"install": "exit 3", "instance": None},
+                                     {"without": ["apt-get"]})):
         setup, done = run_user_data(f"{base}/{number}", **change)
         expect(done.returncode != 0, change, done.stdout, done.stderr)
         expect("the set-up failed with status" in done.stdout, change, done.stdout)
         expect(not setup.token.exists(), change, "leaves the token")
         expect(setup.called()[-1] == "systemctl poweroff", change, setup.called())
-        expect(("install" in setup.called()) == ("install" in change), change, setup.called())
+        expect((f"install of {os.geteuid()}" in setup.called()) == ("install" in change), change, setup.called())
 
 
 def test_set_up_that_fails_twice(base):
@@ -318,11 +382,42 @@ def test_set_up_that_fails_and_is_kept(base):
     expect("systemctl poweroff" not in setup.called(), setup.called())
 
 
-def register(base, findings, configure="exit 0", digest=None, registered=False):
+def test_installation(base):
+    """`install` as it is, but for where /etc and /usr are: above all in which order."""
+    names = ("meson", "ninja", "udevadm", "modprobe", "systemctl", "register-runner")
+    setup = SetUp(base, {}, {name: f'echo "{name} $*" >>"$CALLS"' for name in names})
+    folder = setup.base / "t/deploy/aws"
+    shutil.copytree(AWS, folder)
+    text = re.sub(r"(?<![\w/])/(etc|usr)/(?!bin/)", rf"{base}/\1/", (AWS / "install").read_text())
+    (folder / "install").write_text(text)
+    for path in ("etc/systemd/system", "etc/udev/rules.d", "etc/modules-load.d", "usr/local/sbin"):
+        (setup.base / path).mkdir(parents=True)
+    done = setup.run(folder / "install")
+    expect(done.returncode == 0, done.stdout, done.stderr)
+    expected = [
+        # The rule first, then the driver; for one that was there at boot, the event once more.
+        "udevadm control --reload", "modprobe vsock", "modprobe nitro_enclaves",
+        "udevadm trigger --action=add --subsystem-match=misc --sysname-match=nitro_enclaves", "udevadm settle",
+        "systemctl daemon-reload", "systemctl enable --now no-metadata.service",
+        "systemctl enable --now enclave-resources.service", "register-runner ",
+        "systemctl enable --now actions-runner.service"]
+    called = [call for call in setup.called() if call.split()[0] not in ("meson", "ninja")]
+    expect(called == expected, called)
+    rule = (setup.base / "etc/udev/rules.d/90-nitro-enclaves.rules").read_text()
+    expect(rule == 'KERNEL=="nitro_enclaves", SUBSYSTEM=="misc", GROUP="ne", MODE="0660"\n', rule)
+    modules = (setup.base / "etc/modules-load.d/nitro-enclaves.conf").read_text()
+    expect(modules == "nitro_enclaves\nvsock\n", modules)
+    for path in ("usr/local/sbin/enclave-resources", "usr/local/sbin/register-runner", "etc/tee-compile/no-metadata.nft",
+                 *(f"etc/systemd/system/{unit.name}" for unit in AWS.glob("*.service"))):
+        expect((setup.base / path).read_bytes() == (AWS / pathlib.Path(path).name).read_bytes(), path)
+
+
+def register(base, findings, configure="exit 0", digest=None, registered=False, without=()):
     setup = SetUp(base, {"bin/installdependencies.sh": "#!/bin/sh\n", "config.sh":
                          f'#!/bin/sh\necho "config $* $ACTIONS_RUNNER_INPUT_TOKEN" >>"$CALLS"\n{configure}\n'}, {
         "curl": CURL, "chown": "", "runuser":
-        'if [ "$1" = -l ]; then echo "$FINDINGS"; exit 0; fi\nshift 3\nexec "$@"'})
+        'if [ "$1" = -l ]; then echo "$FINDINGS"; exit 0; fi\nshift 3\nexec "$@"',
+        **{command: "exit 1" for command in without}})
     with setup.token.open("a") as file:
         file.write(f"ARCHIVE=https://example.org/r\nARCHIVE_SHA256={digest or setup.digest()}\n")
     if registered:
@@ -345,10 +440,11 @@ def test_registration(base):
 
 def test_registration_that_fails(base):
     for number, change in enumerate(({"findings": USELESS}, {"findings": ""}, {"findings": USABLE, "digest": "1" * 64},
-                                     {"findings": USABLE, "configure": "exit 4"})):
+                                     {"findings": USABLE, "configure": "exit 4"},
+                                     {"findings": USABLE, "configure": "exit 4", "without": ["shred"]})):
         setup, done = register(f"{base}/{number}", **change)
         expect(done.returncode != 0 and not setup.token.exists(), change, done.returncode, "or the token is there")
-        expect(("curl" in setup.called()) == (change["findings"] == USABLE), change, setup.called())
+        expect(("curl https://example.org/r" in setup.called()) == (change["findings"] == USABLE), change, setup.called())
     setup, done = register(f"{base}/no", USELESS)
     expect("can start no enclave" in done.stderr and "namespaces" in done.stdout, done.stdout, done.stderr)
 
