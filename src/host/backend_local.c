@@ -436,8 +436,8 @@ static int end_of(pid_t pid)
 /* In namespaces of its own that die with it. */
 static enum room try_room(void)
 {
-    if (unshare(CLONE_NEWUSER) != 0) return NO_USERS;
-    if (unshare(CLONE_NEWNS | CLONE_NEWPID) != 0) return NO_PROC;
+    /* One that is made, and may do nothing, is none. */
+    if (unshare(CLONE_NEWUSER) != 0 || unshare(CLONE_NEWNS | CLONE_NEWPID) != 0) return NO_USERS;
     pid_t pid = fork();
     if (pid == 0)
         _exit(mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) == 0

@@ -415,8 +415,10 @@ def test_installation(base):
 def register(base, findings, configure="exit 0", digest=None, registered=False, without=()):
     setup = SetUp(base, {"bin/installdependencies.sh": "#!/bin/sh\n", "config.sh":
                          f'#!/bin/sh\necho "config $* $ACTIONS_RUNNER_INPUT_TOKEN" >>"$CALLS"\n{configure}\n'}, {
-        "curl": CURL, "chown": "", "runuser":
-        'if [ "$1" = -l ]; then echo "$FINDINGS"; exit 0; fi\nshift 3\nexec "$@"',
+        "curl": CURL, "chown": 'echo "chown $*" >>"$CALLS"\n', "runuser":
+        'if [ "$*" = "-l runner -c tee-compile doctor --backend nitro" ]; then echo "$FINDINGS"; '
+        'case $FINDINGS in *yes*) exit 0 ;; *) exit 1 ;; esac; fi\n'
+        'echo "as $2" >>"$CALLS"\nshift 3\nexec "$@"',
         **{command: "exit 1" for command in without}})
     with setup.token.open("a") as file:
         file.write(f"ARCHIVE=https://example.org/r\nARCHIVE_SHA256={digest or setup.digest()}\n")
@@ -425,8 +427,8 @@ def register(base, findings, configure="exit 0", digest=None, registered=False, 
     return setup, setup.run(AWS / "register-runner", FINDINGS=findings, REGISTER_RUNNER_ROOT=str(base))
 
 
-USABLE = "local  no   why\nnitro  yes  enclaves can start\nauto   nitro for an image"
-USELESS = "local  yes  namespaces\nnitro  no   yes, there is a device\nauto   local for an image"
+USABLE = "nitro  yes  enclaves can start"
+USELESS = "nitro  no   there is no device"
 
 
 def test_registration(base):
@@ -434,6 +436,8 @@ def test_registration(base):
     expect(done.returncode == 0 and not setup.token.exists(), done.stdout, done.stderr)
     expect(re.fullmatch("config --unattended --ephemeral --url https://example.org/o/r --labels enclave"
                         r" --name enclave-\S+ secret", setup.called()[-1]), setup.called())
+    folder = f"{base}/opt/actions-runner"
+    expect(setup.called()[-3:-1] == [f"chown -R runner: {folder}", "as runner"], "it is the runner's", setup.called())
     setup, done = register(base + "/again", USABLE, registered=True)
     expect(done.returncode == 0 and not setup.token.exists() and not setup.called(), "once", setup.called())
 
@@ -446,7 +450,7 @@ def test_registration_that_fails(base):
         expect(done.returncode != 0 and not setup.token.exists(), change, done.returncode, "or the token is there")
         expect(("curl https://example.org/r" in setup.called()) == (change["findings"] == USABLE), change, setup.called())
     setup, done = register(f"{base}/no", USELESS)
-    expect("can start no enclave" in done.stderr and "namespaces" in done.stdout, done.stdout, done.stderr)
+    expect("can start no enclave" in done.stderr and "no device" in done.stdout, done.stdout, done.stderr)
 
 
 # --- the resources ---
