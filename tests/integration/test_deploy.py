@@ -159,6 +159,10 @@ def test_metadata_are_for_root():
         "169.254.169.123 0 True", "169.254.169.123 65534 True"], done.stdout)
 
 
+def test_an_instance_that_fails_ends():
+    expect("\nON_FAILURE=poweroff\n" in "\n" + written()["/etc/tee-compile/instance.conf"]["content"], "unless asked for")
+
+
 def test_secrets_are_for_root():
     files = written()
     for name in ("runner", "source"):
@@ -189,7 +193,7 @@ def test_what_is_fetched_is_compared():
     config = cloud_config()
     texts = [c for words in config["runcmd"] for c in words] + [(AWS / s).read_text() for s in SCRIPTS]
     for text in texts:
-        expect(text.count("curl ") == text.count("sha256sum --check --strict"), text)
+        expect(text.count("curl ") == text.count("sha256sum --check --strict") == text.count("--proto '=https'"), text)
 
 
 def test_scripts():
@@ -232,6 +236,12 @@ def test_units(base):
     for name, text in texts.items():
         for others in re.findall(r"^(?:OnFailure|Requires)=(.+)$", text, re.M):
             expect(set(others.split()) <= set(texts), name, "refers to", others)
+    for name, line in (("no-metadata.service", "ExecStart=/usr/sbin/nft -f /etc/tee-compile/no-metadata.nft"),
+                       ("enclave-resources.service", "ExecStart=/usr/local/sbin/enclave-resources"),
+                       ("enclave-resources.service", "ConditionPathExists=!/etc/nitro_enclaves/allocator.yaml"),
+                       ("instance-end.service", "ExecStart=/usr/bin/systemctl --no-block poweroff"),
+                       ("actions-runner.service", "User=runner"), ("actions-runner.service", "NoNewPrivileges=yes")):
+        expect(f"\n{line}\n" in texts[name], name, "lacks", line)
     runner = texts["actions-runner.service"]
     for line in ("Requires=enclave-resources.service no-metadata.service", "OnFailure=instance-end.service"):
         expect(f"\n{line}\n" in runner, line, runner)
