@@ -751,6 +751,23 @@ def test_build(lab):
     assert lab.loops() == "", lab.loops()
 
 
+def test_weaker_is_said(lab):
+    """Where there are enclaves and none can start, auto warns, with what mends it; where there are none it does not."""
+    if not ROOT or not need_mount() or os.path.exists("/dev/nitro_enclaves"):
+        return
+    lab.spec()
+    lab.pull(lab.image)
+    said = lab.build()
+    assert "warning" not in said and "(auto: no enclave device is here)" in said, said
+    hide = ["unshare", "--mount", "--propagation", "private", "bash", "-c",
+            'mount -t tmpfs none /sys/module && mkdir /sys/module/nitro_enclaves; exec "$@"', "-"]
+    done = subprocess.run([*hide, TOOL, "build", "--dir", lab.project, "--output", lab.out, "--json"],
+                          capture_output=True, text=True, timeout=120, env=lab.env)
+    assert done.returncode == 0, done.stderr
+    assert "warning: no enclave can start here: " in done.stderr and "Mend it: " in done.stderr, done.stderr
+    assert "no enclave can start here" in json.loads(done.stdout)["build"]["because"], done.stdout
+
+
 def test_build_by_every_word(lab):
     if not need_mount():
         return
