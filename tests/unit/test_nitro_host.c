@@ -1,5 +1,6 @@
 /* What an enclave needs of a machine, and what is said where that is missing. */
 #include <errno.h>
+#include <grp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -7,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -45,26 +47,92 @@ static void expect_lack(const char *why, const char *fix)
 #define NODE0 "/sys/devices/system/node/node0/hugepages/hugepages-2048kB/"
 #define ALLOCATOR "/etc/nitro_enclaves/allocator.yaml"
 
+static void expect_presence(bool present)
+{
+    const struct tc_need need = {"a build", 10 * MB, 178 * MB, 0};
+    struct tc_probe probe;
+    tc_nitro_probe(&driver.ops, &need, &probe);
+    assert_int_equal(probe.present, present);
+}
+
+#define PCI "/sys/bus/pci/devices/0000:00:02.0/"
+
+static void put_on_bus(const char *vendor, const char *device)
+{
+    driver_write(&driver, "/sys/bus/pci/devices/0000:00:00.0/vendor", "0x8086");
+    driver_write(&driver, "/sys/bus/pci/devices/0000:00:00.0/device", "0x1237");
+    driver_write(&driver, PCI "vendor", vendor);
+    driver_write(&driver, PCI "device", device);
+}
+
+static void take_module_away(void)
+{
+    char module[192], moved[224];
+    (void)snprintf(module, sizeof module, "%s/sys/module/nitro_enclaves", driver.root);
+    (void)snprintf(moved, sizeof moved, "%s.gone", module);
+    assert_int_equal(rename(module, moved), 0);
+}
+
+/* Any sign of the device is one, and what is missing is named by what is there. */
 static void test_lack_of_driver(void **state)
 {
     (void)state;
+    expect_presence(true);
     driver_write(&driver, "/dev/nitro_enclaves", NULL);
     expect_lack("has found no enclave device", "--enclave-options Enabled=true");
-    char module[192];
-    (void)snprintf(module, sizeof module, "%s/sys/module/nitro_enclaves", driver.root);
-    char moved[224];
-    (void)snprintf(moved, sizeof moved, "%s.gone", module);
-    assert_int_equal(rename(module, moved), 0);
-    expect_lack("the driver nitro_enclaves is not loaded", "sudo modprobe nitro_enclaves");
+    expect_presence(true);
+    put_on_bus("0x1d0f", "0xe4c1");
+    expect_lack("is on the PCI bus, and there is no /dev/nitro_enclaves here",
+                "docker run --device /dev/nitro_enclaves");
+    expect_presence(true);
+    take_module_away();
+    expect_lack("the driver nitro_enclaves is not loaded: the enclave device is on the PCI bus",
+                "sudo modprobe nitro_enclaves");
+    expect_presence(true);
+    struct tc_probe probe;
+    tc_nitro_look(&driver.ops, 300 * MB, 0, NULL, &probe);
+    assert_string_equal(probe.fix, "sudo modprobe nitro_enclaves"); /* a shell runs it */
+    /* Another of that vendor's, and another vendor's. */
+    put_on_bus("0x1d0f", "0xec20");
+    expect_lack("there is no /dev/nitro_enclaves and no such device on the PCI bus",
+                "launch an instance of a type that has enclaves");
+    expect_presence(false);
+    put_on_bus("0x1af4", "0xe4c1");
+    expect_presence(false);
 }
 
+static void set_access(unsigned mode, gid_t group)
+{
+    char place[160];
+    (void)snprintf(place, sizeof place, "%s/dev/nitro_enclaves", driver.root);
+    assert_int_equal(chown(place, (uid_t)-1, group), 0);
+    assert_int_equal(chmod(place, mode), 0);
+}
+
+/* Who is kept out by what is told how to get round just that. */
 static void test_lack_of_permission(void **state)
 {
     (void)state;
     driver.device_errno = EACCES;
-    expect_lack("cannot open /dev/nitro_enclaves: Permission denied", "sudo usermod -aG ");
+    set_access(0600, getegid());
+    expect_lack("cannot open /dev/nitro_enclaves: Permission denied",
+                "sudo chmod 660 /dev/nitro_enclaves && sudo usermod -aG ne ");
+    set_access(0640, getegid());
+    expect_lack("Permission denied", "sudo chmod 660 ");
+    set_access(0660, getegid());
+    expect_lack("Permission denied", "something else forbids it");
+    driver.device_errno = EPERM;
+    expect_lack("Operation not permitted", "this container's device rules");
     driver.device_errno = ENODEV;
     expect_lack("No such device", "sudo dmesg");
+    /* Only root gives a file to a group of others'. */
+    const struct group *others = getgrnam("daemon");
+    if (geteuid() != 0 || !others) return;
+    driver.device_errno = EACCES;
+    set_access(0660, others->gr_gid);
+    expect_lack("Permission denied", "sudo usermod -aG daemon \"$USER\", then log in again");
+    set_access(0600, others->gr_gid);
+    expect_lack("Permission denied", "sudo chmod 660 ");
 }
 
 static void test_lack_of_pool(void **state)
@@ -198,9 +266,6 @@ static void test_room(void **state)
     tc_nitro_probe(&driver.ops, &need, &probe);
     assert_true(probe.present);
     assert_non_null(strstr(probe.why, "no processors are set aside"));
-    driver_write(&driver, "/dev/nitro_enclaves", NULL);
-    tc_nitro_probe(&driver.ops, &need, &probe);
-    assert_false(probe.present);
 }
 
 /* The node is the pool's: pages elsewhere are none. */
