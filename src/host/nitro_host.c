@@ -7,6 +7,7 @@
 
 #include "base/text.h"
 #include "host/nitro_device.h"
+#include "host/nitro_vm.h"
 
 #define POOL "/sys/module/nitro_enclaves/parameters/ne_cpus"
 #define ALLOCATOR "/etc/nitro_enclaves/allocator.yaml"
@@ -206,8 +207,15 @@ static bool lacks_pool(const struct tc_nitro_ops *ops, unsigned cpus, char *ret_
     tc_nitro_read_line(ops, POOL, ret_pool, TC_NITRO_CPUS_MAX);
     unsigned count = count_cpus(ret_pool);
     if (count >= cpus) return false;
-    if (count == 0) {
+    if (count == 0 && ret_pool[0]) {
+        char seen[64];
+        (void)tc_printable(tc_span_of_text(ret_pool), seen, sizeof seen);
         ret_pool[0] = '\0';
+        (void)snprintf(probe->why, sizeof probe->why,
+                       "no processors are set aside for enclaves: " POOL " is \"%s\", and no list "
+                       "of processors below %d",
+                       seen, CPUS_MAX);
+    } else if (count == 0) {
         (void)snprintf(probe->why, sizeof probe->why,
                        "no processors are set aside for enclaves: " POOL " is empty");
     } else {
@@ -219,6 +227,49 @@ static bool lacks_pool(const struct tc_nitro_ops *ops, unsigned cpus, char *ret_
     return true;
 }
 
+/* Of one size on the node, and how many of them somebody has. */
+struct pages {
+    uint64_t all, used;
+};
+
+static struct pages count_pages(const struct tc_nitro_ops *ops, int node, const char *kind,
+                                uint64_t free)
+{
+    uint64_t all = read_pages(ops, node, kind, "nr_hugepages");
+    return all > free ? (struct pages){all, all - free} : (struct pages){free, 0};
+}
+
+/* What is missing, in pages of 2 MiB. Pages of 1 GiB come first, as few pieces, where none
+ * were asked for before: the kernel may give fewer than that, and those of 2 MiB make up
+ * for them. Where some are there, it has given what it could. */
+static void mend_pages(const struct tc_nitro_ops *ops, uint64_t memory, uint64_t missing,
+                       const struct tc_nitro_host *host, struct tc_probe *probe)
+{
+    const uint64_t ratio = TC_NITRO_PAGE_1G / TC_NITRO_PAGE_2M;
+    const struct pages small = count_pages(ops, host->node, HUGE_2M, host->free_2m);
+    const struct pages large = count_pages(ops, host->node, HUGE_1G, host->free_1g);
+    char folder[64], kind[TC_NITRO_PATH_MAX / 4];
+    (void)snprintf(folder, sizeof folder, "/sys/devices/system/node/node%d/hugepages", host->node);
+    (void)snprintf(kind, sizeof kind, "%s/" HUGE_1G, folder);
+    unsigned long long wanted = small.all + missing;
+    if (tc_nitro_is_there(ops, ALLOCATOR))
+        (void)snprintf(probe->fix, sizeof probe->fix,
+                       "set memory_mib to %llu or more in " ALLOCATOR ", then: " RESTART,
+                       (unsigned long long)((memory + large.used * TC_NITRO_PAGE_1G +
+                                             small.used * TC_NITRO_PAGE_2M) >>
+                                            20));
+    else if (missing >= ratio && large.all == 0 && tc_nitro_is_there(ops, kind))
+        (void)snprintf(probe->fix, sizeof probe->fix,
+                       "p=%s; echo %llu | sudo tee $p/" HUGE_1G "/nr_hugepages; "
+                       "echo $((%llu - %llu * $(cat $p/" HUGE_1G "/nr_hugepages))) | "
+                       "sudo tee $p/" HUGE_2M "/nr_hugepages",
+                       folder, (unsigned long long)(missing / ratio), wanted,
+                       (unsigned long long)ratio);
+    else
+        (void)snprintf(probe->fix, sizeof probe->fix,
+                       "echo %llu | sudo tee %s/" HUGE_2M "/nr_hugepages", wanted, folder);
+}
+
 static bool lacks_pages(const struct tc_nitro_ops *ops, uint64_t memory,
                         const struct tc_nitro_host *host, struct tc_probe *probe)
 {
@@ -226,7 +277,6 @@ static bool lacks_pages(const struct tc_nitro_ops *ops, uint64_t memory,
     char wanted[16], seen[16];
     if (memory < MEMORY_MIN) memory = MEMORY_MIN;
     if (tc_nitro_plan(memory, host->free_1g, host->free_2m, &plan)) return false;
-    uint64_t all = read_pages(ops, host->node, HUGE_2M, "nr_hugepages");
     uint64_t have = host->free_1g * TC_NITRO_PAGE_1G + host->free_2m * TC_NITRO_PAGE_2M;
     /* What lies in large pages counts: the rest is asked for in small ones. */
     uint64_t large =
@@ -237,15 +287,7 @@ static bool lacks_pages(const struct tc_nitro_ops *ops, uint64_t memory,
                    "1 GiB, %llu of 2 MiB)",
                    tc_human_size(memory, wanted), host->node, tc_human_size(have, seen),
                    (unsigned long long)host->free_1g, (unsigned long long)host->free_2m);
-    if (tc_nitro_is_there(ops, ALLOCATOR))
-        (void)snprintf(probe->fix, sizeof probe->fix,
-                       "set memory_mib to %llu or more in " ALLOCATOR ", then: " RESTART,
-                       (unsigned long long)(memory >> 20));
-    else
-        (void)snprintf(probe->fix, sizeof probe->fix,
-                       "echo %llu | sudo tee /sys/devices/system/node/node%d/hugepages/" HUGE_2M
-                       "/nr_hugepages",
-                       (unsigned long long)(all + small - host->free_2m), host->node);
+    mend_pages(ops, memory, small - host->free_2m, host, probe);
     return true;
 }
 
@@ -273,6 +315,21 @@ void tc_nitro_look(const struct tc_nitro_ops *ops, uint64_t memory, unsigned cpu
     *ret_probe = probe;
 }
 
+/* The pool's list names what other enclaves have, too, and only the device knows whether it
+ * has room for one more. */
+static void try_to_make(const struct tc_nitro_ops *ops, struct tc_probe *probe)
+{
+    struct tc_error err = {0};
+    struct tc_nitro_vm vm = {0};
+    probe->usable = tc_nitro_vm_create(ops, -1, &vm, &err) == TC_OK;
+    tc_nitro_vm_done(&vm);
+    if (probe->usable) return;
+    (void)snprintf(probe->why, sizeof probe->why, "%.*s", (int)sizeof probe->why - 1, err.message);
+    (void)snprintf(probe->fix, sizeof probe->fix,
+                   "wait until another enclave ends (nitro-cli describe-enclaves lists those of "
+                   "nitro-cli), or, if there is none, look for nitro_enclaves in: sudo dmesg");
+}
+
 void tc_nitro_probe(const struct tc_nitro_ops *ops, const struct tc_need *need,
                     struct tc_probe *ret_probe)
 {
@@ -285,6 +342,7 @@ void tc_nitro_probe(const struct tc_nitro_ops *ops, const struct tc_need *need,
     tc_nitro_look(ops, memory, need->cpus, &host, &probe);
     tc_nitro_look(ops, 0, need->cpus, &host, &least);
     if (probe.usable || !least.usable) { /* what is missing is missing for every build */
+        if (probe.usable) try_to_make(ops, &probe);
         *ret_probe = probe;
         return;
     }
