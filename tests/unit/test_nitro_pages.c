@@ -1,4 +1,6 @@
-/* Huge pages for an enclave: how many of which size, and what is said where they are missing. */
+/* Huge pages for an enclave: how many of which size, and what is said where they are missing
+ * or cannot be had. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -168,11 +170,69 @@ static void test_no_more_large_pages(void **state)
     assert_string_equal(probe.fix, "echo 2218 | sudo tee " NODE0 "nr_hugepages");
 }
 
+/* --- pages that cannot be had --- */
+
+/* The pages went between the look and the taking. */
+static int pages_errno = ENOMEM;
+static void *map_nothing(void *context, size_t size, uint64_t page, int node)
+{
+    (void)context;
+    (void)size;
+    (void)page;
+    (void)node;
+    errno = pages_errno;
+    return NULL;
+}
+
+static int populate_nothing(void *context, void *memory, size_t size, int node)
+{
+    (void)context;
+    (void)memory;
+    (void)size;
+    (void)node;
+    errno = pages_errno;
+    return -1;
+}
+
+static void test_lost_pages(void **state)
+{
+    struct tc_backend_config config = configure();
+    (void)state;
+    pages_errno = EFAULT; /* what a SIGBUS is where it is an answer */
+    driver.ops.populate = populate_nothing;
+    expect_failure(&config, TC_UNAVAILABLE, "which were free a moment ago");
+    pages_errno = ENOMEM;
+    driver.ops.map = map_nothing;
+    expect_failure(&config, TC_UNAVAILABLE, "which were free a moment ago");
+}
+
+/* What has nothing to do with how many there are is not told as if. */
+static void test_pages_that_nobody_gets(void **state)
+{
+    struct tc_backend_config config = configure();
+    void *(*map_really)(void *context, size_t size, uint64_t page, int node) = driver.ops.map;
+    (void)state;
+    driver.ops.populate = populate_nothing;
+    pages_errno = EINVAL;
+    expect_failure(&config, TC_UNAVAILABLE, "Linux 5.14 or newer is needed");
+    pages_errno = EPERM;
+    expect_failure(&config, TC_UNAVAILABLE, "set_mempolicy is forbidden here");
+    driver.ops.map = map_nothing;
+    expect_failure(&config, TC_UNAVAILABLE, "set_mempolicy is forbidden here");
+    pages_errno = ENOSYS;
+    expect_failure(&config, TC_UNAVAILABLE, "set_mempolicy is forbidden here");
+    pages_errno = EINVAL;
+    expect_failure(&config, TC_UNAVAILABLE, "may not use that node's memory");
+    driver.ops.map = map_really;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plan),   GUEST(test_lack_of_pages),       GUEST(test_least_memory),
-        GUEST(test_large_pages_first), GUEST(test_no_more_large_pages),
+        cmocka_unit_test(test_plan),        GUEST(test_lack_of_pages),
+        GUEST(test_least_memory),           GUEST(test_large_pages_first),
+        GUEST(test_no_more_large_pages),    GUEST(test_lost_pages),
+        GUEST(test_pages_that_nobody_gets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
