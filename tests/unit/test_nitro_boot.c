@@ -1,4 +1,5 @@
 /* Between the driver's answers and the session: what the back end makes of each. */
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -31,6 +32,20 @@ int __wrap_clock_gettime(clockid_t clock, struct timespec *ret_now)
     return result;
 }
 
+enum { STOP_PATIENCE_MS = 30 * 1000 };
+static bool cuts_waits; /* of that length: they have been in vain at once */
+static int cut_waits;
+
+int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout_ms);
+int __real_poll(struct pollfd *fds, nfds_t count, int timeout_ms);
+
+int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
+{
+    if (timeout_ms != STOP_PATIENCE_MS || !cuts_waits) return __real_poll(fds, count, timeout_ms);
+    cut_waits++;
+    return __real_poll(fds, count, 0);
+}
+
 /* An enclave runs that nobody is in, and its patience is over at once. */
 static void expect_no_session(const char *text)
 {
@@ -48,6 +63,26 @@ static void test_patience(void **state)
 {
     (void)state;
     expect_no_session("the enclave runs and did not connect within 120 s");
+}
+
+/* One that does not end when it is hung up on gets half a minute, and is ended then. */
+static void test_enclave_that_stays(void **state)
+{
+    struct tc_error err = {0};
+    struct tc_enclave *enclave = NULL;
+    struct tc_backend_config config = configure();
+    int fd = -1;
+    (void)state;
+    guests[0].stubborn = true;
+    assert_int_equal(tc_nitro_start(&driver.ops, &config, &enclave, &fd, &err), TC_OK);
+    cut_waits = 0;
+    cuts_waits = true;
+    tc_status status = tc_nitro_stop(enclave, &err);
+    cuts_waits = false;
+    assert_int_equal(status, TC_PEER);
+    assert_non_null(strstr(err.message, "the enclave did not end and was ended"));
+    assert_int_equal(cut_waits, 1);
+    assert_true(driver_is_idle(&driver));
 }
 
 /* --- where the image is put --- */
@@ -161,6 +196,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         GUEST(test_patience),
+        GUEST(test_enclave_that_stays),
         GUEST(test_image_over_two_regions),
         GUEST(test_image_over_the_end),
         GUEST(test_another_cid),
