@@ -1,27 +1,21 @@
 #include "host/nitro_host.h"
 
 #include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include "base/cleanup.h"
 #include "base/text.h"
+#include "host/nitro_device.h"
+#include "host/nitro_vm.h"
 
-#define MODULE "/sys/module/nitro_enclaves"
-#define POOL MODULE "/parameters/ne_cpus"
-#define DEVICE "/dev/nitro_enclaves"
+#define POOL "/sys/module/nitro_enclaves/parameters/ne_cpus"
 #define ALLOCATOR "/etc/nitro_enclaves/allocator.yaml"
 #define RESTART "sudo systemctl restart nitro-enclaves-allocator.service (while no enclave runs)"
 #define HUGE_2M "hugepages-2048kB"
 #define HUGE_1G "hugepages-1048576kB"
 
-enum { PATH_SIZE = 512, TEXT_SIZE = 512, CPUS_MAX = 1024, NODES_MAX = 16 };
+enum { CPUS_MAX = 1024, NODES_MAX = 16 };
 
 /* What the driver does not go below. */
 #define MEMORY_MIN ((uint64_t)64 << 20)
@@ -67,41 +61,17 @@ tc_status tc_nitro_memory(uint64_t image_size, uint64_t build_memory, uint64_t *
 
 /* --- files --- */
 
-static void locate(const struct tc_nitro_ops *ops, const char *path, char out[PATH_SIZE])
-{
-    (void)snprintf(out, PATH_SIZE, "%s%s", ops->root, path);
-}
-
-static bool is_there(const struct tc_nitro_ops *ops, const char *path)
-{
-    char place[PATH_SIZE];
-    struct stat info;
-    locate(ops, path, place);
-    return stat(place, &info) == 0;
-}
-
-/* One line without its end; "" when there is none. */
-static void read_line(const struct tc_nitro_ops *ops, const char *path, char *out, size_t size)
-{
-    char place[PATH_SIZE];
-    locate(ops, path, place);
-    TC_AUTO_CLOSE int fd = open(place, O_RDONLY | O_CLOEXEC);
-    ssize_t got = fd < 0 ? 0 : read(fd, out, size - 1);
-    out[got > 0 ? got : 0] = '\0';
-    out[strcspn(out, "\n")] = '\0';
-}
-
 static uint64_t read_number(const struct tc_nitro_ops *ops, const char *path)
 {
     char text[32];
-    read_line(ops, path, text, sizeof text);
+    tc_nitro_read_line(ops, path, text, sizeof text);
     return strtoull(text, NULL, 10);
 }
 
 static uint64_t read_pages(const struct tc_nitro_ops *ops, int node, const char *kind,
                            const char *what)
 {
-    char path[PATH_SIZE / 2];
+    char path[TC_NITRO_PATH_MAX / 2];
     (void)snprintf(path, sizeof path, "/sys/devices/system/node/node%d/hugepages/%s/%s", node, kind,
                    what);
     return read_number(ops, path);
@@ -111,10 +81,10 @@ static uint64_t read_pages(const struct tc_nitro_ops *ops, int node, const char 
  * the pool are. A kernel without nodes has node 0 alone. */
 static int find_node(const struct tc_nitro_ops *ops, const char *pool)
 {
-    char path[PATH_SIZE / 2], place[PATH_SIZE];
+    char path[TC_NITRO_PATH_MAX / 2], place[TC_NITRO_PATH_MAX];
     int node = 0;
     (void)snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%lu", strtoul(pool, NULL, 10));
-    locate(ops, path, place);
+    tc_nitro_locate(ops, path, place);
     DIR *folder = opendir(place);
     if (!folder) return node;
     for (const struct dirent *entry = readdir(folder); entry; entry = readdir(folder))
@@ -126,65 +96,6 @@ static int find_node(const struct tc_nitro_ops *ops, const char *pool)
 }
 
 /* --- what is missing --- */
-
-static bool lacks_driver(const struct tc_nitro_ops *ops, struct tc_probe *probe)
-{
-    if (is_there(ops, DEVICE)) return false;
-    if (!is_there(ops, MODULE)) {
-        (void)snprintf(probe->why, sizeof probe->why,
-                       "the driver nitro_enclaves is not loaded: there is no " DEVICE);
-        (void)snprintf(probe->fix, sizeof probe->fix,
-                       "on an EC2 instance that was launched with enclaves enabled: sudo modprobe "
-                       "nitro_enclaves");
-        return true;
-    }
-    (void)snprintf(probe->why, sizeof probe->why,
-                   "the driver is loaded and has found no enclave device: there is no " DEVICE);
-    (void)snprintf(probe->fix, sizeof probe->fix,
-                   "launch an instance of a type that has enclaves with: aws ec2 run-instances "
-                   "--enclave-options Enabled=true ...");
-    return true;
-}
-
-/* Who may open it: the group's name, or its number. */
-static void name_group(const struct tc_nitro_ops *ops, char *out, size_t size)
-{
-    char place[PATH_SIZE];
-    struct stat info = {0};
-    locate(ops, DEVICE, place);
-    (void)stat(place, &info);
-    const struct group *group = info.st_gid == 0 ? NULL : getgrgid(info.st_gid);
-    if (group)
-        (void)snprintf(out, size, "%s", group->gr_name);
-    else
-        out[0] = '\0';
-}
-
-static bool lacks_permission(const struct tc_nitro_ops *ops, struct tc_probe *probe)
-{
-    char group[64];
-    int fd = ops->open_device(ops->context);
-    int seen = errno;
-    if (fd >= 0) {
-        (void)ops->close(ops->context, fd);
-        return false;
-    }
-    (void)snprintf(probe->why, sizeof probe->why, "cannot open " DEVICE ": %s", strerror(seen));
-    name_group(ops, group, sizeof group);
-    if (seen != EACCES && seen != EPERM)
-        (void)snprintf(
-            probe->fix, sizeof probe->fix,
-            "look for nitro_enclaves in: sudo dmesg; then: sudo modprobe -r nitro_enclaves "
-            "&& sudo modprobe nitro_enclaves");
-    else if (group[0])
-        (void)snprintf(probe->fix, sizeof probe->fix,
-                       "sudo usermod -aG %s \"$USER\", then log in again", group);
-    else
-        (void)snprintf(probe->fix, sizeof probe->fix,
-                       "sudo groupadd -f ne && sudo chgrp ne " DEVICE " && sudo chmod 660 " DEVICE
-                       " && sudo usermod -aG ne \"$USER\", then log in again");
-    return true;
-}
 
 /* The next range of a list such as "1,3,6-9"; what is behind it, or NULL: there is none. */
 static const char *next_cpus(const char *list, unsigned *ret_first, unsigned *ret_last)
@@ -234,10 +145,10 @@ static void suggest_cores(const struct tc_nitro_ops *ops, const char *pool, unsi
         best = pool_node;
     }
     for (unsigned i = 1; i < CPUS_MAX && count_cpus(lists[best]) < cpus; i++) {
-        char path[PATH_SIZE / 2], list[64];
+        char path[TC_NITRO_PATH_MAX / 2], list[64];
         (void)snprintf(path, sizeof path,
                        "/sys/devices/system/cpu/cpu%u/topology/thread_siblings_list", i);
-        read_line(ops, path, list, sizeof list);
+        tc_nitro_read_line(ops, path, list, sizeof list);
         if (!list[0] || names_cpu(list, 0)) continue;
         int node = find_node(ops, list);
         if (node >= NODES_MAX || (pool_node >= 0 && node != pool_node)) continue;
@@ -273,7 +184,7 @@ static void mend_pool(const struct tc_nitro_ops *ops, const char *pool, unsigned
         (void)snprintf(less, sizeof less, ", or build with --cpus %u", now);
     else if (most < cpus)
         (void)snprintf(less, sizeof less, ", and build with --cpus %u", most);
-    if (is_there(ops, ALLOCATOR))
+    if (tc_nitro_is_there(ops, ALLOCATOR))
         (void)snprintf(probe->fix, sizeof probe->fix,
                        "set cpu_count to %u or more in " ALLOCATOR ", then: " RESTART "%s",
                        most < cpus ? most : cpus, less);
@@ -285,7 +196,7 @@ static void mend_pool(const struct tc_nitro_ops *ops, const char *pool, unsigned
 static bool lacks_pool(const struct tc_nitro_ops *ops, unsigned cpus, char *ret_pool,
                        struct tc_probe *probe)
 {
-    if (!is_there(ops, POOL)) {
+    if (!tc_nitro_is_there(ops, POOL)) {
         (void)snprintf(probe->why, sizeof probe->why,
                        "the driver does not say which processors it has: there is no " POOL);
         (void)snprintf(probe->fix, sizeof probe->fix,
@@ -293,11 +204,18 @@ static bool lacks_pool(const struct tc_nitro_ops *ops, unsigned cpus, char *ret_
                        "the driver is not loaded: sudo modprobe nitro_enclaves");
         return true;
     }
-    read_line(ops, POOL, ret_pool, TC_NITRO_CPUS_MAX);
+    tc_nitro_read_line(ops, POOL, ret_pool, TC_NITRO_CPUS_MAX);
     unsigned count = count_cpus(ret_pool);
     if (count >= cpus) return false;
-    if (count == 0) {
+    if (count == 0 && ret_pool[0]) {
+        char seen[64];
+        (void)tc_printable(tc_span_of_text(ret_pool), seen, sizeof seen);
         ret_pool[0] = '\0';
+        (void)snprintf(probe->why, sizeof probe->why,
+                       "no processors are set aside for enclaves: " POOL " is \"%s\", and no list "
+                       "of processors below %d",
+                       seen, CPUS_MAX);
+    } else if (count == 0) {
         (void)snprintf(probe->why, sizeof probe->why,
                        "no processors are set aside for enclaves: " POOL " is empty");
     } else {
@@ -309,6 +227,49 @@ static bool lacks_pool(const struct tc_nitro_ops *ops, unsigned cpus, char *ret_
     return true;
 }
 
+/* Of one size on the node, and how many of them somebody has. */
+struct pages {
+    uint64_t all, used;
+};
+
+static struct pages count_pages(const struct tc_nitro_ops *ops, int node, const char *kind,
+                                uint64_t free)
+{
+    uint64_t all = read_pages(ops, node, kind, "nr_hugepages");
+    return all > free ? (struct pages){all, all - free} : (struct pages){free, 0};
+}
+
+/* What is missing, in pages of 2 MiB. Pages of 1 GiB come first, as few pieces, where none
+ * were asked for before: the kernel may give fewer than that, and those of 2 MiB make up
+ * for them. Where some are there, it has given what it could. */
+static void mend_pages(const struct tc_nitro_ops *ops, uint64_t memory, uint64_t missing,
+                       const struct tc_nitro_host *host, struct tc_probe *probe)
+{
+    const uint64_t ratio = TC_NITRO_PAGE_1G / TC_NITRO_PAGE_2M;
+    const struct pages small = count_pages(ops, host->node, HUGE_2M, host->free_2m);
+    const struct pages large = count_pages(ops, host->node, HUGE_1G, host->free_1g);
+    char folder[64], kind[TC_NITRO_PATH_MAX / 4];
+    (void)snprintf(folder, sizeof folder, "/sys/devices/system/node/node%d/hugepages", host->node);
+    (void)snprintf(kind, sizeof kind, "%s/" HUGE_1G, folder);
+    unsigned long long wanted = small.all + missing;
+    if (tc_nitro_is_there(ops, ALLOCATOR))
+        (void)snprintf(probe->fix, sizeof probe->fix,
+                       "set memory_mib to %llu or more in " ALLOCATOR ", then: " RESTART,
+                       (unsigned long long)((memory + large.used * TC_NITRO_PAGE_1G +
+                                             small.used * TC_NITRO_PAGE_2M) >>
+                                            20));
+    else if (missing >= ratio && large.all == 0 && tc_nitro_is_there(ops, kind))
+        (void)snprintf(probe->fix, sizeof probe->fix,
+                       "p=%s; echo %llu | sudo tee $p/" HUGE_1G "/nr_hugepages; "
+                       "echo $((%llu - %llu * $(cat $p/" HUGE_1G "/nr_hugepages))) | "
+                       "sudo tee $p/" HUGE_2M "/nr_hugepages",
+                       folder, (unsigned long long)(missing / ratio), wanted,
+                       (unsigned long long)ratio);
+    else
+        (void)snprintf(probe->fix, sizeof probe->fix,
+                       "echo %llu | sudo tee %s/" HUGE_2M "/nr_hugepages", wanted, folder);
+}
+
 static bool lacks_pages(const struct tc_nitro_ops *ops, uint64_t memory,
                         const struct tc_nitro_host *host, struct tc_probe *probe)
 {
@@ -316,7 +277,6 @@ static bool lacks_pages(const struct tc_nitro_ops *ops, uint64_t memory,
     char wanted[16], seen[16];
     if (memory < MEMORY_MIN) memory = MEMORY_MIN;
     if (tc_nitro_plan(memory, host->free_1g, host->free_2m, &plan)) return false;
-    uint64_t all = read_pages(ops, host->node, HUGE_2M, "nr_hugepages");
     uint64_t have = host->free_1g * TC_NITRO_PAGE_1G + host->free_2m * TC_NITRO_PAGE_2M;
     /* What lies in large pages counts: the rest is asked for in small ones. */
     uint64_t large =
@@ -327,15 +287,7 @@ static bool lacks_pages(const struct tc_nitro_ops *ops, uint64_t memory,
                    "1 GiB, %llu of 2 MiB)",
                    tc_human_size(memory, wanted), host->node, tc_human_size(have, seen),
                    (unsigned long long)host->free_1g, (unsigned long long)host->free_2m);
-    if (is_there(ops, ALLOCATOR))
-        (void)snprintf(probe->fix, sizeof probe->fix,
-                       "set memory_mib to %llu or more in " ALLOCATOR ", then: " RESTART,
-                       (unsigned long long)(memory >> 20));
-    else
-        (void)snprintf(probe->fix, sizeof probe->fix,
-                       "echo %llu | sudo tee /sys/devices/system/node/node%d/hugepages/" HUGE_2M
-                       "/nr_hugepages",
-                       (unsigned long long)(all + small - host->free_2m), host->node);
+    mend_pages(ops, memory, small - host->free_2m, host, probe);
     return true;
 }
 
@@ -344,14 +296,13 @@ void tc_nitro_look(const struct tc_nitro_ops *ops, uint64_t memory, unsigned cpu
 {
     struct tc_nitro_host host = {0};
     struct tc_probe probe = {0};
-    if (!lacks_driver(ops, &probe) && !lacks_permission(ops, &probe) &&
+    if (!tc_nitro_lacks_device(ops, &probe) &&
         !lacks_pool(ops, cpus ? cpus : TC_NITRO_CPUS_DEFAULT, host.pool, &probe)) {
         host.node = find_node(ops, host.pool);
         host.free_1g = read_pages(ops, host.node, HUGE_1G, "free_hugepages");
         host.free_2m = read_pages(ops, host.node, HUGE_2M, "free_hugepages");
         probe.usable = !lacks_pages(ops, memory, &host, &probe);
     }
-    probe.present = is_there(ops, DEVICE);
     if (probe.usable) {
         char seen[16];
         (void)snprintf(
@@ -362,6 +313,21 @@ void tc_nitro_look(const struct tc_nitro_ops *ops, uint64_t memory, unsigned cpu
         if (ret_host) *ret_host = host;
     }
     *ret_probe = probe;
+}
+
+/* The pool's list names what other enclaves have, too, and only the device knows whether it
+ * has room for one more. */
+static void try_to_make(const struct tc_nitro_ops *ops, struct tc_probe *probe)
+{
+    struct tc_error err = {0};
+    struct tc_nitro_vm vm = {0};
+    probe->usable = tc_nitro_vm_create(ops, -1, &vm, &err) == TC_OK;
+    tc_nitro_vm_done(&vm);
+    if (probe->usable) return;
+    (void)snprintf(probe->why, sizeof probe->why, "%.*s", (int)sizeof probe->why - 1, err.message);
+    (void)snprintf(probe->fix, sizeof probe->fix,
+                   "wait until another enclave ends (nitro-cli describe-enclaves lists those of "
+                   "nitro-cli), or, if there is none, look for nitro_enclaves in: sudo dmesg");
 }
 
 void tc_nitro_probe(const struct tc_nitro_ops *ops, const struct tc_need *need,
@@ -376,6 +342,7 @@ void tc_nitro_probe(const struct tc_nitro_ops *ops, const struct tc_need *need,
     tc_nitro_look(ops, memory, need->cpus, &host, &probe);
     tc_nitro_look(ops, 0, need->cpus, &host, &least);
     if (probe.usable || !least.usable) { /* what is missing is missing for every build */
+        if (probe.usable) try_to_make(ops, &probe);
         *ret_probe = probe;
         return;
     }

@@ -42,7 +42,8 @@ void tc_nitro_look(const struct tc_nitro_ops *ops, uint64_t memory, unsigned cpu
                    struct tc_nitro_host *ret_host, struct tc_probe *ret_probe);
 
 /* The same for a build: what it lacks is said of it, and where only memory is missing
- * also how large a build may be. */
+ * also how large a build may be. Where nothing is, an enclave without anything in it is
+ * made and ended, since only the driver knows what other enclaves have. */
 void tc_nitro_probe(const struct tc_nitro_ops *ops, const struct tc_need *need,
                     struct tc_probe *ret_probe);
 

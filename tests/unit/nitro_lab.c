@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "host/nitro_host.h"
 #include "os/vsock.h"
 
 struct driver driver;
@@ -165,4 +166,16 @@ void expect_failure(struct tc_backend_config *config, tc_status expected, const 
     assert_null(enclave);
     assert_int_equal(fd, -1);
     assert_true(driver_is_idle(&driver));
+}
+
+void expect_lack(const char *why, const char *fix)
+{
+    struct tc_probe probe;
+    struct tc_backend_config config = configure();
+    tc_nitro_look(&driver.ops, 300 * MB, 0, NULL, &probe);
+    assert_false(probe.usable);
+    if (!strstr(probe.why, why)) fail_msg("expected '%s' in: %s", why, probe.why);
+    if (!strstr(probe.fix, fix)) fail_msg("expected '%s' in: %s", fix, probe.fix);
+    config.memory = 90 * MB;
+    expect_failure(&config, TC_UNAVAILABLE, fix);
 }

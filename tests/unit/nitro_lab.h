@@ -43,4 +43,13 @@ void expect_idle_fds(void);
 /* A start that comes to nothing, and leaves nothing. */
 void expect_failure(struct tc_backend_config *config, tc_status expected, const char *text);
 
+/* Something of the machine's is missing, for an enclave of 300 MiB: said with both texts. */
+void expect_lack(const char *why, const char *fix);
+
+/* The machine's files, below the double's folder. */
+#define POOL_FILE "/sys/module/nitro_enclaves/parameters/ne_cpus"
+#define NODE0 "/sys/devices/system/node/node0/hugepages/hugepages-2048kB/"
+#define LARGE0 "/sys/devices/system/node/node0/hugepages/hugepages-1048576kB/"
+#define ALLOCATOR "/etc/nitro_enclaves/allocator.yaml"
+
 #endif

@@ -1,5 +1,7 @@
 /* The nitro back end over a double of the driver: all of its path but the enclave itself. */
 #include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -11,8 +13,11 @@
 
 #include <cmocka.h>
 
+#include "core/egress.h"
+#include "host/egress.h"
 #include "host/nitro_host.h"
 #include "nitro_lab.h"
+#include "os/vsock.h"
 
 /* --- the whole path --- */
 
@@ -140,11 +145,143 @@ static void test_console(void **state)
     assert_true(got > 0);
     assert_string_equal(said, "a\\x1bword\n");
 }
+
+/* --- the network --- */
+
+/* The status, or -1: no answer came. */
+static int read_answer(int fd, char text[TC_EGRESS_TEXT_MAX + 1])
+{
+    uint8_t bytes[TC_EGRESS_HEADER_SIZE];
+    struct tc_egress_header header;
+    struct tc_error err = {0};
+    if (recv(fd, bytes, sizeof bytes, MSG_WAITALL) != sizeof bytes ||
+        tc_egress_header_decode(bytes, &header, &err) != TC_OK ||
+        header.size > TC_EGRESS_TEXT_MAX || recv(fd, text, header.size, MSG_WAITALL) != header.size)
+        return -1;
+    text[header.size] = '\0';
+    return header.kind;
+}
+
+static void ask_dial(int fd, const char *name)
+{
+    const struct tc_egress_dial wanted = {443, tc_span_of_text(name)};
+    uint8_t header[TC_EGRESS_HEADER_SIZE];
+    struct tc_buf payload = tc_buf_new(512);
+    tc_egress_dial_encode(&wanted, &payload);
+    const struct tc_egress_header head = {TC_EGRESS_DIAL, (uint16_t)payload.size};
+    tc_egress_header_encode(&head, header);
+    (void)send(fd, header, sizeof header, MSG_NOSIGNAL);
+    (void)send(fd, payload.data, payload.size, MSG_NOSIGNAL);
+    tc_buf_free(&payload);
+}
+
+static bool was_served, stranger_was_served;
+
+/* As the recorder does. A stranger comes first, and would get an answer at once: no. */
+static void ask_for_network(struct guest *guest, int session_fd, int pages_fd)
+{
+    uint32_t cid = guest->enclave->cid;
+    char text[TC_EGRESS_TEXT_MAX + 1];
+    (void)session_fd;
+    (void)pages_fd;
+    int stranger = driver_dial(&driver, cid + 1, TC_VSOCK_PORT_EGRESS + tc_vsock_port_shift(cid));
+    ask_dial(stranger, "no..name");
+    stranger_was_served = read_answer(stranger, text) >= 0;
+    (void)close(stranger);
+    int fd = dial(guest->enclave, TC_VSOCK_PORT_EGRESS);
+    ask_dial(fd, "example.test");
+    was_served = read_answer(fd, text) == 0 && strcmp(text, "proxy") == 0 &&
+                 send(fd, "ping", 4, MSG_NOSIGNAL) == 4 && recv(fd, text, 4, MSG_WAITALL) == 4 &&
+                 memcmp(text, "pong", 4) == 0;
+    (void)close(fd);
+}
+
+static int listen_here(uint16_t *ret_port)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    socklen_t size = sizeof address;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_true(fd >= 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(listen(fd, 8), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &size), 0);
+    *ret_port = ntohs(address.sin_port);
+    return fd;
+}
+
+/* A proxy that is all of the network, and says yes to one. */
+static void serve_one(int listener)
+{
+    static const char wanted[] = "CONNECT example.test:443 HTTP/1.1\r\n";
+    static const char yes[] = "HTTP/1.1 200 Fine\r\n\r\n";
+    char said[512] = "", ping[4];
+    int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    assert_true(fd >= 0);
+    for (size_t size = 0; !strstr(said, "\r\n\r\n") && size < sizeof said - 1; size++)
+        assert_int_equal(recv(fd, said + size, 1, 0), 1);
+    assert_memory_equal(said, wanted, sizeof wanted - 1);
+    assert_int_equal(send(fd, yes, sizeof yes - 1, MSG_NOSIGNAL), sizeof yes - 1);
+    assert_int_equal(recv(fd, ping, sizeof ping, MSG_WAITALL), sizeof ping);
+    assert_memory_equal(ping, "ping", 4);
+    assert_int_equal(send(fd, "pong", 4, MSG_NOSIGNAL), 4);
+    (void)close(fd);
+}
+
+static void test_network(void **state)
+{
+    struct tc_error err = {0};
+    struct tc_enclave *enclave = NULL;
+    struct tc_backend_config config = configure();
+    struct tc_egress_config network = {0};
+    char proxy[64], hello[5];
+    uint16_t port = 0;
+    int fd = -1, listener = listen_here(&port);
+    (void)state;
+    (void)snprintf(proxy, sizeof proxy, "http://127.0.0.1:%u", (unsigned)port);
+    assert_int_equal(tc_proxy_parse(proxy, NULL, &network.proxy, &err), TC_OK);
+    assert_int_equal(tc_egress_new(&network, &config.egress, &err), TC_OK);
+    guests[0].act = ask_for_network;
+    was_served = stranger_was_served = false;
+    if (tc_nitro_start(&driver.ops, &config, &enclave, &fd, &err) != TC_OK)
+        fail_msg("%s", err.message);
+    /* Who is not served goes on with its session. */
+    struct pollfd fds[2] = {{.fd = listener, .events = POLLIN}, {.fd = fd, .events = POLLIN}};
+    assert_true(poll(fds, 2, -1) > 0);
+    bool came = fds[0].revents != 0;
+    if (came) serve_one(listener);
+    assert_int_equal(recv(fd, hello, 5, MSG_WAITALL), 5);
+    assert_int_equal(tc_nitro_stop(enclave, &err), TC_OK);
+    tc_egress_stop(config.egress);
+    (void)close(listener);
+    assert_true(came);
+    assert_true(was_served);
+    assert_false(stranger_was_served);
+}
+
+/* Nobody answers for it where nobody was asked to, and that is said at once. */
+static void test_no_network(void **state)
+{
+    struct tc_error err = {0};
+    struct tc_enclave *enclave = NULL;
+    struct tc_backend_config config = configure();
+    char hello[5];
+    int fd = -1;
+    (void)state;
+    guests[0].act = ask_for_network;
+    was_served = true;
+    assert_int_equal(tc_nitro_start(&driver.ops, &config, &enclave, &fd, &err), TC_OK);
+    assert_int_equal(recv(fd, hello, 5, MSG_WAITALL), 5);
+    assert_int_equal(tc_nitro_stop(enclave, &err), TC_OK);
+    assert_false(was_served);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         GUEST(test_session), GUEST(test_nothing_stays), GUEST(test_two_at_once),
         GUEST(test_cores),   GUEST(test_large_pages),   GUEST(test_console),
+        GUEST(test_network), GUEST(test_no_network),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -201,62 +202,6 @@ static void test_interrupt_between_cids(void **state)
     (void)close(interrupt_ends[1]);
 }
 
-/* --- pages that cannot be had --- */
-
-/* The pages went between the look and the taking. */
-static int pages_errno = ENOMEM;
-static void *map_nothing(void *context, size_t size, uint64_t page, int node)
-{
-    (void)context;
-    (void)size;
-    (void)page;
-    (void)node;
-    errno = pages_errno;
-    return NULL;
-}
-
-static int populate_nothing(void *context, void *memory, size_t size, int node)
-{
-    (void)context;
-    (void)memory;
-    (void)size;
-    (void)node;
-    errno = pages_errno;
-    return -1;
-}
-
-static void test_lost_pages(void **state)
-{
-    struct tc_backend_config config = configure();
-    (void)state;
-    pages_errno = EFAULT; /* what a SIGBUS is where it is an answer */
-    driver.ops.populate = populate_nothing;
-    expect_failure(&config, TC_UNAVAILABLE, "which were free a moment ago");
-    pages_errno = ENOMEM;
-    driver.ops.map = map_nothing;
-    expect_failure(&config, TC_UNAVAILABLE, "which were free a moment ago");
-}
-
-/* What has nothing to do with how many there are is not told as if. */
-static void test_pages_that_nobody_gets(void **state)
-{
-    struct tc_backend_config config = configure();
-    void *(*map_really)(void *context, size_t size, uint64_t page, int node) = driver.ops.map;
-    (void)state;
-    driver.ops.populate = populate_nothing;
-    pages_errno = EINVAL;
-    expect_failure(&config, TC_UNAVAILABLE, "Linux 5.14 or newer is needed");
-    pages_errno = EPERM;
-    expect_failure(&config, TC_UNAVAILABLE, "set_mempolicy is forbidden here");
-    driver.ops.map = map_nothing;
-    expect_failure(&config, TC_UNAVAILABLE, "set_mempolicy is forbidden here");
-    pages_errno = ENOSYS;
-    expect_failure(&config, TC_UNAVAILABLE, "set_mempolicy is forbidden here");
-    pages_errno = EINVAL;
-    expect_failure(&config, TC_UNAVAILABLE, "may not use that node's memory");
-    driver.ops.map = map_really;
-}
-
 /* --- strangers --- */
 
 static atomic_bool gave_up;
@@ -346,13 +291,17 @@ static tc_status run_session(struct tc_backend_config *config,
     return status;
 }
 
+static sem_t pages_ended;
+
 /* The streams of an enclave that is gone do not end by themselves: nobody closes these. */
 static void die(struct guest *guest, int session_fd, int pages_fd)
 {
     char byte;
-    (void)pages_fd;
     (void)recv(session_fd, &byte, 1, 0); /* once the host has it */
     driver_end(guest->enclave);
+    while (!is_hung_up(pages_fd))
+        continue;
+    (void)sem_post(&pages_ended);
 }
 
 static void test_end_in_the_session(void **state)
@@ -364,9 +313,13 @@ static void test_end_in_the_session(void **state)
     int fd = -1;
     (void)state;
     guests[0].act = die;
+    assert_int_equal(sem_init(&pages_ended, 0, 0), 0);
     assert_int_equal(tc_nitro_start(&driver.ops, &config, &enclave, &fd, &err), TC_OK);
     assert_int_equal(send(fd, "x", 1, 0), 1);
     assert_true(recv(fd, bytes, sizeof bytes, MSG_WAITALL) < (ssize_t)sizeof bytes);
+    /* The end of the wait is the server's doing, not the stop's. */
+    while (sem_wait(&pages_ended) != 0)
+        continue;
     assert_int_equal(tc_nitro_stop(enclave, &err), TC_OK);
     /* Whose session failed is told. */
     assert_non_null(strstr(err.message, "the enclave ended, and its device does not say why"));
@@ -489,8 +442,6 @@ int main(void)
         GUEST(test_pieces),
         GUEST(test_interrupt_while_memory_is_taken),
         GUEST(test_interrupt_between_cids),
-        GUEST(test_lost_pages),
-        GUEST(test_pages_that_nobody_gets),
         GUEST(test_strangers_and_patience),
         GUEST(test_ports_in_use),
         GUEST(test_end_in_the_session),
