@@ -665,7 +665,7 @@ def test_completion(p):
     env = {**os.environ, "PATH": f"{p.base}/one:{p.base}/two:{os.environ['PATH']}"}
     for words, expected in ((["build", "--build-file", "t"], ["two"]),
                             (["build", "--emulator", "tee-compile-em"], ["tee-compile-emulator"]),
-                            (["doctor", ""], ["--json", "--help"]),
+                            (["doctor", ""], ["--backend", "--json", "--help"]),
                             (["verify", "--commit", ""], []),
                             (["verify", "o"], ["one"])):
         done = subprocess.run(["bash", "-c", ask, "-", "tee-compile", *words], capture_output=True, text=True,

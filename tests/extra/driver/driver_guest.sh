@@ -82,7 +82,7 @@ tests() {
     ask_doctor doctor
     load /nitro_enclaves.ko
     # Each command mends one thing.
-    for _ in 1 2 3 4 5 6; do
+    for _ in 1 2 3 4 5 6 7 8; do
         if ask_doctor doctor; then break; fi
         bash -c "$fix" >/dev/null
     done
@@ -137,5 +137,6 @@ tests() {
 
 tests
 say end yes
+sleep 1 # the serial line is slow
 echo b >/proc/sysrq-trigger
 sleep 60
