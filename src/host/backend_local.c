@@ -451,7 +451,7 @@ static enum room try_room(void)
 static enum room look_for_room(void)
 {
     pid_t pid = fork();
-    if (pid == 0) _exit(try_room());
+    if (pid == 0) _exit((int)try_room());
     int seen = end_of(pid);
     return seen == ROOM || seen == NO_PROC ? (enum room)seen : NO_USERS;
 }
