@@ -130,7 +130,7 @@ def boot(kernel, ramdisk):
     vmlinuz = glob.glob(f"{kernel}/boot/vmlinuz-*")
     process = subprocess.Popen(
         ["qemu-system-x86_64", "-no-user-config", "-nodefaults", "-M", "q35", "-accel", "tcg", "-icount",
-         "shift=0,sleep=off", "-cpu", "max,vendor=AuthenticAMD", "-smp", "1", "-m", "3G", "-kernel", vmlinuz[0],
+         "shift=0,sleep=off", "-cpu", "max,vendor=AuthenticAMD", "-smp", "1", "-m", "6G", "-kernel", vmlinuz[0],
          "-initrd", ramdisk, "-append", "console=ttyS0 rdinit=/init panic=-1 quiet mitigations=off nowatchdog "
          "rcupdate.rcu_cpu_stall_suppress=1 transparent_hugepage=never", "-display", "none", "-monitor", "none",
          "-serial", "stdio", "-no-reboot"],
