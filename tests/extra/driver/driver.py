@@ -63,7 +63,7 @@ def boot(kernel, ramdisk):
         ["qemu-system-x86_64", "-no-user-config", "-nodefaults", "-M", "q35", "-accel", "tcg", "-cpu",
          "max,vendor=GenuineIntel", "-smp", "8,sockets=1,cores=4,threads=2", "-m", "8G", "-device", "pci-testdev",
          "-kernel", glob.glob(f"{kernel}/boot/vmlinuz-*")[0], "-initrd", ramdisk, "-append",
-         "console=ttyS0 rdinit=/init panic=-1 quiet mitigations=off nowatchdog rcupdate.rcu_cpu_stall_suppress=1 "
+         "console=ttyS0 rdinit=/init panic=-1 loglevel=1 mitigations=off nowatchdog rcupdate.rcu_cpu_stall_suppress=1 "
          "hugepagesz=1G hugepages=1 hugepagesz=2M hugepages=0",
          "-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot"],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, errors="replace")

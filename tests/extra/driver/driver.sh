@@ -17,6 +17,9 @@ depends() { # PACKAGE PATTERN: the first one that it depends on and that begins 
     apt-cache depends "$1" | sed -n "s/^ *Depends: \($2.*\)/\1/p" | head -n 1
 }
 
+lab=$(mktemp -d)
+work=$lab
+trap 'rm -rf "$lab" "$work"' EXIT
 headers=$(depends linux-headers-cloud-amd64 'linux-headers-[0-9]')
 [[ -n $headers ]] || die 'apt does not know linux-headers-cloud-amd64: expected a mirror of Debian, and apt-get update'
 release=${headers#linux-headers-}
@@ -25,7 +28,6 @@ kernel=$cache/$release
 if [[ ! -e $kernel ]]; then
     mkdir -p "$cache"
     work=$(mktemp -d "$cache/work.XXXXXX")
-    trap 'rm -rf "$work"' EXIT
     common=$(depends "$headers" linux-headers-)
     kbuild=$(depends "$headers" linux-kbuild-)
     compiler=$(depends "$headers" linux-compiler-)
@@ -43,8 +45,6 @@ if [[ ! -e $kernel ]]; then
 fi
 command -v gcc >/dev/null || die 'gcc is not installed: apt-get install gcc'
 
-lab=$(mktemp -d)
-trap 'rm -rf "$lab"' EXIT
 cp "$kernel"/driver/{ne_misc_dev.c,ne_misc_dev.h,ne_pci_dev.h} "$here/device.c" "$lab"
 printf 'obj-m := nitro_enclaves.o\nnitro_enclaves-y := ne_misc_dev.o device.o\n' >"$lab/Kbuild"
 make -C "$kernel/usr/src/$headers" M="$lab" modules >&2
