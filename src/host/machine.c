@@ -302,7 +302,7 @@ tc_status tc_machine_wait(struct tc_machine *machine, int patience_ms, int inter
     tc_close_ptr(&machine->session_fd);
     while (!machine->has_ended) {
         bool is_deaf = fds[DEVICE_END].fd < 0;
-        int ready = poll(fds, COUNT, is_deaf ? LINGER_MS : patience_ms);
+        int ready = poll(fds, COUNT, patience_ms);
         if (ready < 0 && errno == EINTR) continue;
         if (ready < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot wait for the emulator");
         if (ready == 0)
@@ -312,7 +312,8 @@ tc_status tc_machine_wait(struct tc_machine *machine, int patience_ms, int inter
                                    : "the machine does not end");
         if (fds[INTERRUPT].revents != 0 && fds[END].revents == 0)
             return tc_fail(err, TC_INTERRUPTED, "interrupted");
-        /* It ends with the emulator, and may be seen first. */
+        /* It ends with the emulator, and may be seen long before: an emulator that ends gives
+         * its memory back first. */
         if (fds[DEVICE_END].revents != 0) fds[DEVICE_END].fd = -1;
         if (fds[END].revents != 0) note_end(machine);
     }
