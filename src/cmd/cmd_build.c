@@ -89,7 +89,8 @@ static tc_status check_names(const struct build *build, const char *path, struct
                  {"the build's log", build->log_path},
                  {"the machine's console", build->console_path},
                  {"--detached", options->detached},
-                 {"--archive", options->archive}};
+                 {"--archive", options->archive},
+                 {"--replay", options->replay}}; /* which is read, and must stay */
     enum { NAMES = sizeof names / sizeof *names };
     for (size_t i = 0; i < NAMES; i++)
         for (size_t j = i + 1; j < NAMES; j++)

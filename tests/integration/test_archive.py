@@ -278,6 +278,9 @@ def test_options(p):
     p.spec()
     assert "do not go together" in p.build("--archive", p.net, "--replay", p.net, expect=2).stderr
     assert "name of its own" in p.build("--archive", p.out, expect=2).stderr
+    p.out.write_bytes(b"an archive")
+    assert "name of its own" in p.build("--replay", p.out, expect=2).stderr and p.out.exists()
+    p.out.unlink()
     p.build("--archive", p.base / "nowhere" / "net.tar", expect=2)
     for url in ("socks5://127.0.0.1:1", "https://127.0.0.1:1", "http://:secret@"):
         done = p.build(expect=2, env={"https_proxy": url})
