@@ -47,12 +47,14 @@ static void note(const struct tc_rec_conn *conn, enum tc_exchange_outcome outcom
     }
 }
 
-/* It gave up before it said anything. Nobody kept it waiting, unless all places were taken. */
-static void note_silence(const struct tc_rec_conn *conn)
+/* It ended before it said anything. Nobody kept it waiting, unless all places were taken. */
+static void note_silence(const struct tc_rec_conn *conn, bool hung_up)
 {
     if (conn->late)
         note(conn, TC_EXCHANGE_FAILED, "https",
-             "the build hung up after it had waited for one of the recorder's connections");
+             hung_up ? "the build hung up after it had waited for one of the recorder's connections"
+                     : "the build said nothing after it had waited for one of the recorder's "
+                       "connections");
 }
 
 static void limit_time(const struct tc_rec_conn *conn, struct tc_rec_stream *build)
@@ -146,7 +148,7 @@ static void serve_tls(const struct tc_rec_conn *conn, struct tc_rec_stream *buil
         return;
     }
     if (conn->late) {
-        note_silence(conn);
+        note_silence(conn, true);
         return;
     }
     if (said.other[0])
@@ -182,13 +184,13 @@ static void serve_kind(const struct tc_rec_conn *conn, struct tc_rec_stream *bui
 {
     uint8_t bytes[8];
     if (!await_request(conn, build, true)) {
-        note_silence(conn);
+        note_silence(conn, false);
         return;
     }
     ssize_t got = recv(build->fd, bytes, sizeof bytes, MSG_PEEK | MSG_DONTWAIT);
     const char *foreign = got > 0 ? foreign_kind(bytes, (size_t)got) : NULL;
     if (got <= 0)
-        note_silence(conn);
+        note_silence(conn, true);
     else if (bytes[0] == TLS_HANDSHAKE)
         serve_tls(conn, build);
     else if (foreign)
