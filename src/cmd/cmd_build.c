@@ -1,6 +1,6 @@
 /* `tee-compile build`: one attested build, from a folder to a verified bundle.
  *
- *   options -> output opened -> project read, build.json checked -> worker started
+ *   options -> project read, build.json checked -> output opened -> worker started
  *   -> session (host/client.h) -> worker ended -> own result verified -> named
  *
  * Nothing gets a name before it has verified; a failed build leaves its log. */
@@ -47,7 +47,7 @@ struct build {
     struct tc_extract *extract;
     struct tc_build_network network;
     char *bundle_path, *log_path, *console_path;
-    char *ignore[12]; /* absolute paths of what this build makes; NULL-terminated */
+    char *ignore[8];  /* absolute paths of what this build makes; NULL-terminated */
     bool keep_bundle; /* false: only --detached and --extract were asked for */
     char *devroot_folder, *devroot_pem;
     bool devroot_created;
@@ -100,7 +100,7 @@ static tc_status check_names(const struct build *build, const char *path, struct
     return TC_OK;
 }
 
-static tc_status open_outputs(struct build *build, struct tc_error *err)
+static tc_status name_outputs(struct build *build, struct tc_error *err)
 {
     const struct tc_build_options *options = &build->options;
     build->keep_bundle = options->output || !(options->detached && options->extract);
@@ -115,13 +115,21 @@ static tc_status open_outputs(struct build *build, struct tc_error *err)
         return tc_fail(err, TC_SYSTEM, "out of memory");
     }
     TC_TRY(check_names(build, path, err));
-    TC_TRY(tc_tempfile_open(path, &build->bundle, err));
-    TC_TRY(tc_tempfile_open(build->log_path, &build->log, err));
-    if (strcmp(options->backend, tc_backend_qemu.name) == 0)
-        TC_TRY(tc_tempfile_open(build->console_path, &build->console, err));
-    if (options->detached) TC_TRY(tc_tempfile_open(options->detached, &build->detached, err));
     tc_build_drop_old(build->log_path);
     tc_build_drop_old(build->console_path);
+    return TC_OK;
+}
+
+/* Signals are caught by then: where a file system knows no file without a name, each has one
+ * until it is dropped. */
+static tc_status open_outputs(struct build *build, struct tc_error *err)
+{
+    const struct tc_build_options *options = &build->options;
+    TC_TRY(tc_tempfile_open(build->bundle_path, &build->bundle, err));
+    TC_TRY(tc_tempfile_open(build->log_path, &build->log, err));
+    if (build->choice.backend == &tc_backend_qemu)
+        TC_TRY(tc_tempfile_open(build->console_path, &build->console, err));
+    if (options->detached) TC_TRY(tc_tempfile_open(options->detached, &build->detached, err));
     return options->extract ? tc_extract_open(options->extract, &build->extract, err) : TC_OK;
 }
 
@@ -185,24 +193,12 @@ static void warn_of_the_ignored(struct build *build)
 static tc_status read_project(struct build *build, struct tc_error *err)
 {
     const struct tc_build_options *options = &build->options;
-    /* What earlier builds left in the project is no source. */
-    enum { MADE = 4 };
-    const struct tc_tempfile *const made[MADE] = {&build->bundle, &build->log, &build->console,
-                                                  &build->detached};
-    size_t count = 0;
-    /* Of every back end: verify does not know which it was. */
-    if (!build->console.path && (build->ignore[count] = tc_absolute_path(build->console_path)))
-        count++;
-    for (size_t i = 0; i < MADE; i++) {
-        if (!made[i]->path) continue;
-        if ((build->ignore[count] = tc_absolute_path(made[i]->path))) count++;
-        if (made[i]->temporary &&
-            (build->ignore[count] = tc_path_beside(made[i]->path, made[i]->temporary)))
-            count++;
-    }
-    const char *archives[] = {build->options.archive, build->options.replay};
-    for (size_t i = 0; i < sizeof archives / sizeof *archives; i++)
-        if (archives[i] && (build->ignore[count] = tc_absolute_path(archives[i]))) count++;
+    /* What earlier builds left in the project is no source, of whichever back end: verify
+     * does not know which it was. */
+    const char *made[] = {build->bundle_path, build->log_path,  build->console_path,
+                          options->detached,  options->archive, options->replay};
+    for (size_t i = 0, count = 0; i < sizeof made / sizeof *made; i++)
+        if (made[i] && (build->ignore[count] = tc_absolute_path(made[i]))) count++;
     struct tc_pack_options pack = {.folder = options->folder,
                                    .build_file = options->build_file,
                                    .allow_dirty = options->allow_dirty,
@@ -410,10 +406,8 @@ static tc_status commit_outputs(struct build *build, struct tc_error *err)
 static tc_status run(struct build *build, struct tc_error *err)
 {
     TC_TRY(tc_backend_check_name(build->options.backend, err));
-    TC_TRY(open_outputs(build, err));
+    TC_TRY(name_outputs(build, err));
     TC_TRY(read_project(build, err));
-    TC_TRY(tc_build_network_open(&build->options, build->spec.network.mode == TC_NETWORK_OFFLINE,
-                                 &build->network, err));
     if (!build->choice.backend->hardware) {
         TC_TRY(tc_devroot_folder(&build->devroot_folder, err));
         TC_TRY(tc_devroot_ensure(build->devroot_folder, &build->devroot_pem,
@@ -423,6 +417,9 @@ static tc_status run(struct build *build, struct tc_error *err)
      * nothing to clean up. */
     TC_TRY(tc_interrupts_catch(&build->interrupt_fd, err));
     build->ui.interrupt_fd = build->interrupt_fd;
+    TC_TRY(open_outputs(build, err));
+    TC_TRY(tc_build_network_open(&build->options, build->spec.network.mode == TC_NETWORK_OFFLINE,
+                                 &build->network, err));
     tc_status status = run_worker(build, err);
     TC_TRY(tc_image_choice_judge(&build->image, status, build->interrupt_fd, err));
     TC_TRY(verify_result(build, err));

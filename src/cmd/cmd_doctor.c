@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "cmd/backends.h"
 #include "cmd/commands.h"
+#include "cmd/image_choice.h"
 #include "cmd/print.h"
 #include "host/imagestore.h"
 
@@ -106,10 +107,6 @@ static tc_status find_out(struct findings *findings, struct tc_error *err)
     return TC_OK;
 }
 
-/* Those that the project has recipes for, and a build file can name as its language. */
-static const char *const names[] = {"c", "rust", "go", "node", "python", "java"};
-enum { NAMES = sizeof names / sizeof *names };
-
 static bool is_here(const struct findings *findings, const char *name)
 {
     for (size_t i = 0; i < findings->images.count; i++)
@@ -166,9 +163,9 @@ static void show_images(const struct findings *findings)
                          tc_printable_again(tc_span_of_text(image->problem), shown, sizeof shown));
     }
     size_t missing = 0;
-    for (size_t i = 0; i < NAMES; i++) {
-        if (is_here(findings, names[i])) continue;
-        (void)printf("image  %s, not here\n", names[i]);
+    for (size_t i = 0; tc_image_recipes[i]; i++) {
+        if (is_here(findings, tc_image_recipes[i])) continue;
+        (void)printf("image  %s, not here\n", tc_image_recipes[i]);
         missing++;
     }
     if (missing > 0)
@@ -238,10 +235,10 @@ static void write_images(struct tc_jsonw *w, const struct findings *findings)
     tc_jsonw_array(w, "images");
     for (size_t i = 0; i < findings->images.count; i++)
         write_image(w, &findings->images.images[i]);
-    for (size_t i = 0; i < NAMES && findings->unknown.status == TC_OK; i++) {
-        if (is_here(findings, names[i])) continue;
+    for (size_t i = 0; tc_image_recipes[i] && findings->unknown.status == TC_OK; i++) {
+        if (is_here(findings, tc_image_recipes[i])) continue;
         tc_jsonw_object(w, NULL);
-        tc_jsonw_text(w, "name", names[i]);
+        tc_jsonw_text(w, "name", tc_image_recipes[i]);
         tc_jsonw_bool(w, "here", false);
         tc_jsonw_end_object(w);
     }

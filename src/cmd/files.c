@@ -114,14 +114,6 @@ char *tc_absolute_path(const char *path)
     return result;
 }
 
-char *tc_path_beside(const char *path, const char *name)
-{
-    TC_AUTO_FREE char *real = tc_absolute_path(path);
-    char *slash = real ? strrchr(real, '/') : NULL, *result;
-    if (!slash || asprintf(&result, "%.*s/%s", (int)(slash - real), real, name) < 0) return NULL;
-    return result;
-}
-
 bool tc_is_same_path(const char *one, const char *other)
 {
     TC_AUTO_FREE char *first = tc_absolute_path(one);

@@ -10,9 +10,6 @@
  * cannot be resolved. */
 char *tc_absolute_path(const char *path) TC_MUST_USE;
 
-/* The absolute path of another name in the folder of path; owned, or NULL. */
-char *tc_path_beside(const char *path, const char *name) TC_MUST_USE;
-
 /* Do both name one place? False when a folder cannot be resolved. */
 bool tc_is_same_path(const char *one, const char *other) TC_MUST_USE;
 

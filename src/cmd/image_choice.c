@@ -37,6 +37,15 @@ tc_status tc_image_choice_judge(struct tc_image_choice *choice, tc_status status
     return checked;
 }
 
+const char *const tc_image_recipes[] = {"c", "rust", "go", "node", "python", "java", NULL};
+
+static bool has_recipe(const char *name)
+{
+    for (size_t i = 0; tc_image_recipes[i]; i++)
+        if (strcmp(tc_image_recipes[i], name) == 0) return true;
+    return false;
+}
+
 static bool is_path(const char *word)
 {
     static const char ending[] = ".eif";
@@ -65,15 +74,28 @@ static tc_status fail_missing(const char *word, const char *where, struct tc_err
         return tc_fail(err, TC_USAGE,
                        "%s (%s) is the file system of an image: give the NAME.eif beside it",
                        tc_printable(tc_span_of_text(word), shown, sizeof shown), where);
-    bool good = tc_image_text_name_is_good(word);
-    const char *name = good ? word : "NAME";
+    if (!tc_image_text_name_is_good(word))
+        return tc_fail(err, TC_USAGE,
+                       "image %s (%s) can be the name of none: expected 1 to %d of a-z, 0-9, '-' "
+                       "and '.', a letter first, or a PCR0, or with --image the path of a NAME.eif",
+                       tc_printable(tc_span_of_text(word), shown, sizeof shown), where,
+                       TC_IMAGE_TEXT_NAME_MAX);
+    if (!has_recipe(word))
+        return tc_fail(
+            err, TC_UNAVAILABLE,
+            "image %s (%s) is not on this machine (those that are: tee-compile image list), and "
+            "tee-compile has no recipe of that name. Fetch it: tee-compile image pull "
+            "https://.../%s.eif; or make it of a recipe of yours: tee-compile image build FOLDER "
+            "-o %s.eif; or --image host builds with this machine's own toolchain, which the "
+            "report will call unmeasured",
+            word, where, word, word);
     return tc_fail(
         err, TC_UNAVAILABLE,
         "image %s (%s) is not on this machine. Make it: tee-compile image build images/%s "
         "-o %s.eif, then: tee-compile image pull %s.eif --pcr0 PCR0; or fetch it: tee-compile "
         "image pull https://.../%s.eif; or --image host builds with this machine's own "
         "toolchain, which the report will call unmeasured",
-        tc_printable(tc_span_of_text(word), shown, sizeof shown), where, name, name, name, name);
+        word, where, word, word, word, word);
 }
 
 static tc_status open_stored(const char *word, const char *where, struct tc_imagefile *ret_file,

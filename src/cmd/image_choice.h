@@ -18,6 +18,10 @@ struct tc_image_choice {
     }
 void tc_image_choice_done(struct tc_image_choice *choice);
 
+/* The images that the project has recipes for (images/NAME), and a build file can name as
+ * its language. NULL ends them. */
+extern const char *const tc_image_recipes[];
+
 /* option: "host", a name or a PCR0 of the store, or the path of an .eif (a word with a
  * slash, or with that ending); NULL: as spec says, which names no paths. TC_UNAVAILABLE
  * for an image that is not there: the message has the commands that make or fetch it.

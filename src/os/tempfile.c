@@ -5,12 +5,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "os/tempname.h"
 
 enum { NAME_TRIES = 16, SHOWN_SIZE = 400 };
 
@@ -42,22 +42,12 @@ static tc_status open_folder(const char *path, int *ret_fd, struct tc_error *err
     return TC_OK;
 }
 
-/* A name beside the final one that nobody else has; owned. */
-static char *temporary_name(const char *name)
-{
-    uint8_t random[8];
-    char hex[2 * sizeof random + 1], *text;
-    if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random) return NULL;
-    tc_hex((struct tc_span){random, sizeof random}, hex);
-    return asprintf(&text, ".%s.%s.part", name, hex) < 0 ? NULL : text;
-}
-
 /* Not every file system has O_TMPFILE (NFS, some FUSE): a hidden name then. */
 static int open_named(struct tc_tempfile *file)
 {
     for (int i = 0; i < NAME_TRIES; i++) {
         free(file->temporary);
-        file->temporary = temporary_name(last_name(file->path));
+        file->temporary = tc_tempname_new(last_name(file->path));
         if (!file->temporary) return -1;
         int fd =
             openat(file->folder_fd, file->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
@@ -100,7 +90,7 @@ static tc_status finish(struct tc_tempfile *file, struct tc_error *err)
          * form needs a capability, /proc does not. */
         char proc[64];
         (void)snprintf(proc, sizeof proc, "/proc/self/fd/%d", file->fd);
-        TC_AUTO_FREE char *temporary = temporary_name(last_name(file->path));
+        TC_AUTO_FREE char *temporary = tc_tempname_new(last_name(file->path));
         if (!temporary) return tc_fail(err, TC_SYSTEM, "out of memory");
         if (linkat(AT_FDCWD, proc, file->folder_fd, temporary, AT_SYMLINK_FOLLOW) != 0)
             return tc_fail_errno(err, TC_SYSTEM, errno, "cannot name %s", shown);
@@ -136,7 +126,7 @@ static tc_status keep_old(const struct tc_tempfile *file, char **ret_old, struct
     const char *name = last_name(file->path);
     struct stat info;
     char shown[SHOWN_SIZE];
-    TC_AUTO_FREE char *old = temporary_name(name);
+    TC_AUTO_FREE char *old = tc_tempname_new(name);
     if (!old) return tc_fail(err, TC_SYSTEM, "out of memory");
     if (linkat(file->folder_fd, name, file->folder_fd, old, 0) != 0) {
         if (errno == ENOENT) return TC_OK;

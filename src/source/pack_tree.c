@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/text.h"
+#include "os/tempname.h"
 
 struct scan {
     const struct tc_tree *tree;
@@ -116,13 +117,23 @@ static tc_status list(int folder, struct names *names, struct tc_error *err)
 
 /* --- what belongs to the source --- */
 
+/* Is path what is made there, or that before it is finished? */
+static bool is_made(const char *path, const char *made)
+{
+    const char *slash = strrchr(path, '/');
+    size_t folder = slash ? (size_t)(slash - path) + 1 : 0;
+    if (strncmp(path, made, folder) != 0 || strchr(made + folder, '/')) return false;
+    return strcmp(path + folder, made + folder) == 0 ||
+           tc_tempname_is(path + folder, made + folder);
+}
+
 static bool is_ignored_path(struct scan *scan)
 {
     size_t root = strlen(scan->tree->folder);
     const char *path = text(scan);
     for (char *const *one = scan->tree->ignore; one && *one; one++)
         if (strncmp(*one, scan->tree->folder, root) == 0 && (*one)[root] == '/' &&
-            strcmp(*one + root + 1, path) == 0)
+            is_made(path, *one + root + 1))
             return true;
     return false;
 }

@@ -24,6 +24,10 @@ TOOL = os.path.abspath(sys.argv[1])
 WANTED = sys.argv[2:]
 LIMITS = {"memory": "256M", "disk": "128M", "timeout": "60s"}
 ROOT = os.geteuid() == 0
+# As root the test runs where it lies, beside the images' recipes.
+RECIPES = [path.parent.name for path in pathlib.Path(__file__).parents[2].glob("images/*/recipe.json")
+           if path.parent.name not in ("builder", "kernel")] if ROOT else ["c"]
+assert "c" in RECIPES, RECIPES
 FUSE = shutil.which("erofsfuse") and os.access("/dev/fuse", os.R_OK | os.W_OK)
 CAN_MOUNT = ROOT or FUSE
 
@@ -673,9 +677,12 @@ def test_files_that_others_own(lab):
 def test_choice(lab):
     lab.spec(image="nowhere")
     said = lab.build(expect=2)
-    for word in ("image nowhere", '"image" of the build file', "image build images/nowhere", "image pull",
+    for word in ("image nowhere", '"image" of the build file', "no recipe of that name", "image build FOLDER", "image pull",
                  "--image host"):
         assert word in said, said
+    for name in RECIPES:
+        assert f"image build images/{name} " in lab.build("--image", name, expect=2), name
+    assert "can be the name of none" in lab.build("--image", "No", expect=2)
     lab.spec()
     said = lab.build(expect=2)
     assert "image mini" in said and '"language"' in said, said

@@ -15,6 +15,7 @@
 #include "base/bytes.h"
 #include "os/files.h"
 #include "os/tempfile.h"
+#include "os/tempname.h"
 
 #define assert_ok(expression)                                                                      \
     do {                                                                                           \
@@ -24,12 +25,23 @@
 
 enum { FILES = 3 };
 
-/* A file system without second names, and one that does not give a name back. */
-static bool no_links, no_way_back, no_way_to_c;
+/* A file system without second names, one that does not give a name back, and one that has no
+ * file without a name. */
+static bool no_links, no_way_back, no_way_to_c, no_nameless;
 int __wrap_linkat(int from_fd, const char *from, int to_fd, const char *to, int flags);
 int __real_linkat(int from_fd, const char *from, int to_fd, const char *to, int flags);
 int __wrap_renameat(int from_fd, const char *from, int to_fd, const char *to);
 int __real_renameat(int from_fd, const char *from, int to_fd, const char *to);
+int __wrap_openat64(int folder_fd, const char *path, int flags, ...);
+int __real_openat64(int folder_fd, const char *path, int flags, ...);
+
+int __wrap_openat64(int folder_fd, const char *path, int flags, ...)
+{
+    if (!no_nameless || (flags & O_TMPFILE) != O_TMPFILE)
+        return __real_openat64(folder_fd, path, flags, 0644);
+    errno = EOPNOTSUPP;
+    return -1;
+}
 
 int __wrap_linkat(int from_fd, const char *from, int to_fd, const char *to, int flags)
 {
@@ -242,9 +254,68 @@ static void one_that_was_never_opened(void **state)
     assert_int_equal(count_names(), 2);
 }
 
+/* The one name in the folder. */
+static void find_name(char name[256])
+{
+    DIR *listed = opendir(folder);
+    assert_non_null(listed);
+    for (const struct dirent *entry; (entry = readdir(listed));)
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            (void)snprintf(name, 256, "%s", entry->d_name);
+    (void)closedir(listed);
+}
+
+/* Where each file has a name: one that says what it is, and not for long. */
+static void no_file_without_a_name(void **state)
+{
+    struct tc_tempfile file = TC_TEMPFILE_NONE;
+    struct tc_error err = {0};
+    char name[256] = "";
+    (void)state;
+    no_nameless = true;
+    for (int commit = 0; commit < 2; commit++) {
+        assert_ok(tc_tempfile_open(in("a"), &file, &err));
+        assert_int_equal(count_names(), 1);
+        find_name(name);
+        if (!tc_tempname_is(name, "a")) fail_msg("%s", name);
+        assert_ok(tc_write_all(file.fd, tc_span_of_text("new"), "a file", &err));
+        if (commit) assert_ok(tc_tempfile_commit(&file, &err));
+        tc_tempfile_drop(&file);
+        assert_int_equal(count_names(), commit);
+    }
+    no_nameless = false;
+    check_file("a", "new");
+}
+
+static void temporary_names(void **state)
+{
+    static const char *const others[] = {
+        "",
+        ".",
+        ".a",
+        "a",
+        ".a.part",
+        ".a.0123456789abcde.part",
+        ".a.0123456789abcdef0.part",
+        ".a.0123456789abcdeF.part",
+        ".a.0123456789abcdef.par",
+        ".a.0123456789abcdef.part~",
+        ".a.0123456789abcdef",
+        "a.0123456789abcdef.part",
+        ".b.0123456789abcdef.part",
+        ".aa.0123456789abcdef.part",
+    };
+    (void)state;
+    assert_true(tc_tempname_is(".a.0123456789abcdef.part", "a"));
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (tc_tempname_is(others[i], "a")) fail_msg("%s", others[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(temporary_names),
+        cmocka_unit_test_setup_teardown(no_file_without_a_name, setup, teardown),
         cmocka_unit_test_setup_teardown(all_get_their_names, setup, teardown),
         cmocka_unit_test_setup_teardown(none_gets_its_name, setup, teardown),
         cmocka_unit_test_setup_teardown(one_that_was_never_opened, setup, teardown),
