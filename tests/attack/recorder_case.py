@@ -11,6 +11,7 @@ import recorder_world as world
 LAB = os.path.abspath(sys.argv[1])
 SLOW = bool(os.environ.get('TSAN_OPTIONS') or os.environ.get('ASAN_OPTIONS'))
 STALL = 3000
+PATIENT = 60000  # where a busy machine must not come near a part of it
 IMPATIENT = 800  # where a failure is what is waited for
 
 

@@ -10,7 +10,7 @@ import threading
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import recorder_world as world  # noqa: E402
-from recorder_case import IMPATIENT, SLOW, STALL, Case, main  # noqa: E402
+from recorder_case import IMPATIENT, PATIENT, SLOW, STALL, Case, main  # noqa: E402
 
 
 class Failures(Case):
@@ -411,7 +411,7 @@ class Cuts(Case):
             while True:
                 sock.sendall(b'z' * 100000)
         self.serve(answer)
-        recorder = self.recorder()
+        recorder = self.recorder('--stall', PATIENT)
         with recorder.tls('good.test') as sock:
             sock.sendall(b'GET / HTTP/1.1\r\nHost: good.test\r\n\r\n')
             sock.recv(1000)
@@ -474,7 +474,7 @@ class Cuts(Case):
             while True:
                 sock.sendall(b'10000\r\n' + b'z' * 0x10000 + b'\r\n')
         self.serve(answer)
-        recorder = self.recorder()
+        recorder = self.recorder('--stall', PATIENT)
         with recorder.tls('good.test') as sock:
             sock.sendall(b'GET / HTTP/1.1\r\nHost: good.test\r\n\r\n')
             for _ in range(200):

@@ -13,7 +13,7 @@ import time
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import recorder_world as world  # noqa: E402
-from recorder_case import IMPATIENT, SLOW, Case, main  # noqa: E402
+from recorder_case import IMPATIENT, PATIENT, SLOW, Case, main  # noqa: E402
 
 
 class Refusals(Case):
@@ -272,7 +272,7 @@ class Crowds(Case):
         Each silent one keeps its place for a thirtieth of the stall; who waits for a place for
         longer than a twelfth is late, and his silence the host's doing. A busy machine must not
         come near that."""
-        count, stall = (1000, 60000) if SLOW else (10000, 24000)
+        count, stall = (1000, PATIENT) if SLOW else (10000, 24000)
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if hard < count + 500:
             self.skipTest(f'only {hard} descriptors')
