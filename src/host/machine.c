@@ -99,15 +99,10 @@ static bool open_kernels(struct plan *plan)
     struct tc_error ignored = {0};
     uint32_t ports[TC_MACHINE_ALL_PORTS];
     if (config->kind != TC_MACHINE_MICROVM || !config->vhost) return false;
-    /* The heartbeat's is not shifted, and all guests share it: it is taken if it is free,
-     * and a guest of ours does not mind if nobody answers. It is the first. */
-    for (size_t i = 1; i < plan->ports_count; i++)
-        ports[i - 1] = plan->ports[i].port;
-    if (tc_vhost_open(config->vhost, ports, plan->ports_count - 1, &plan->vsock.fd,
-                      &plan->vsock.cid, plan->listeners + 1, &ignored) != TC_OK)
-        return false;
-    plan->listeners[0] = config->vhost->listen(config->vhost->context, plan->ports[0].port);
-    return true;
+    for (size_t i = 0; i < plan->ports_count; i++)
+        ports[i] = plan->ports[i].port;
+    return tc_vhost_open(config->vhost, ports, plan->ports_count, &plan->vsock.fd, &plan->vsock.cid,
+                         plan->listeners, &ignored) == TC_OK;
 }
 
 static tc_status make_plan(struct plan *plan, struct tc_error *err)

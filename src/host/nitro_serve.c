@@ -40,9 +40,9 @@ static struct tc_cidports_calls calls_of(const struct tc_nitro_ops *ops)
 tc_status tc_nitro_ports_open(const struct tc_nitro_ops *ops, struct tc_nitro_ports *ret_ports,
                               struct tc_error *err)
 {
-    enum { SESSION, PAGES, EGRESS, COUNT };
+    enum { SESSION, PAGES, EGRESS, HEARTBEAT, COUNT };
     static const uint32_t list[COUNT] = {TC_VSOCK_PORT_SESSION, TC_VSOCK_PORT_PAGES,
-                                         TC_VSOCK_PORT_EGRESS};
+                                         TC_VSOCK_PORT_EGRESS, TC_VSOCK_PORT_HEARTBEAT};
     const struct tc_cidports_calls calls = calls_of(ops);
     int fds[COUNT];
     uint32_t cid;
@@ -52,9 +52,7 @@ tc_status tc_nitro_ports_open(const struct tc_nitro_ops *ops, struct tc_nitro_po
         .session_fd = fds[SESSION],
         .pages_fd = fds[PAGES],
         .egress_fd = fds[EGRESS],
-        /* What waits for a heartbeat has this port for a moment only, and so do we:
-         * an enclave of ours does not mind if nobody answers. */
-        .heartbeat_fd = ops->listen(ops->context, TC_VSOCK_PORT_HEARTBEAT),
+        .heartbeat_fd = fds[HEARTBEAT],
     };
     return TC_OK;
 }

@@ -1,7 +1,6 @@
 /* What an enclave finds on its parent: the ports of os/vsock.h, shifted by its CID, so
- * that each of several enclaves has its own, and the heartbeat's, which all share. A
- * stream counts only when it comes from the CID of this enclave; any other is closed
- * unread.
+ * that each of several enclaves has its own. A stream counts only when it comes from the
+ * CID of this enclave; any other is closed unread.
  *
  * One thread takes what connects, watches the enclave and copies the console; the page
  * server has another. */
@@ -13,8 +12,7 @@
 
 struct tc_nitro_ports {
     uint32_t cid; /* free here: nobody else listens on its ports */
-    int session_fd, pages_fd, egress_fd;
-    int heartbeat_fd; /* -1: somebody else, nitro-cli perhaps, waits for one there */
+    int session_fd, pages_fd, egress_fd, heartbeat_fd;
 };
 #define TC_NITRO_PORTS_NONE                                                                        \
     (struct tc_nitro_ports)                                                                        \

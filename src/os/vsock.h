@@ -12,8 +12,10 @@ enum {
     TC_VSOCK_PORT_SESSION = 7301,
     TC_VSOCK_PORT_PAGES = 7302,
     TC_VSOCK_PORT_EGRESS = 7303,
-    TC_VSOCK_PORT_ATTESTER = 7304,  /* where there is no NSM */
-    TC_VSOCK_PORT_HEARTBEAT = 9000, /* Nitro's own, and not shifted */
+    TC_VSOCK_PORT_ATTESTER = 7304, /* where there is no NSM */
+    /* Not 9000, where nitro-cli listens while it starts an enclave: it takes the first byte
+     * that comes there for that enclave's, whosever it is. */
+    TC_VSOCK_PORT_HEARTBEAT = 7305,
     /* The first CID that a guest can have; its ports are those above as they are. */
     TC_VSOCK_CID_FIRST = 4,
 };

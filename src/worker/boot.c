@@ -96,16 +96,16 @@ static tc_status make_world(struct boot *boot, struct tc_error *err)
     return connect_session(boot, err);
 }
 
-/* What Nitro's launcher waits for: one byte there and back. Others do not, and
- * its absence is no reason to refuse a session that the host has taken. */
-static void send_heartbeat(enum tc_parent parent)
+/* A sign of life as Nitro's launcher has it, one byte there and back. That nobody answers is
+ * no reason to refuse a session that the host has taken. */
+static void send_heartbeat(const struct boot *boot)
 {
     struct tc_error ignored = {0};
     TC_AUTO_CLOSE int fd = -1;
     const struct timeval patience = {.tv_sec = HEARTBEAT_PATIENCE_MS / 1000};
     unsigned char byte = HEARTBEAT;
-    if (tc_vsock_connect(parent, TC_VSOCK_PORT_HEARTBEAT, HEARTBEAT_PATIENCE_MS, &fd, &ignored) !=
-        TC_OK)
+    if (tc_vsock_connect(boot->parent, TC_VSOCK_PORT_HEARTBEAT + boot->port_shift,
+                         HEARTBEAT_PATIENCE_MS, &fd, &ignored) != TC_OK)
         return;
     (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     if (send(fd, &byte, 1, MSG_NOSIGNAL) == 1) (void)!read(fd, &byte, 1);
@@ -138,7 +138,7 @@ static tc_status run_session(struct boot *boot, struct tc_error *err)
     if (stages < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot start the session");
     if (stages == 0) run_stages(boot);
     tc_close_ptr(&boot->nsm_fd);
-    send_heartbeat(boot->parent);
+    send_heartbeat(boot);
     do
         ended = waitpid(-1, &status, 0);
     while (ended < 0 && errno == EINTR);

@@ -101,7 +101,7 @@ static void talk_as(unsigned cid, const char *name, uint32_t port, struct tc_spa
     static unsigned count;
     uint8_t bytes[512];
     struct sockaddr_un ours, theirs;
-    uint32_t shift = port == TC_VSOCK_PORT_HEARTBEAT ? 0 : tc_vsock_port_shift(kernels_cid);
+    uint32_t shift = tc_vsock_port_shift(kernels_cid);
     socklen_t ours_size = name_socket(&ours, "from", cid, ++count);
     socklen_t theirs_size = name_socket(&theirs, "port", port + shift, 0);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0); /* open to the end */
@@ -237,7 +237,7 @@ static void obey(const char *word, int argc, char **argv)
     if (strcmp(word, "device") == 0) print_device();
     if (strcmp(word, "stranger") == 0)
         talk_as(kernels_cid + 1, word, TC_VSOCK_PORT_SESSION, tc_span_of_text("hello"), 1);
-    if (strcmp(word, "heartbeat") == 0) talk("heartbeat", 9000, "\xb7", 1);
+    if (strcmp(word, "heartbeat") == 0) talk("heartbeat", 7305, "\xb7", 1);
     if (strcmp(word, "pages") == 0) talk("pages", 7302, "", 18);
     if (strcmp(word, "own") == 0) talk("own", 7400, "", 3);
     for (size_t i = 0; strcmp(word, "many") == 0 && i < 3; i++)

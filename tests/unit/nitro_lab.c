@@ -91,7 +91,7 @@ static void *run_guest(void *context)
                         memcmp(magic, "NBDMAGIC", sizeof magic) == 0;
     int session = dial(enclave, TC_VSOCK_PORT_SESSION);
     guest->stranger_was_closed = guest->stranger_was_closed && is_hung_up(stranger);
-    int beat = driver_dial(&driver, enclave->cid, TC_VSOCK_PORT_HEARTBEAT);
+    int beat = dial(enclave, TC_VSOCK_PORT_HEARTBEAT);
     if (send(beat, &byte, 1, MSG_NOSIGNAL) == 1)
         guest->beat_came = recv(beat, &byte, 1, 0) == 1 && byte == 0xb7;
     int console = driver_console(&driver, enclave);

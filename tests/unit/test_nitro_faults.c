@@ -332,7 +332,7 @@ static void storm(struct guest *guest, int session_fd, int pages_fd)
     enum { TRIES = 10000, OPEN = 100 };
     const uint32_t shift = tc_vsock_port_shift(guest->enclave->cid);
     const uint32_t ports[] = {TC_VSOCK_PORT_SESSION + shift, TC_VSOCK_PORT_PAGES + shift,
-                              TC_VSOCK_PORT_EGRESS + shift, TC_VSOCK_PORT_HEARTBEAT, 7400};
+                              TC_VSOCK_PORT_EGRESS + shift, TC_VSOCK_PORT_HEARTBEAT + shift, 7400};
     int fds[OPEN];
     (void)session_fd;
     (void)pages_fd;

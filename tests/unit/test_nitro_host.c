@@ -317,21 +317,23 @@ static void test_node(void **state)
 
 /* --- numbers --- */
 
-/* Whatever two enclaves there are, none of their ports is the other's, nor a known one. */
+/* Whatever two enclaves there are, none of their ports is the other's, nor nitro-cli's. */
 static void test_port_shift(void **state)
 {
-    const uint32_t ports[] = {TC_VSOCK_PORT_SESSION, TC_VSOCK_PORT_PAGES, TC_VSOCK_PORT_EGRESS};
+    enum { PORTS = 4, OF_NITRO_CLI = 9000 };
+    const uint32_t ports[PORTS] = {TC_VSOCK_PORT_SESSION, TC_VSOCK_PORT_PAGES, TC_VSOCK_PORT_EGRESS,
+                                   TC_VSOCK_PORT_HEARTBEAT};
     (void)state;
     assert_int_equal(tc_vsock_port_shift(TC_VSOCK_CID_FIRST), 0);
     assert_int_equal(tc_vsock_port_shift(3), 0);
     for (uint32_t distance = 1; distance < 64; distance++)
-        for (size_t i = 0; i < 3; i++)
-            for (size_t j = 0; j < 3; j++)
+        for (size_t i = 0; i < PORTS; i++)
+            for (size_t j = 0; j < PORTS; j++)
                 assert_int_not_equal(ports[i] + tc_vsock_port_shift(5000),
                                      ports[j] + tc_vsock_port_shift(5000 + distance));
     for (uint32_t cid = 4; cid < 70000; cid++)
-        for (size_t i = 0; i < 3; i++)
-            assert_int_not_equal(ports[i] + tc_vsock_port_shift(cid), TC_VSOCK_PORT_HEARTBEAT);
+        for (size_t i = 0; i < PORTS; i++)
+            assert_int_not_equal(ports[i] + tc_vsock_port_shift(cid), OF_NITRO_CLI);
 }
 int main(void)
 {

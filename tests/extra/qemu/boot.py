@@ -252,7 +252,7 @@ def launch(tools, folder, image, bundle, project, memory, pages, network):
 def assemble(tools, folder, client, image, bundle, project, memory, pages):
     outcome = Outcome()
     vm, vhost, console = (f"{folder}/{name}" for name in ("vm", "vhost", "console"))
-    heartbeat = Heartbeat(vm + "_9000")
+    heartbeat = Heartbeat(vm + "_7305")
     session = subprocess.Popen([client, vm + "_7301", project, bundle], text=True,
                                stdout=subprocess.PIPE, stderr=open(f"{folder}/client", "w+"))
     expect_listening(session)

@@ -51,10 +51,10 @@ static void send_garbage(void)
 
 static void storm(void)
 {
-    const uint32_t ports[] = {TC_VSOCK_PORT_EGRESS + shift,   TC_VSOCK_PORT_SESSION + shift,
-                              TC_VSOCK_PORT_PAGES + shift,    TC_VSOCK_PORT_ATTESTER + shift,
-                              TC_VSOCK_PORT_HEARTBEAT,        1,
-                              TC_VSOCK_PORT_ATTESTER + 10000, UINT32_MAX - 1};
+    const uint32_t ports[] = {TC_VSOCK_PORT_EGRESS + shift,    TC_VSOCK_PORT_SESSION + shift,
+                              TC_VSOCK_PORT_PAGES + shift,     TC_VSOCK_PORT_ATTESTER + shift,
+                              TC_VSOCK_PORT_HEARTBEAT + shift, 1,
+                              TC_VSOCK_PORT_ATTESTER + 10000,  UINT32_MAX - 1};
     const struct rlimit many = {2 * TRIES, 2 * TRIES};
     unsigned let = 0;
     (void)setrlimit(RLIMIT_NOFILE, &many);
