@@ -57,19 +57,28 @@ bool tc_probe_takes_images(const struct tc_probe *probe)
     return probe->usable && !probe->no_images;
 }
 
+/* A command that was cut is none. */
+static const char *fitting(const char *fix, size_t size)
+{
+    return strlen(fix) <= size ? fix : "tee-compile doctor says what mends it";
+}
+
 /* nitro: why not that one, and what mends it; NULL: it was not asked for. */
 static tc_status check_local(const struct tc_need *need, const struct tc_probe *nitro,
                              struct tc_error *err)
 {
+    enum { NITRO_FIX = 400, LOCAL_FIX = 200 }; /* bytes; all of it is one message */
     struct tc_probe local = {0}, qemu = {0};
     tc_backend_local.probe(need, &local);
     if (tc_probe_takes_images(&local)) return TC_OK;
     tc_backend_qemu.probe(need, &qemu);
     return tc_fail(
-        err, TC_UNAVAILABLE, "%s%.250s%s%.150s%sthe local back end runs no image: %.150s%s%.250s%s",
+        err, TC_UNAVAILABLE, "%s%.180s%s%s%sthe local back end runs no image: %.90s%s%s%s",
         nitro ? "--backend auto finds none for an image: nitro: " : "", nitro ? nitro->why : "",
-        nitro && nitro->present ? ": " : "", nitro && nitro->present ? nitro->fix : "",
-        nitro ? "; " : "", local.no_images ? "" : local.why, local.no_images ? "" : ": ", local.fix,
+        nitro && nitro->present ? ": " : "",
+        nitro && nitro->present ? fitting(nitro->fix, NITRO_FIX) : "", nitro ? "; " : "",
+        local.no_images ? "" : local.why, local.no_images ? "" : ": ",
+        fitting(local.fix, LOCAL_FIX),
         tc_probe_takes_images(&qemu) ? "; --backend qemu can run it here, in a virtual machine"
                                      : "");
 }
@@ -94,7 +103,8 @@ static tc_status choose_best(const struct tc_need *need, struct tc_backend_choic
     choice->weaker = probe.present;
     if (choice->weaker)
         (void)snprintf(choice->because, sizeof choice->because,
-                       "no enclave can start here: %s. Mend it: %.400s", probe.why, probe.fix);
+                       "no enclave can start here: %s. Mend it: %.512s", probe.why,
+                       fitting(probe.fix, 512));
     else
         (void)snprintf(choice->because, sizeof choice->because, "no enclave device is here");
     return check_local(need, &probe, err);

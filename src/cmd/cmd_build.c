@@ -114,10 +114,7 @@ static tc_status name_outputs(struct build *build, struct tc_error *err)
         build->console_path = NULL;
         return tc_fail(err, TC_SYSTEM, "out of memory");
     }
-    TC_TRY(check_names(build, path, err));
-    tc_build_drop_old(build->log_path);
-    tc_build_drop_old(build->console_path);
-    return TC_OK;
+    return check_names(build, path, err);
 }
 
 /* Signals are caught by then: where a file system knows no file without a name, each has one
@@ -130,6 +127,8 @@ static tc_status open_outputs(struct build *build, struct tc_error *err)
     if (build->choice.backend == &tc_backend_qemu)
         TC_TRY(tc_tempfile_open(build->console_path, &build->console, err));
     if (options->detached) TC_TRY(tc_tempfile_open(options->detached, &build->detached, err));
+    tc_build_drop_old(build->log_path);
+    tc_build_drop_old(build->console_path);
     return options->extract ? tc_extract_open(options->extract, &build->extract, err) : TC_OK;
 }
 

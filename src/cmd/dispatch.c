@@ -1,7 +1,9 @@
 #include "cmd/dispatch.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/text.h"
 #include "cmd/commands.h"
@@ -38,9 +40,19 @@ static int refuse(const struct tc_program *program, const char *name)
     return TC_EXIT_UNDECIDED;
 }
 
+/* Whoever started the command may have closed them, and what is written to stdout and stderr
+ * would go into the next file that is opened. */
+static bool hold_standard_files(void)
+{
+    for (int fd = 0; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR | O_NOCTTY) != fd) return false;
+    return true;
+}
+
 int tc_dispatch(const struct tc_program *program, int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : "";
+    if (!hold_standard_files()) return TC_EXIT_UNDECIDED;
     if (strcmp(name, "--help") == 0 || strcmp(name, "help") == 0 || strcmp(name, "-h") == 0) {
         print_usage(stdout, program);
         return TC_EXIT_YES;

@@ -7,13 +7,17 @@
 
 #include "base/cleanup.h"
 
+/* What whoever started the command had it ignore (nohup, a shell's background jobs) stays
+ * ignored. */
 static sigset_t interrupts(void)
 {
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+    struct sigaction now;
     sigset_t set;
     (void)sigemptyset(&set);
-    (void)sigaddset(&set, SIGINT);
-    (void)sigaddset(&set, SIGTERM);
-    (void)sigaddset(&set, SIGHUP);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        if (sigaction(numbers[i], NULL, &now) == 0 && now.sa_handler != SIG_IGN)
+            (void)sigaddset(&set, numbers[i]);
     return set;
 }
 

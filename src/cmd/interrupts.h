@@ -5,7 +5,7 @@
 
 #include "base/status.h"
 
-/* *ret_fd is readable as soon as one of them has come. */
+/* *ret_fd is readable as soon as one of them has come that is not ignored. */
 tc_status tc_interrupts_catch(int *ret_fd, struct tc_error *err) TC_MUST_USE;
 /* What was sent so far has been heeded; from here on a signal ends the command again.
  * Closes; accepts -1. */

@@ -197,14 +197,13 @@ static tc_status boot_somehow(const struct tc_backend_config *config, struct tc_
                    say_no_kvm(no_kvm), no_kvm == EACCES ? ", mend it: " FIX_KVM : "");
     if (!no_kvm) {
         status = boot(config, true, enclave, ret_fd, err);
-        /* Whatever it was: if it is not KVM's fault, it is said again, and then explained. */
+        if (status != TC_OK) (void)give_up(enclave, status, err);
+        if (status != TC_PEER) return status;
+        /* Whatever it was: if it is not KVM's fault, it is said again. */
         (void)snprintf(
             text, sizeof text,
-            "with KVM %s; the processor is emulated instead (TCG): expect 10 to 30 times "
-            "the time",
+            "the processor is emulated (TCG): expect 10 to 30 times the time; with KVM %s",
             err->message);
-        if (status != TC_PEER) return status == TC_OK ? TC_OK : give_up(enclave, status, err);
-        (void)give_up(enclave, status, err);
         if (ftruncate(config->console_fd, 0) != 0 || lseek(config->console_fd, 0, SEEK_SET) != 0)
             return tc_fail_errno(err, TC_SYSTEM, errno, "cannot begin the console's log again");
         *err = (struct tc_error){0};

@@ -142,6 +142,18 @@ static void test_long_texts(void **state)
     memset(local.why, 'w', sizeof local.why - 1);
     memset(local.fix, 'x', sizeof local.fix - 1);
     expect_none("auto", &need, TC_UNAVAILABLE, "nitro: nnn", true);
+    /* A command is there whole, or not at all. */
+    expect_none("auto", &need, TC_UNAVAILABLE, ": tee-compile doctor says what mends it; ", true);
+    expect_none("local", &need, TC_UNAVAILABLE, "www: tee-compile doctor says what mends it; ", true);
+    (void)snprintf(nitro.fix, sizeof nitro.fix, "%0400d", 1);
+    (void)snprintf(local.fix, sizeof local.fix, "%0200d", 2);
+    expect_none("auto", &need, TC_UNAVAILABLE, "0001; the local back end", true);
+    expect_none("auto", &need, TC_UNAVAILABLE, "0002; ", true);
+    local = (struct tc_probe){.usable = true, .why = "namespaces"};
+    qemu_asked = 0;
+    expect_choice("auto", &need, "local", true, "0001");
+    memset(nitro.fix, 'f', sizeof nitro.fix - 1);
+    expect_choice("auto", &need, "local", true, "Mend it: tee-compile doctor says what mends it");
 }
 
 int main(void)

@@ -26,6 +26,8 @@ import backend  # noqa: E402
 import hostile  # noqa: E402
 from backend import PATIENCE, check  # noqa: E402
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a shell's background jobs, and by who is started there
+
 # What says that a step has begun.
 STEPS = {"boot": "worker: ", "source": "sending the source", "build": "building (input.cmd)"}
 LONG = "cc -o hello hello.c && echo compiled && sleep 600"
