@@ -3,11 +3,11 @@ local back end, or ends as expected."""
 import json
 import os
 import pathlib
-import shutil
 import subprocess
 import sys
 import tarfile
-import tempfile
+
+from common_case import run_cases
 
 TOOL = os.path.abspath(sys.argv[1])
 WANTED = sys.argv[2:]
@@ -115,22 +115,7 @@ def refused(p, expect, *words, args=()):
 
 
 def main(names):
-    tests = {n[5:]: f for n, f in names.items() if n.startswith("test_")}
-    unknown = [name for name in WANTED if name not in tests]
-    if unknown:
-        sys.exit(f"no such test: {' '.join(unknown)}")
-    failed = 0
-    for name, test in tests.items():
-        if WANTED and name not in WANTED:
-            continue
-        base = pathlib.Path(tempfile.mkdtemp(prefix="tee-compile-test-"))
-        try:
-            test(Project(base))
-            print(f"ok {name}", flush=True)
-        except Exception as problem:  # every test is run, whatever one does
-            failed += 1
-            print(f"FAILED {name}: {type(problem).__name__}: {problem}", flush=True)
-        shutil.rmtree(base, ignore_errors=True)
+    failed = run_cases(names, WANTED, Project)
     left = groups_left()
     if left:
         failed += 1

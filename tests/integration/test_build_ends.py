@@ -12,6 +12,7 @@ import subprocess
 import termios
 
 from cli_case import TOOL, main
+from common_case import descendants
 
 
 def start(p, *args):
@@ -26,20 +27,6 @@ def wait_for(process, word):
         assert line, seen
         seen += line
     return seen
-
-
-def descendants(pid):
-    out = subprocess.run(["ps", "-eo", "pid,ppid"], capture_output=True, text=True).stdout
-    parents = {}
-    for line in out.splitlines()[1:]:
-        child, parent = map(int, line.split())
-        parents.setdefault(parent, []).append(child)
-    found, todo = [], [pid]
-    while todo:
-        for child in parents.get(todo.pop(), []):
-            found.append(child)
-            todo.append(child)
-    return found
 
 
 def gone(pids):
