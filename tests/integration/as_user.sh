@@ -15,7 +15,9 @@ declare -A names=(
     [test_build_ends.py]='interrupt_leaves_nothing'
     [test_build_limits.py]='full_disk fork_bomb timeout'
     [test_verify_command.py]='plain_folder git_commit_is_proven'
-    [test_network.py]='curl git_clone many_at_once archive_and_replay wrong_name other_protocols'
+    [test_network.py]='curl git_clone many_at_once archive_and_replay'
+    [test_network_attacks.py]='other_protocols'
+    [test_network_ends.py]='wrong_name'
 )
 
 if [[ $EUID -ne 0 ]]; then
