@@ -1,8 +1,8 @@
 #!/bin/bash
-# test_image_build.py as an ordinary user with subordinate ids: as root, makes such a
-# user for the test and takes it away again.
+# The tests of tee-compile image build as an ordinary user with subordinate ids: as root, makes
+# such a user for them and takes it away again.
 #
-# usage: image_build_as_user.sh TEE_COMPILE TEST
+# usage: image_build_as_user.sh TEE_COMPILE TEST...
 set -euo pipefail
 
 if [[ $EUID -ne 0 ]]; then
@@ -21,8 +21,15 @@ trap cleanup EXIT
 useradd --home-dir "$home" --no-create-home --shell /bin/bash "$user"
 grep -q "^$user:" /etc/subuid || usermod --add-subuids 2100000-2165535 --add-subgids 2100000-2165535 "$user"
 install -m 755 "$1" "$home/tee-compile"
-install -m 644 "$2" "$home/test_image_build.py"
+shift
+install -m 644 "$@" "$(dirname "$1")/image_build_case.py" "$home"
+mkdir "$home/t"
 chown -R "$user" "$home"
 # A home that is the user's alone: the rooms need no more.
 chmod 0700 "$home"
-su "$user" -c "cd '$home' && unset XDG_CACHE_HOME && mkdir '$home/t' && TC_TEST_FOLDER='$home/t' python3 test_image_build.py ./tee-compile"
+status=0
+for test in "${@##*/}"; do
+    su "$user" -c "cd '$home' && unset XDG_CACHE_HOME && TC_TEST_FOLDER='$home/t' python3 $test ./tee-compile" ||
+        status=$?
+done
+exit "$status"
