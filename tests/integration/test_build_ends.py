@@ -67,6 +67,8 @@ def test_what_failed_before(p):
     log, console = p.dir / "release.tar.log", p.dir / "release.tar.console"
     assert log.exists()
     console.write_text("what a machine said")
+    p.run("build", "--image", "none", "--dir", p.dir, "--output", p.out, expect=2)
+    assert log.exists() and console.exists()  # nothing began: they are of the last one still
     p.spec("ls -A > out")
     p.build()
     assert not log.exists() and not console.exists()
@@ -96,6 +98,34 @@ def test_interrupt_leaves_nothing(p):
     assert "interrupted; nothing was kept" in said, said
     gone(below)
     assert p.left() == [], p.left()
+
+
+def test_ignored_signals_stay_ignored(p):
+    """As nohup and a shell's background jobs start a command."""
+    p.spec("echo started; sleep 2; echo > out")
+    ignored = (signal.SIGHUP, signal.SIGINT)
+    before = [signal.signal(number, signal.SIG_IGN) for number in ignored]
+    process = start(p)
+    for number, handler in zip(ignored, before):
+        signal.signal(number, handler)
+    wait_for(process, "started")
+    for number in ignored:
+        process.send_signal(number)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 0, (process.returncode, said)
+    p.verify()
+
+
+def test_closed_standard_files(p):
+    """What is said to nobody must not end up in what is built."""
+    p.spec("echo said; echo > out")
+    for closed in ("<&-", "2>&-", "<&- >&-", "<&- 2>&-", "<&- >&- 2>&-"):
+        command = f'exec "$@" {closed}'
+        done = subprocess.run(["sh", "-c", command, "sh", TOOL, "build", "--image", "host", "--dir", str(p.dir),
+                               "--output", str(p.out)], timeout=120, check=False)
+        assert done.returncode == 0, (closed, done)
+        p.verify()
+        p.out.unlink()
 
 
 def test_interrupt_is_heard_while_nobody_reads(p):
