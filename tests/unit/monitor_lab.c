@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "core/pcr.h"
+#include "folder.h"
 #include "host/devattest.h"
 
 /* A descriptor that reads the text. */
@@ -106,14 +107,7 @@ int tear_down(void **state)
     (void)close(f->nsm_fd);
     if (f->monitor > 0) (void)waitpid(f->monitor, NULL, 0);
     (void)waitpid(f->attester, NULL, 0);
-    char path[128];
-    (void)snprintf(path, sizeof path, "%s/development-root.key", f->folder);
-    (void)unlink(path);
-    (void)snprintf(path, sizeof path, "%s/development-root.pem", f->folder);
-    (void)unlink(path);
-    (void)snprintf(path, sizeof path, "%s/development-root.lock", f->folder);
-    (void)unlink(path);
-    (void)rmdir(f->folder);
+    (void)remove_folder(f->folder);
     free(f);
     return 0;
 }

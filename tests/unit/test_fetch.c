@@ -15,16 +15,11 @@
 #include <cmocka.h>
 #include <curl/curl.h>
 
+#include "assert_ok.h"
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "host/fetch.h"
 #include "loopback.h"
-
-#define assert_ok(expression)                                                                      \
-    do {                                                                                           \
-        tc_status status_ = (expression);                                                          \
-        if (status_ != TC_OK) fail_msg("%s: %s", #expression, err.message);                        \
-    } while (0)
 
 /* --- the library's options, of which one test shortens the patience (the linker's --wrap) */
 

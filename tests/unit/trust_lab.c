@@ -1,7 +1,6 @@
 #include "trust_lab.h"
 
 #include <fcntl.h>
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -12,6 +11,7 @@
 #include <cmocka.h>
 
 #include "base/cleanup.h"
+#include "folder.h"
 
 int set_up(void **state)
 {
@@ -34,14 +34,6 @@ int set_up(void **state)
     return 0;
 }
 
-static int remove_one(const char *path, const struct stat *info, int flag, struct FTW *walk)
-{
-    (void)info;
-    (void)flag;
-    (void)walk;
-    return remove(path);
-}
-
 int tear_down(void **state)
 {
     struct fixture *f = *state;
@@ -50,7 +42,7 @@ int tear_down(void **state)
         EVP_PKEY_free(f->key[i]);
         tc_buf_free(&f->pem[i]);
     }
-    int result = nftw(f->base, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    int result = remove_folder(f->base);
     free(f);
     return result;
 }

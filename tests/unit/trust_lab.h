@@ -4,16 +4,11 @@
 
 #include <openssl/evp.h>
 
+#include "assert_ok.h"
 #include "trust_sample.h"
 #include "verify/truststore.h"
 
 /* err is the caller's. */
-#define assert_ok(expression)                                                                      \
-    do {                                                                                           \
-        tc_status status_ = (expression);                                                          \
-        if (status_ != TC_OK) fail_msg("%s: %s", #expression, err.message);                        \
-    } while (0)
-
 #define assert_refused(expression, status, says)                                                   \
     do {                                                                                           \
         assert_int_equal((expression), (status));                                                  \

@@ -3,15 +3,9 @@
 #ifndef TC_TESTS_VERIFY_LAB_H
 #define TC_TESTS_VERIFY_LAB_H
 
+#include "assert_ok.h"
 #include "bundle_sample.h"
 #include "verify/verify.h"
-
-/* err is the caller's. */
-#define assert_ok(expression)                                                                      \
-    do {                                                                                           \
-        tc_status status_ = (expression);                                                          \
-        if (status_ != TC_OK) fail_msg("%s: %s", #expression, err.message);                        \
-    } while (0)
 
 /* That of all samples; make_root and remove_root are cmocka's, for the group. */
 extern struct sample_root root;
