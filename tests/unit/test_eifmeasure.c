@@ -1,7 +1,7 @@
 /* What is measured of an enclave image, and what is not: figures from Python's hashlib. */
 #include <setjmp.h>
 #include <stdarg.h>
-#include <string.h>
+#include <stddef.h>
 
 #include <cmocka.h>
 

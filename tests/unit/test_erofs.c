@@ -1,7 +1,6 @@
 /* The head of an EROFS: what a kernel may be given to mount, and each rule broken alone. */
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>

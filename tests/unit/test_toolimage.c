@@ -3,13 +3,11 @@
  * writer of tests/extra/qemu/eif.py, the trees' from veritysetup. */
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
-#include "base/cleanup.h"
 #include "base/text.h"
 #include "core/toolramdisk.h"
 #include "core/veritytree.h"

@@ -2,7 +2,6 @@
  * the development attester: what it says of them, and what it is asked to compare. */
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 

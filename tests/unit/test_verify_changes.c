@@ -2,7 +2,6 @@
  * set of checks that must fail: no other may. */
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 

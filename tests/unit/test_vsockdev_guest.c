@@ -3,10 +3,8 @@
 #include <linux/virtio_ring.h>
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 
 #include <cmocka.h>
 

@@ -1,7 +1,6 @@
 /* A chain of four, made here, with one thing wrong at a time. */
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
