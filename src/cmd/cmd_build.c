@@ -6,7 +6,6 @@
  * Nothing gets a name before it has verified; a failed build leaves its log. */
 
 #include <errno.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -327,13 +326,6 @@ static tc_status run_worker(struct build *build, struct tc_error *err)
     return status;
 }
 
-static tc_status go_on(void *context, struct tc_error *err)
-{
-    const struct build *build = context;
-    struct pollfd fd = {.fd = build->interrupt_fd, .events = POLLIN};
-    return poll(&fd, 1, 0) > 0 ? tc_fail(err, TC_INTERRUPTED, "interrupted") : TC_OK;
-}
-
 /* The client is not trusted by anybody, and need not trust the worker: what is
  * handed out has passed the same checks that users will make. */
 static tc_status verify_result(struct build *build, struct tc_error *err)
@@ -349,8 +341,8 @@ static tc_status verify_result(struct build *build, struct tc_error *err)
     char commit[TC_SHA1_HEX] = "";
     if (tc_pack_commit(build->pack))
         tc_hex((struct tc_span){tc_pack_commit(build->pack)->bytes, TC_SHA1_SIZE}, commit);
-    struct tc_verify_options verify = {.go_on_context = build,
-                                       .go_on = go_on,
+    struct tc_verify_options verify = {.go_on_context = &build->interrupt_fd,
+                                       .go_on = tc_interrupts_check,
                                        .root = tc_buf_span(&root),
                                        .allow_unmeasured = build->image.host,
                                        .allow_debug = debug,
@@ -373,7 +365,8 @@ static tc_status verify_result(struct build *build, struct tc_error *err)
     if (lseek(build->bundle.fd, 0, SEEK_SET) != 0)
         return tc_fail_errno(err, TC_SYSTEM, errno, "cannot read the bundle back");
     TC_TRY(tc_verify_bundle(build->bundle.fd, &verify, &build->verdict, err));
-    TC_TRY(go_on(build, err)); /* what it ended early has no verdict worth a word */
+    /* What it ended early has no verdict worth a word. */
+    TC_TRY(tc_interrupts_check(&build->interrupt_fd, err));
     if (build->verdict.kind != TC_VERDICT_AUTHENTIC &&
         build->verdict.kind != TC_VERDICT_DEVELOPMENT)
         return tc_fail(err, TC_REFUSED, "the worker's bundle does not verify: %s",

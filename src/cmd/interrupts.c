@@ -1,6 +1,7 @@
 #include "cmd/interrupts.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -30,6 +31,13 @@ tc_status tc_interrupts_catch(int *ret_fd, struct tc_error *err)
     if (fd < 0) return tc_fail_errno(err, TC_SYSTEM, errno, "cannot wait for signals");
     *ret_fd = fd;
     return TC_OK;
+}
+
+tc_status tc_interrupts_check(void *context, struct tc_error *err)
+{
+    const int *interrupt_fd = context;
+    struct pollfd fd = {.fd = *interrupt_fd, .events = POLLIN};
+    return poll(&fd, 1, 0) > 0 ? tc_fail(err, TC_INTERRUPTED, "interrupted") : TC_OK;
 }
 
 void tc_interrupts_release(int *fd)

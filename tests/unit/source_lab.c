@@ -1,10 +1,8 @@
 #include <fcntl.h>
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -14,6 +12,7 @@
 #include <cmocka.h>
 
 #include "base/cleanup.h"
+#include "folder.h"
 #include "source_lab.h"
 
 enum { STREAM_MAX = 64 << 20, PATIENCE_MS = 60000 };
@@ -35,17 +34,9 @@ char *lab_folder(void)
     return folder;
 }
 
-static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *place)
-{
-    (void)info;
-    (void)kind;
-    (void)place;
-    return remove(path);
-}
-
 void lab_remove(char *folder)
 {
-    (void)nftw(folder, remove_one, 32, FTW_DEPTH | FTW_PHYS);
+    (void)remove_folder(folder);
     free(folder);
 }
 

@@ -17,20 +17,16 @@
 
 #include <openssl/pem.h>
 
+#include "assert_ok.h"
 #include "base/cleanup.h"
 #include "core/cbor.h"
 #include "core/nitrodoc.h"
 #include "core/pcr.h"
+#include "folder.h"
 #include "host/devattest.h"
 #include "host/devroot.h"
 #include "os/blocks.h"
 #include "worker/nsm.h"
-
-#define assert_ok(expression)                                                                      \
-    do {                                                                                           \
-        tc_status status_ = (expression);                                                          \
-        if (status_ != TC_OK) fail_msg("%s: %s", #expression, err.message);                        \
-    } while (0)
 
 struct fixture {
     char folder[64];
@@ -40,19 +36,6 @@ struct fixture {
     struct tc_nsm nsm;
     struct tc_sha384 pcrs[3];
 };
-
-static void remove_folder(const struct fixture *fixture)
-{
-    static const char *const names[] = {"development-root.key", "development-root.pem",
-                                        "development-root.lock"};
-    char path[160];
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        (void)snprintf(path, sizeof path, "%s/%s", fixture->data, names[i]);
-        (void)unlink(path);
-    }
-    (void)rmdir(fixture->data);
-    (void)rmdir(fixture->folder);
-}
 
 static int start(void **state)
 {
@@ -103,7 +86,7 @@ static int stop(void **state)
 {
     struct fixture *fixture = *state;
     if (fixture->attester > 0) assert_int_equal(hang_up(fixture), TC_OK);
-    remove_folder(fixture);
+    (void)remove_folder(fixture->folder);
     free(fixture);
     return 0;
 }
@@ -364,7 +347,7 @@ static void test_root_race(void **state)
         created_count += WEXITSTATUS(status);
     }
     assert_int_equal(created_count, 1);
-    remove_folder(&fixture);
+    (void)remove_folder(fixture.folder);
 }
 
 /* --- an emulator's document --- */

@@ -11,16 +11,11 @@
 #include <openssl/evp.h>
 #include <openssl/x509.h>
 
+#include "assert_ok.h"
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "core/dsse.h"
 #include "core/transcript.h"
-
-#define assert_ok(expression)                                                                      \
-    do {                                                                                           \
-        tc_status status_ = (expression);                                                          \
-        if (status_ != TC_OK) fail_msg("%s: %s", #expression, err.message);                        \
-    } while (0)
 
 /* The specification's own example of a PAE, with our payload type. */
 static void test_pae(void **state)

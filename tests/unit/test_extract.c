@@ -12,13 +12,8 @@
 
 #include <cmocka.h>
 
+#include "assert_ok.h"
 #include "cmd/extract.h"
-
-#define assert_ok(expression)                                                                      \
-    do {                                                                                           \
-        tc_status status_ = (expression);                                                          \
-        if (status_ != TC_OK) fail_msg("%s: %s", #expression, err.message);                        \
-    } while (0)
 
 static char base[64];
 static int start_folder;

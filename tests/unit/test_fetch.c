@@ -1,6 +1,5 @@
 /* Fetching, from a server on the loopback that answers by a script and from files:
  * what is taken, what is followed, and what a hostile server cannot make of it. */
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -16,15 +15,11 @@
 #include <cmocka.h>
 #include <curl/curl.h>
 
+#include "assert_ok.h"
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "host/fetch.h"
-
-#define assert_ok(expression)                                                                      \
-    do {                                                                                           \
-        tc_status status_ = (expression);                                                          \
-        if (status_ != TC_OK) fail_msg("%s: %s", #expression, err.message);                        \
-    } while (0)
+#include "loopback.h"
 
 /* --- the library's options, of which one test shortens the patience (the linker's --wrap) */
 
@@ -54,7 +49,7 @@ CURLcode __wrap_curl_easy_setopt(CURL *curl, CURLoption option, ...)
 
 struct server {
     int listener;
-    unsigned port;
+    uint16_t port;
     const char *const *answers; /* ended by NULL; %u in one is the port */
     char seen[8][1024];         /* the requests' heads */
     unsigned seen_count;
@@ -99,15 +94,9 @@ static void *serve(void *context)
 
 static void start(struct server *server, const char *const *answers)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t size = sizeof address;
     memset(server, 0, sizeof *server);
     server->answers = answers;
-    server->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_int_equal(bind(server->listener, (struct sockaddr *)&address, size), 0);
-    assert_int_equal(listen(server->listener, 8), 0);
-    assert_int_equal(getsockname(server->listener, (struct sockaddr *)&address, &size), 0);
-    server->port = ntohs(address.sin_port);
+    server->listener = listen_here(&server->port);
     assert_int_equal(pthread_create(&server->thread, NULL, serve, server), 0);
 }
 

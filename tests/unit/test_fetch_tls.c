@@ -1,5 +1,4 @@
 /* Fetching by https, from a server on the loopback with a certificate of its own. */
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -21,6 +20,7 @@
 
 #include "base/cleanup.h"
 #include "host/fetch.h"
+#include "loopback.h"
 
 /* --- the server: one certificate, one answer */
 
@@ -29,7 +29,7 @@ struct server {
     X509 *certificate;
     char pem[64]; /* path of the certificate */
     int listener;
-    unsigned port;
+    uint16_t port;
     const char *answer;
     bool cut; /* end the connection as somebody else on the wire would */
     pthread_t thread;
@@ -86,15 +86,9 @@ static void *serve(void *context)
 
 static void start(struct server *server, const char *answer, bool cut)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t size = sizeof address;
     server->answer = answer;
     server->cut = cut;
-    server->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_int_equal(bind(server->listener, (struct sockaddr *)&address, size), 0);
-    assert_int_equal(listen(server->listener, 1), 0);
-    assert_int_equal(getsockname(server->listener, (struct sockaddr *)&address, &size), 0);
-    server->port = ntohs(address.sin_port);
+    server->listener = listen_here(&server->port);
     assert_int_equal(pthread_create(&server->thread, NULL, serve, server), 0);
 }
 

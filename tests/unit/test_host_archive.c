@@ -1,5 +1,4 @@
-/* The archive: written by several threads, read back, changed in every byte; and both ways
- * through the egress. */
+/* The archive: written by several threads, read back, changed in every byte. */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -11,124 +10,33 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "archive_lab.h"
 #include "base/text.h"
-#include "core/archive.h"
 #include "core/bundle.h"
-#include "host/archive.h"
-#include "host/egress.h"
 
-static char folder[] = "/tmp/tc-archive-XXXXXX";
-static char path[64], other[64];
+static char other[64];
 static int other_fd; /* in memory: thousands of files are written */
 
-static int setup(void **state)
+static int set_up(void **state)
 {
-    (void)state;
-    if (!mkdtemp(folder)) return -1;
-    (void)snprintf(path, sizeof path, "%s/net.tar", folder);
+    if (archive_set_up(state) != 0) return -1;
     other_fd = memfd_create("other.tar", MFD_CLOEXEC);
     (void)snprintf(other, sizeof other, "/proc/self/fd/%d", other_fd);
     return other_fd < 0 ? -1 : 0;
 }
 
-static int teardown(void **state)
+static int tear_down(void **state)
 {
-    (void)state;
-    (void)unlink(path);
     (void)close(other_fd);
-    return rmdir(folder); /* nothing else may be there */
+    return archive_tear_down(state);
 }
 
-static void make_line(const char *url, struct tc_span body, bool whole, struct tc_buf *buf)
-{
-    struct tc_error err = {0};
-    char method[] = "GET", *text = strdup(url), name[] = "Content-Type", value[] = "text/plain";
-    struct tc_archived_field field = {name, value};
-    struct tc_archived archived = {
-        .method = method, .url = text, .status = 200, .fields = &field, .fields_count = 1};
-    assert_int_equal(tc_sha256_of((struct tc_span){0}, &archived.request, &err), TC_OK);
-    assert_int_equal(tc_sha256_of(whole ? body : (struct tc_span){0}, &archived.digest, &err),
-                     TC_OK);
-    if (whole) archived.size = body.size;
-    *buf = tc_buf_new(TC_ARCHIVED_LINE_MAX);
-    assert_int_equal(tc_archived_write(&archived, buf, &err), TC_OK);
-    free(text);
-}
-
-static void store(struct tc_archive_writer *writer, const char *url, struct tc_span body)
-{
-    struct tc_error err = {0};
-    struct tc_archive_store *one;
-    struct tc_buf line;
-    make_line(url, body, false, &line);
-    assert_int_equal(tc_archive_store_begin(writer, tc_buf_span(&line), &one, &err), TC_OK);
-    for (size_t at = 0; at < body.size; at += 5000) {
-        size_t size = body.size - at < 5000 ? body.size - at : 5000;
-        assert_int_equal(tc_archive_store_add(one, (struct tc_span){body.data + at, size}, &err),
-                         TC_OK);
-    }
-    assert_int_equal(tc_archive_store_finish(one, &err), TC_OK);
-    tc_archive_store_free(one);
-    tc_buf_free(&line);
-}
-
-/* The response is there, with this body. */
-static void expect(const struct tc_archive *archive, const char *url, struct tc_span body)
-{
-    struct tc_error err = {0};
-    struct tc_sha256 digest;
-    struct tc_archive_part line_part, body_part;
-    struct tc_buf line;
-    make_line(url, body, true, &line);
-    assert_int_equal(tc_sha256_of(tc_buf_span(&line), &digest, &err), TC_OK);
-    assert_true(tc_archive_find(archive, &digest, &line_part, &body_part));
-    assert_int_equal(line_part.size, line.size);
-    assert_int_equal(body_part.size, body.size);
-    uint8_t *bytes = malloc(line.size + body.size);
-    assert_int_equal(tc_archive_read(archive, &line_part, bytes, line.size, &err), TC_OK);
-    assert_memory_equal(bytes, line.data, line.size);
-    size_t half = body.size / 2;
-    assert_int_equal(tc_archive_read(archive, &body_part, bytes, half, &err), TC_OK);
-    assert_int_equal(tc_archive_read(archive, &body_part, bytes + half, body.size - half, &err),
-                     TC_OK);
-    if (body.size > 0) assert_memory_equal(bytes, body.data, body.size);
-    assert_int_equal(tc_archive_read(archive, &body_part, bytes, 1, &err), TC_USAGE);
-    free(bytes);
-    tc_buf_free(&line);
-}
-
-static uint8_t large[300000];
-
-static struct tc_archive_writer *new_writer(void)
-{
-    struct tc_error err = {0};
-    struct tc_archive_writer *writer;
-    if (tc_archive_writer_new(path, &writer, &err) != TC_OK) fail_msg("%s", err.message);
-    return writer;
-}
-
-static void commit(struct tc_archive_writer *writer)
-{
-    struct tc_error err = {0};
-    struct tc_tempfile file = TC_TEMPFILE_NONE;
-    if (tc_archive_writer_finish(writer, &file, &err) != TC_OK) fail_msg("%s", err.message);
-    tc_archive_writer_free(writer);
-    if (tc_tempfile_commit(&file, &err) != TC_OK) fail_msg("%s", err.message);
-}
-
-static struct tc_archive *open_archive(const char *name)
-{
-    struct tc_error err = {0};
-    struct tc_archive *archive;
-    if (tc_archive_open(name, &archive, &err) != TC_OK) fail_msg("%s", err.message);
-    return archive;
-}
+/* --- as it should be --- */
 
 static void *store_many(void *argument)
 {
@@ -144,8 +52,6 @@ static void *store_many(void *argument)
 static void test_round_trip(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < sizeof large; i++)
-        large[i] = (uint8_t)(i * 2654435761U >> 9);
     struct tc_archive_writer *writer = new_writer();
     pthread_t threads[4];
     for (size_t i = 0; i < 4; i++)
@@ -160,10 +66,10 @@ static void test_round_trip(void **state)
     assert_int_equal(tc_archive_store_begin(writer, tc_buf_span(&line), &cut, &err), TC_OK);
     assert_int_equal(tc_archive_store_add(cut, (struct tc_span){large, sizeof large}, &err), TC_OK);
     tc_archive_store_free(cut);
-    assert_int_equal(access(path, F_OK), -1);
+    assert_int_equal(access(archive_path, F_OK), -1);
     commit(writer);
 
-    struct tc_archive *archive = open_archive(path);
+    struct tc_archive *archive = open_archive(archive_path);
     assert_int_equal(tc_archive_responses(archive), 160);
     for (size_t i = 0; i < 40; i++) {
         char url[64];
@@ -172,7 +78,7 @@ static void test_round_trip(void **state)
     }
     /* Each body once. */
     struct stat info;
-    assert_int_equal(stat(path, &info), 0);
+    assert_int_equal(stat(archive_path, &info), 0);
     assert_true(info.st_size < (off_t)(780 * 7000 + 40 * 1024 + 160 * 400));
     struct tc_archive_part part = tc_archive_index_part(archive);
     uint8_t *index = malloc(part.size);
@@ -196,7 +102,7 @@ static void test_empty(void **state)
 {
     (void)state;
     commit(new_writer());
-    struct tc_archive *archive = open_archive(path);
+    struct tc_archive *archive = open_archive(archive_path);
     struct tc_archive_part part;
     assert_int_equal(tc_archive_responses(archive), 0);
     assert_false(tc_archive_find(archive, tc_archive_digest(archive), &part, &part));
@@ -256,7 +162,7 @@ static tc_status open_other(const uint8_t *bytes, size_t size)
 static size_t read_archive(uint8_t **ret_bytes)
 {
     struct stat info;
-    int fd = open(path, O_RDONLY);
+    int fd = open(archive_path, O_RDONLY);
     assert_int_equal(fstat(fd, &info), 0);
     *ret_bytes = malloc((size_t)info.st_size + 2 * TC_BUNDLE_BLOCK);
     assert_int_equal(read(fd, *ret_bytes, (size_t)info.st_size), info.st_size);
@@ -379,7 +285,7 @@ static void test_other_members(void **state)
     struct tc_error err = {0};
     struct tc_archive *archive;
     assert_int_equal(tc_archive_open("/nowhere/net.tar", &archive, &err), TC_UNAVAILABLE);
-    assert_int_equal(tc_archive_open(folder, &archive, &err), TC_USAGE);
+    assert_int_equal(tc_archive_open(archive_folder, &archive, &err), TC_USAGE);
     assert_int_equal(tc_archive_open("/dev/null", &archive, &err), TC_USAGE);
 }
 
@@ -441,258 +347,13 @@ static void test_large_index(void **state)
     assert_int_equal(ftruncate(other_fd, 0), 0);
 }
 
-/* --- through the egress --- */
-
-static void write_all(int fd, const void *data, size_t size)
-{
-    const char *bytes = data;
-    while (size > 0) {
-        ssize_t sent = send(fd, bytes, size, MSG_NOSIGNAL);
-        assert_true(sent > 0);
-        bytes += sent;
-        size -= (size_t)sent;
-    }
-}
-
-static void write_frame(int fd, uint8_t kind, const void *data, size_t size)
-{
-    uint8_t bytes[TC_EGRESS_HEADER_SIZE];
-    const struct tc_egress_header header = {kind, (uint16_t)size};
-    tc_egress_header_encode(&header, bytes);
-    write_all(fd, bytes, sizeof bytes);
-    write_all(fd, data, size);
-}
-
-/* The kind, its payload in buf. */
-static int read_frame(int fd, uint8_t buf[TC_EGRESS_PAYLOAD_MAX + 1], size_t *ret_size)
-{
-    uint8_t bytes[TC_EGRESS_HEADER_SIZE];
-    struct tc_egress_header header;
-    struct tc_error err = {0};
-    for (size_t got = 0; got < sizeof bytes;) {
-        ssize_t more = recv(fd, bytes + got, sizeof bytes - got, 0);
-        if (more <= 0) return -1;
-        got += (size_t)more;
-    }
-    assert_int_equal(tc_egress_header_decode(bytes, &header, &err), TC_OK);
-    for (size_t got = 0; got < header.size;) {
-        ssize_t more = recv(fd, buf + got, header.size - got, 0);
-        if (more <= 0) return -1;
-        got += (size_t)more;
-    }
-    buf[header.size] = '\0';
-    *ret_size = header.size;
-    return header.kind;
-}
-
-static int open_stream(struct tc_egress *egress)
-{
-    int ends[2];
-    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
-    tc_egress_take(egress, ends[0]);
-    return ends[1];
-}
-
-static struct tc_egress *new_egress(struct tc_archive_writer *writer,
-                                    const struct tc_archive *archive)
-{
-    struct tc_egress_config config = {.archive = writer, .replay = archive};
-    struct tc_egress *egress;
-    struct tc_error err = {0};
-    assert_int_equal(tc_egress_new(&config, &egress, &err), TC_OK);
-    return egress;
-}
-
-static uint8_t buf[TC_EGRESS_PAYLOAD_MAX + 1];
-
-static void send_response(int fd, const char *url, struct tc_span body)
-{
-    struct tc_buf line;
-    make_line(url, body, false, &line);
-    write_frame(fd, TC_EGRESS_HEAD, line.data, line.size);
-    for (size_t at = 0; at < body.size; at += TC_EGRESS_PAYLOAD_MAX) {
-        size_t size = body.size - at;
-        if (size > TC_EGRESS_PAYLOAD_MAX) size = TC_EGRESS_PAYLOAD_MAX;
-        write_frame(fd, TC_EGRESS_DATA, body.data + at, size);
-    }
-    tc_buf_free(&line);
-}
-
-static int ask_to_store(struct tc_egress *egress)
-{
-    size_t size;
-    int fd = open_stream(egress);
-    write_frame(fd, TC_EGRESS_STORE, "", 0);
-    assert_int_equal(read_frame(fd, buf, &size), 0);
-    assert_int_equal(size, 0);
-    return fd;
-}
-
-static void test_store(void **state)
-{
-    (void)state;
-    static const struct {
-        uint8_t kind;
-        const char *bytes;
-    } bad[] = {
-        {TC_EGRESS_DATA, "data before the head"},
-        {TC_EGRESS_HEAD, "no line"},
-        {TC_EGRESS_END, ""},
-        {0, "?"},
-    };
-    size_t size;
-    struct tc_archive_writer *writer = new_writer();
-    struct tc_egress *egress = new_egress(writer, NULL);
-    int fd = ask_to_store(egress);
-    send_response(fd, "https://a.example/large", (struct tc_span){large, sizeof large});
-    write_frame(fd, TC_EGRESS_END, "", 0);
-    assert_int_equal(read_frame(fd, buf, &size), 0);
-    assert_int_equal(read_frame(fd, buf, &size), -1);
-    (void)close(fd);
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        fd = ask_to_store(egress);
-        write_frame(fd, bad[i].kind, bad[i].bytes, strlen(bad[i].bytes));
-        assert_true(read_frame(fd, buf, &size) > 0);
-        assert_true(size > 0);
-        (void)close(fd);
-    }
-    /* Behind the head: another one, an empty piece, an end with bytes in it. */
-    for (size_t i = 0; i < 3; i++) {
-        fd = ask_to_store(egress);
-        send_response(fd, "https://a.example/bad", tc_span_of_text("x"));
-        static const uint8_t kinds[] = {TC_EGRESS_HEAD, TC_EGRESS_DATA, TC_EGRESS_END};
-        write_frame(fd, kinds[i], "x", i == 1 ? 0 : 1);
-        assert_true(read_frame(fd, buf, &size) > 0);
-        (void)close(fd);
-    }
-    /* Cut off before the end. */
-    fd = ask_to_store(egress);
-    send_response(fd, "https://a.example/cut", (struct tc_span){large, 100000});
-    (void)shutdown(fd, SHUT_WR);
-    assert_true(read_frame(fd, buf, &size) > 0);
-    (void)close(fd);
-    fd = open_stream(egress);
-    write_frame(fd, TC_EGRESS_STORE, "x", 1);
-    assert_true(read_frame(fd, buf, &size) > 0);
-    (void)close(fd);
-    tc_egress_stop(egress);
-    commit(writer);
-    struct tc_archive *archive = open_archive(path);
-    assert_int_equal(tc_archive_responses(archive), 1);
-    expect(archive, "https://a.example/large", (struct tc_span){large, sizeof large});
-
-    egress = new_egress(NULL, archive);
-    fd = open_stream(egress);
-    write_frame(fd, TC_EGRESS_STORE, "", 0);
-    assert_true(read_frame(fd, buf, &size) > 0);
-    assert_non_null(strstr((char *)buf, "keeps no archive"));
-    (void)close(fd);
-    tc_egress_stop(egress);
-    tc_archive_close(archive);
-}
-
-static int ask_for(struct tc_egress *egress, const void *bytes, size_t bytes_size)
-{
-    int fd = open_stream(egress);
-    write_frame(fd, TC_EGRESS_REPLAY, bytes, bytes_size);
-    return fd;
-}
-
-/* DATA frames up to END. */
-static void expect_data(int fd, struct tc_span wanted)
-{
-    size_t at = 0, size;
-    int kind;
-    while ((kind = read_frame(fd, buf, &size)) == TC_EGRESS_DATA) {
-        assert_true(size > 0 && size <= wanted.size - at);
-        assert_memory_equal(buf, wanted.data + at, size);
-        at += size;
-    }
-    assert_int_equal(kind, TC_EGRESS_END);
-    assert_int_equal(at, wanted.size);
-    assert_int_equal(read_frame(fd, buf, &size), -1);
-    (void)close(fd);
-}
-
-static void test_replay(void **state)
-{
-    (void)state;
-    struct tc_error err = {0};
-    struct tc_archive_writer *writer = new_writer();
-    store(writer, "https://a.example/large", (struct tc_span){large, sizeof large});
-    store(writer, "https://a.example/empty", (struct tc_span){0});
-    commit(writer);
-    struct tc_archive *archive = open_archive(path);
-    struct tc_egress *egress = new_egress(NULL, archive);
-    const struct tc_span bodies[] = {{large, sizeof large}, {0}};
-    static const char *const urls[] = {"https://a.example/large", "https://a.example/empty"};
-    struct tc_sha256 digest;
-    struct tc_buf line;
-    size_t size;
-    for (size_t i = 0; i < 2; i++) {
-        make_line(urls[i], bodies[i], true, &line);
-        assert_int_equal(tc_sha256_of(tc_buf_span(&line), &digest, &err), TC_OK);
-        int fd = ask_for(egress, digest.bytes, sizeof digest.bytes);
-        assert_int_equal(read_frame(fd, buf, &size), 0);
-        assert_int_equal(read_frame(fd, buf, &size), TC_EGRESS_HEAD);
-        assert_int_equal(size, line.size);
-        assert_memory_equal(buf, line.data, size);
-        expect_data(fd, bodies[i]);
-        tc_buf_free(&line);
-    }
-    struct tc_archive_part part = tc_archive_index_part(archive);
-    uint8_t *index = malloc(part.size);
-    const struct tc_span whole = {index, part.size};
-    assert_int_equal(tc_archive_read(archive, &part, index, whole.size, &err), TC_OK);
-    static const struct tc_sha256 none;
-    int fd = ask_for(egress, none.bytes, sizeof none.bytes);
-    assert_int_equal(read_frame(fd, buf, &size), 0);
-    expect_data(fd, whole);
-    free(index);
-
-    digest.bytes[0] ^= 1;
-    fd = ask_for(egress, digest.bytes, sizeof digest.bytes);
-    assert_true(read_frame(fd, buf, &size) > 0);
-    assert_non_null(strstr((char *)buf, "no such response"));
-    (void)close(fd);
-    fd = ask_for(egress, digest.bytes, 31);
-    assert_true(read_frame(fd, buf, &size) > 0);
-    (void)close(fd);
-    /* Nothing is dialled beside. */
-    fd = open_stream(egress);
-    write_frame(fd, TC_EGRESS_DIAL,
-                "\x01\xbb"
-                "a.example",
-                11);
-    assert_true(read_frame(fd, buf, &size) > 0);
-    assert_non_null(strstr((char *)buf, "nothing is dialled"));
-    (void)close(fd);
-    /* Somebody who stops to read does not hold up the end. */
-    make_line(urls[0], bodies[0], true, &line);
-    assert_int_equal(tc_sha256_of(tc_buf_span(&line), &digest, &err), TC_OK);
-    fd = ask_for(egress, digest.bytes, sizeof digest.bytes);
-    assert_int_equal(read_frame(fd, buf, &size), 0);
-    tc_egress_stop(egress);
-    (void)close(fd);
-    tc_buf_free(&line);
-    tc_archive_close(archive);
-
-    egress = new_egress(NULL, NULL);
-    fd = ask_for(egress, none.bytes, sizeof none.bytes);
-    assert_true(read_frame(fd, buf, &size) > 0);
-    assert_non_null(strstr((char *)buf, "no archive to replay"));
-    (void)close(fd);
-    tc_egress_stop(egress);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip), cmocka_unit_test(test_empty),
         cmocka_unit_test(test_every_byte), cmocka_unit_test(test_other_members),
         cmocka_unit_test(test_full_disk),  cmocka_unit_test(test_large_index),
-        cmocka_unit_test(test_large_body), cmocka_unit_test(test_store),
-        cmocka_unit_test(test_replay),
+        cmocka_unit_test(test_large_body),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, set_up, tear_down);
 }

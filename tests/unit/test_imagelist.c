@@ -11,17 +11,12 @@
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 
+#include "assert_ok.h"
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "core/ownimages.h"
 #include "trust_sample.h"
 #include "verify/project_trust.h"
-
-#define assert_ok(expression)                                                                      \
-    do {                                                                                           \
-        tc_status status_ = (expression);                                                          \
-        if (status_ != TC_OK) fail_msg("%s: %s", #expression, err.message);                        \
-    } while (0)
 
 #define P10 "101010101010101010101010101010101010101010101010"
 #define P40 "404040404040404040404040404040404040404040404040"

@@ -1,6 +1,5 @@
 /* Which suite an InRelease says it is: only what is signed counts. */
 #include <fcntl.h>
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -12,6 +11,7 @@
 #include <cmocka.h>
 
 #include "base/cleanup.h"
+#include "folder.h"
 #include "host/lock_make.h"
 
 #define HEAD "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n"
@@ -20,14 +20,6 @@
 #define PLACE "127.0.0.1:80_debian_dists_"
 
 static const char lists[] = "state/lists";
-
-static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *place)
-{
-    (void)info;
-    (void)kind;
-    (void)place;
-    return remove(path);
-}
 
 struct file {
     const char *name, *text;
@@ -49,7 +41,7 @@ static tc_status judge(const struct file *files, const struct tc_suites *suites,
         assert_int_equal(write(out, files->text, strlen(files->text)), strlen(files->text));
     }
     tc_status status = tc_suites_check(fd, suites, err);
-    assert_int_equal(nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+    assert_int_equal(remove_folder(folder), 0);
     return status;
 }
 

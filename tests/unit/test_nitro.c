@@ -1,21 +1,17 @@
 /* The nitro back end over a double of the driver: all of its path but the enclave itself. */
-#include <errno.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
-#include "core/egress.h"
-#include "host/egress.h"
+#include "egress_lab.h"
 #include "host/nitro_host.h"
+#include "loopback.h"
 #include "nitro_lab.h"
 #include "os/vsock.h"
 
@@ -148,33 +144,6 @@ static void test_console(void **state)
 
 /* --- the network --- */
 
-/* The status, or -1: no answer came. */
-static int read_answer(int fd, char text[TC_EGRESS_TEXT_MAX + 1])
-{
-    uint8_t bytes[TC_EGRESS_HEADER_SIZE];
-    struct tc_egress_header header;
-    struct tc_error err = {0};
-    if (recv(fd, bytes, sizeof bytes, MSG_WAITALL) != sizeof bytes ||
-        tc_egress_header_decode(bytes, &header, &err) != TC_OK ||
-        header.size > TC_EGRESS_TEXT_MAX || recv(fd, text, header.size, MSG_WAITALL) != header.size)
-        return -1;
-    text[header.size] = '\0';
-    return header.kind;
-}
-
-static void ask_dial(int fd, const char *name)
-{
-    const struct tc_egress_dial wanted = {443, tc_span_of_text(name)};
-    uint8_t header[TC_EGRESS_HEADER_SIZE];
-    struct tc_buf payload = tc_buf_new(512);
-    tc_egress_dial_encode(&wanted, &payload);
-    const struct tc_egress_header head = {TC_EGRESS_DIAL, (uint16_t)payload.size};
-    tc_egress_header_encode(&head, header);
-    (void)send(fd, header, sizeof header, MSG_NOSIGNAL);
-    (void)send(fd, payload.data, payload.size, MSG_NOSIGNAL);
-    tc_buf_free(&payload);
-}
-
 static bool was_served, stranger_was_served;
 
 /* As the recorder does. A stranger comes first, and would get an answer at once: no. */
@@ -182,32 +151,19 @@ static void ask_for_network(struct guest *guest, int session_fd, int pages_fd)
 {
     uint32_t cid = guest->enclave->cid;
     char text[TC_EGRESS_TEXT_MAX + 1];
+    size_t size;
     (void)session_fd;
     (void)pages_fd;
     int stranger = driver_dial(&driver, cid + 1, TC_VSOCK_PORT_EGRESS + tc_vsock_port_shift(cid));
-    ask_dial(stranger, "no..name");
-    stranger_was_served = read_answer(stranger, text) >= 0;
+    (void)send_dial(stranger, "no..name", 443);
+    stranger_was_served = receive_frame(stranger, text, TC_EGRESS_TEXT_MAX, &size) != NO_FRAME;
     (void)close(stranger);
     int fd = dial(guest->enclave, TC_VSOCK_PORT_EGRESS);
-    ask_dial(fd, "example.test");
-    was_served = read_answer(fd, text) == 0 && strcmp(text, "proxy") == 0 &&
-                 send(fd, "ping", 4, MSG_NOSIGNAL) == 4 && recv(fd, text, 4, MSG_WAITALL) == 4 &&
-                 memcmp(text, "pong", 4) == 0;
+    (void)send_dial(fd, "example.test", 443);
+    was_served = receive_frame(fd, text, TC_EGRESS_TEXT_MAX, &size) == 0 &&
+                 strcmp(text, "proxy") == 0 && send(fd, "ping", 4, MSG_NOSIGNAL) == 4 &&
+                 recv(fd, text, 4, MSG_WAITALL) == 4 && memcmp(text, "pong", 4) == 0;
     (void)close(fd);
-}
-
-static int listen_here(uint16_t *ret_port)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET};
-    socklen_t size = sizeof address;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_true(fd >= 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
-    assert_int_equal(listen(fd, 8), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &size), 0);
-    *ret_port = ntohs(address.sin_port);
-    return fd;
 }
 
 /* A proxy that is all of the network, and says yes to one. */

@@ -2,7 +2,6 @@
  * mirror, snapshot archive. The archives are folders here, reached by file: URLs. */
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -13,29 +12,17 @@
 
 #include <cmocka.h>
 
+#include "assert_ok.h"
 #include "base/cleanup.h"
 #include "base/text.h"
+#include "folder.h"
 #include "host/lock_make.h"
 #include "host/packages.h"
 #include "host/recipe_files.h"
 
-#define assert_ok(expression)                                                                      \
-    do {                                                                                           \
-        tc_status status_ = (expression);                                                          \
-        if (status_ != TC_OK) fail_msg("%s: %s", #expression, err.message);                        \
-    } while (0)
-
 /* --- a folder to work in */
 
 static char lab[64];
-
-static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *place)
-{
-    (void)info;
-    (void)kind;
-    (void)place;
-    return remove(path);
-}
 
 static int make_lab(void **state)
 {
@@ -47,7 +34,7 @@ static int make_lab(void **state)
 static int remove_lab(void **state)
 {
     (void)state;
-    return nftw(lab, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    return remove_folder(lab);
 }
 
 static const char *in_lab(const char *name)

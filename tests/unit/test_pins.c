@@ -8,15 +8,10 @@
 
 #include <cmocka.h>
 
+#include "assert_ok.h"
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "core/pins.h"
-
-#define assert_ok(expression)                                                                      \
-    do {                                                                                           \
-        tc_status status_ = (expression);                                                          \
-        if (status_ != TC_OK) fail_msg("%s: %s", #expression, err.message);                        \
-    } while (0)
 
 #define H8(c) c c c c c c c c
 #define HEX32(c) H8(c c) H8(c c) H8(c c) H8(c c) /* SHA-256 of 32 bytes 0xcc */

@@ -8,14 +8,9 @@
 
 #include <cmocka.h>
 
+#include "assert_ok.h"
 #include "base/cleanup.h"
 #include "core/lockfile.h"
-
-#define assert_ok(expression)                                                                      \
-    do {                                                                                           \
-        tc_status status_ = (expression);                                                          \
-        if (status_ != TC_OK) fail_msg("%s: %s", #expression, err.message);                        \
-    } while (0)
 
 #define RECIPE(packages, more)                                                                     \
     "{\"recipe\":1,\"name\":\"rust\",\"suite\":\"trixie\",\"packages\":[" packages "]" more "}"

@@ -4,58 +4,11 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include <cmocka.h>
 
 #include "base/text.h"
-#include "source_lab.h"
-
-static void assert_ok(tc_status status, const struct tc_error *err)
-{
-    if (status != TC_OK) fail_msg("%s: %s", tc_status_name(status), err->message);
-}
-
-static void assert_says(const struct tc_error *err, const char *part)
-{
-    if (!strstr(err->message, part)) fail_msg("expected \"%s\" in: %s", part, err->message);
-}
-
-static void assert_prints(const char *folder, const char *command, const char *expected)
-{
-    char *seen = lab_output(folder, command);
-    assert_string_equal(seen, expected);
-    free(seen);
-}
-
-static void assert_same_digest(const struct tc_sha256 *a, const struct tc_sha256 *b)
-{
-    assert_memory_equal(a->bytes, b->bytes, sizeof a->bytes);
-}
-
-/* Packs, receives, unpacks; both sides have to compute the same. */
-static void round_trip(const char *folder, bool allow_dirty, const char *root,
-                       struct tc_source_received *ret_received, struct lab_stream *ret_stream)
-{
-    struct tc_error err = {0};
-    assert_ok(lab_pack(folder, allow_dirty, ret_stream, &err), &err);
-    assert_ok(lab_receive(&ret_stream->hello, tc_buf_span(&ret_stream->bytes), root, ret_received,
-                          &err),
-              &err);
-    assert_same_digest(&ret_stream->summary.digest, &ret_received->summary.digest);
-    assert_int_equal(ret_stream->summary.files, ret_received->summary.files);
-    assert_int_equal(ret_stream->summary.bytes, ret_received->summary.bytes);
-    assert_int_equal(ret_stream->has_commit, ret_received->has_commit);
-}
-
-static void round_trip_only(const char *folder, bool allow_dirty, const char *root)
-{
-    struct tc_source_received received;
-    struct lab_stream stream;
-    round_trip(folder, allow_dirty, root, &received, &stream);
-    tc_source_received_free(&received);
-    lab_stream_free(&stream);
-}
+#include "source_trip.h"
 
 static void git_source_arrives_as_it_is(void **state)
 {
@@ -102,9 +55,10 @@ static void written_git_folder_is_sound(void **state)
     struct lab_stream stream, again;
     struct tc_error err = {0};
     lab_git_project(folder);
-    lab_shell(folder, "git tag other HEAD; git tag -a -m x nested light; git tag -f -a -m y nested v1.0 "
-                      ">/dev/null 2>&1; git commit -q --allow-empty -m next; git tag later; "
-                      "git checkout -q HEAD~1");
+    lab_shell(folder,
+              "git tag other HEAD; git tag -a -m x nested light; git tag -f -a -m y nested v1.0 "
+              ">/dev/null 2>&1; git commit -q --allow-empty -m next; git tag later; "
+              "git checkout -q HEAD~1");
     round_trip(folder, false, root, &received, &stream);
     assert_prints(root, "git fsck --strict --full 2>&1", "");
     assert_prints(root, "git status --porcelain --ignored", "");
@@ -135,8 +89,9 @@ static void tags_stay_home_unless_asked_for(void **state)
     struct tc_source_received received;
     struct lab_stream stream;
     lab_git_project(folder);
-    lab_shell(folder, "sed -i 's/,\"source\":{\"git\":true}//' build.json; git commit -q -a -m off; "
-                      "git tag here");
+    lab_shell(folder,
+              "sed -i 's/,\"source\":{\"git\":true}//' build.json; git commit -q -a -m off; "
+              "git tag here");
     round_trip(folder, false, root, &received, &stream);
     assert_int_equal(received.tags_count, 0);
     assert_prints(root, "ls -A | grep -c '^[.]git$' || :", "0\n");
@@ -146,10 +101,6 @@ static void tags_stay_home_unless_asked_for(void **state)
     lab_remove(root);
 }
 
-#define SPEC(more)                                                                                 \
-    "printf '%s' '{\"language\":\"c\",\"input\":{\"cmd\":\"true\"},\"output\":{\"files\":[\"a\"]}"    \
-    more "}' >build.json\n"
-
 static void plain_source_arrives_as_it_is(void **state)
 {
     (void)state;
@@ -157,16 +108,18 @@ static void plain_source_arrives_as_it_is(void **state)
     struct tc_source_received received;
     struct lab_stream stream, again;
     struct tc_error err = {0};
-    lab_shell(folder, SPEC("") "mkdir -p a/b/c empty a-b; echo 1 >a/b/c/1; echo 2 >a-b/2; echo 3 >a.c;"
-                               "ln -s b a/l; chmod 700 a/b/c/1; printf x >\"$(printf 'bad\\377name')\"");
+    lab_shell(folder,
+              SPEC("") "mkdir -p a/b/c empty a-b; echo 1 >a/b/c/1; echo 2 >a-b/2; echo 3 >a.c;"
+                       "ln -s b a/l; chmod 700 a/b/c/1; printf x >\"$(printf 'bad\\377name')\"");
     round_trip(folder, false, root, &received, &stream);
     assert_int_equal(stream.hello.source, TC_SOURCE_TREE);
     assert_int_equal(received.epoch, 315532800);
     assert_false(received.has_commit);
     assert_int_equal(received.summary.files, 6);
     assert_int_equal(received.summary.folders, 1);
-    assert_prints(root, "stat -c '%a %Y' empty a/b/c/1 a.c", "755 315532800\n755 315532800\n"
-                                                            "644 315532800\n");
+    assert_prints(root, "stat -c '%a %Y' empty a/b/c/1 a.c",
+                  "755 315532800\n755 315532800\n"
+                  "644 315532800\n");
     assert_ok(lab_pack(root, false, &again, &err), &err);
     assert_true(tc_span_equal(tc_buf_span(&again.bytes), tc_buf_span(&stream.bytes)));
     tc_source_received_free(&received);
@@ -191,8 +144,9 @@ static void digest_is_the_documented_one(void **state)
     char *folder = lab_folder(), *command, hex[TC_SHA256_HEX];
     struct lab_stream stream;
     struct tc_error err = {0};
-    lab_shell(folder, SPEC("") "mkdir -p a/b e a-b; echo 1 >a/b/1; echo 2 >a-b/2; ln -s b a/l; >a.c;"
-                               "chmod 755 a-b/2");
+    lab_shell(folder,
+              SPEC("") "mkdir -p a/b e a-b; echo 1 >a/b/1; echo 2 >a-b/2; ln -s b a/l; >a.c;"
+                       "chmod 755 a-b/2");
     assert_ok(lab_pack(folder, false, &stream, &err), &err);
     tc_hex((struct tc_span){stream.summary.digest.bytes, TC_SHA256_SIZE}, hex);
     const char *project = getenv("TC_PROJECT");
@@ -205,14 +159,6 @@ static void digest_is_the_documented_one(void **state)
 }
 
 /* --- what counts as changed --- */
-
-static tc_status try_pack(const char *folder, bool allow_dirty, struct tc_error *err)
-{
-    struct lab_stream stream;
-    TC_TRY(lab_pack(folder, allow_dirty, &stream, err));
-    lab_stream_free(&stream);
-    return TC_OK;
-}
 
 static void each_change_makes_it_dirty(void **state)
 {
@@ -270,12 +216,14 @@ static void dirty_tree_is_what_lies_there_but_ignored_files(void **state)
     (void)state;
     char *folder = lab_folder(), *root = lab_folder();
     lab_git_project(folder);
-    lab_shell(folder, "printf '*.o\\n/out/\\n!keep.o\\n' >.gitignore; mkdir out; echo >out/a; echo >t.o;"
-                      "echo >keep.o; echo >forced.o; git add -f forced.o; mkdir hollow; echo >new;"
-                      "printf more >>lib.c");
+    lab_shell(folder,
+              "printf '*.o\\n/out/\\n!keep.o\\n' >.gitignore; mkdir out; echo >out/a; echo >t.o;"
+              "echo >keep.o; echo >forced.o; git add -f forced.o; mkdir hollow; echo >new;"
+              "printf more >>lib.c");
     round_trip_only(folder, true, root);
-    assert_prints(root, "ls -A", ".gitignore\nbuild.json\ndangling\ndeep\nempty\nforced.o\nkeep.o\n"
-                                 "large\nlib\nlib-2\nlib.c\nnew\nn\303\266t ascii\n");
+    assert_prints(root, "ls -A",
+                  ".gitignore\nbuild.json\ndangling\ndeep\nempty\nforced.o\nkeep.o\n"
+                  "large\nlib\nlib-2\nlib.c\nnew\nn\303\266t ascii\n");
     assert_prints(root, "cat lib.c", "cmore");
     lab_remove(folder);
     lab_remove(root);
@@ -286,9 +234,10 @@ static void line_endings_follow_attributes(void **state)
     (void)state;
     char *folder = lab_folder(), *root = lab_folder();
     lab_git_project(folder);
-    lab_shell(folder, "printf '*.txt text eol=crlf\\n' >.gitattributes; printf 'a\\nb\\n' >f.txt;"
-                      "git add -A 2>/dev/null; git commit -q -m crlf; rm f.txt; git checkout -q f.txt;"
-                      "test $(wc -c <f.txt) = 6");
+    lab_shell(folder,
+              "printf '*.txt text eol=crlf\\n' >.gitattributes; printf 'a\\nb\\n' >f.txt;"
+              "git add -A 2>/dev/null; git commit -q -m crlf; rm f.txt; git checkout -q f.txt;"
+              "test $(wc -c <f.txt) = 6");
     round_trip_only(folder, false, root);
     assert_prints(root, "od -An -c f.txt | tr -d ' \\n'", "a\\nb\\n");
     lab_remove(folder);
@@ -350,214 +299,7 @@ static void claims_hold_no_secrets(void **state)
     lab_remove(folder);
 }
 
-/* --- submodules --- */
-
-static char *project_with_submodules(char **ret_origin)
-{
-    char *origin = lab_folder(), *folder = lab_folder(), *command;
-    lab_shell(origin, "git init -q -b main inner; git init -q -b main outer; cd inner; echo i >i; git add i;"
-                      "git commit -q -m i; cd ../outer; echo o >o; git add o;"
-                      "git -c protocol.file.allow=always submodule --quiet add ../inner in;"
-                      "git commit -q -m o");
-    lab_git_project(folder);
-    assert_true(asprintf(&command,
-                         "git -c protocol.file.allow=always submodule --quiet add '%s/outer' sub;"
-                         "git -c protocol.file.allow=always submodule --quiet update --init "
-                         "--recursive; echo after >sub-2; echo after >sub.c; git add -A;"
-                         "git commit -q -m sub; git tag sub",
-                         origin) > 0);
-    lab_shell(folder, command);
-    free(command);
-    *ret_origin = origin;
-    return folder;
-}
-
-/* "sub", "sub-2" and "sub.c" have different orders in a tree and in a source. */
-static void submodules_come_along(void **state)
-{
-    (void)state;
-    char *origin, *folder = project_with_submodules(&origin), *root = lab_folder();
-    round_trip_only(folder, false, root);
-    assert_prints(root, "cat sub/o sub/in/i sub-2", "o\ni\nafter\n");
-    assert_prints(root, "find . -name .git", "./.git\n");
-    assert_prints(root, "git status --porcelain", "");
-    assert_prints(root, "git fsck --strict 2>&1", "");
-    assert_prints(root, "git describe --tags --exact-match --dirty", "sub\n");
-    lab_remove(root);
-    root = lab_folder();
-    lab_shell(folder, "echo dirty >>lib.c");
-    round_trip_only(folder, true, root);
-    assert_prints(root, "cat sub/o sub/in/i sub-2", "o\ni\nafter\n");
-    assert_prints(root, "find . -name .git", "");
-    lab_remove(folder);
-    lab_remove(origin);
-    lab_remove(root);
-}
-
-static void submodules_are_compared(void **state)
-{
-    (void)state;
-    static const char *const changes[] = {
-        "echo x >>sub/o",
-        "echo x >>sub/in/i",
-        "cd sub; git commit -q --allow-empty -m n",
-        "git config submodule.sub.ignore all; echo x >>sub/in/i",
-        "cd sub; git commit -q --allow-empty -m n; cd ..; git add sub",
-    };
-    for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
-        char *origin, *folder = project_with_submodules(&origin);
-        struct tc_error err = {0};
-        lab_shell(folder, changes[i]);
-        assert_int_equal(try_pack(folder, false, &err), TC_USAGE);
-        assert_says(&err, "sub");
-        lab_remove(folder);
-        lab_remove(origin);
-    }
-}
-
-static void missing_submodules_are_named_or_omitted(void **state)
-{
-    (void)state;
-    char *origin, *folder = project_with_submodules(&origin), *root = lab_folder();
-    struct tc_source_received received;
-    struct lab_stream stream;
-    struct tc_error err = {0};
-    lab_shell(folder, "git submodule --quiet deinit --all -f");
-    assert_int_equal(try_pack(folder, false, &err), TC_USAGE);
-    assert_says(&err, "submodule sub is not checked out");
-    lab_shell(folder, SPEC(",\"source\":{\"git\":true,\"omit\":[\"sub\"]}") "git commit -q -a -m omit");
-    round_trip(folder, false, root, &received, &stream);
-    assert_int_equal(received.omitted_count, 1);
-    assert_string_equal(received.omitted[0], "sub");
-    assert_prints(root, "ls -A sub; git status --porcelain", "");
-    tc_source_received_free(&received);
-    lab_stream_free(&stream);
-    lab_shell(folder, SPEC(",\"source\":{\"omit\":[\"sub\",\"sab\"]}") "git commit -q -a -m wrong");
-    assert_int_equal(try_pack(folder, false, &err), TC_USAGE);
-    assert_says(&err, "sab, which is no submodule");
-    lab_remove(folder);
-    lab_remove(origin);
-    lab_remove(root);
-}
-
-/* --- git LFS --- */
-
-/* As git-lfs leaves things: pointer in the blob, content in the work tree and in
- * the store, a clean filter that is not there. */
-static void make_lfs(const char *folder)
-{
-    lab_git_project(folder);
-    lab_shell(folder,
-              "head -c 3000 /dev/zero | tr '\\0' L >data.bin; oid=$(sha256sum <data.bin | cut -c1-64)\n"
-              "store=.git/lfs/objects/$(echo $oid | cut -c1-2)/$(echo $oid | cut -c3-4)\n"
-              "mkdir -p $store; cp data.bin $store/$oid\n"
-              "printf 'version https://git-lfs.github.com/spec/v1\\noid sha256:%s\\nsize 3000\\n' $oid "
-              ">data.bin; git add data.bin; git commit -q -m lfs; git tag lfs\n"
-              "cp $store/$oid data.bin; mkdir -p .git/info; echo '*.bin filter=lfs' >.git/info/attributes");
-}
-
-static void lfs_contents_come_along(void **state)
-{
-    (void)state;
-    char *folder = lab_folder(), *root = lab_folder();
-    make_lfs(folder);
-    round_trip_only(folder, false, root);
-    assert_prints(root, "wc -c <data.bin", "3000\n");
-    assert_prints(root, "git status --porcelain; git describe --tags --exact-match --dirty", "lfs\n");
-    assert_prints(root, "git fsck --strict 2>&1", "");
-    lab_remove(folder);
-    lab_remove(root);
-}
-
-static void lfs_troubles_are_named(void **state)
-{
-    (void)state;
-    static const struct {
-        const char *command, *says;
-        tc_status status;
-    } troubles[] = {
-        {"rm -r .git/lfs", "run git lfs fetch", TC_UNAVAILABLE},
-        {"f=$(find .git/lfs -type f); chmod u+w $f; printf X | dd of=$f conv=notrunc 2>/dev/null",
-         "does not have the digest", TC_MALFORMED},
-        {"f=$(find .git/lfs -type f); chmod u+w $f; printf X >>$f", "3001 bytes", TC_MALFORMED},
-        {"printf X | dd of=data.bin conv=notrunc 2>/dev/null", "differs from HEAD", TC_USAGE},
-    };
-    for (size_t i = 0; i < sizeof troubles / sizeof *troubles; i++) {
-        char *folder = lab_folder();
-        struct tc_error err = {0};
-        make_lfs(folder);
-        lab_shell(folder, troubles[i].command);
-        assert_int_equal(try_pack(folder, false, &err), troubles[i].status);
-        assert_says(&err, troubles[i].says);
-        lab_remove(folder);
-    }
-}
-
-/* A changed work tree has no commit whose blobs could be looked at: what lies there
- * is what gets built, and a pointer is not the file. */
-static void lfs_pointers_of_dirty_trees_are_refused(void **state)
-{
-    (void)state;
-    static const struct {
-        const char *command, *says;
-        tc_status status;
-    } shapes[] = {
-        {"printf more >>lib.c", "", TC_OK}, /* the content is there, the pointer is in the index */
-        {"git checkout -q -f -- data.bin; git show HEAD:data.bin >data.bin; printf more >>lib.c",
-         "data.bin is a git LFS pointer, and its object ", TC_UNAVAILABLE},
-        {"git show HEAD:data.bin >deep/other.bin; git add deep/other.bin",
-         "deep/other.bin is a git LFS pointer", TC_UNAVAILABLE},
-        {"git show HEAD:data.bin >untracked.bin; printf more >>lib.c", "run git lfs fetch, then git lfs checkout",
-         TC_UNAVAILABLE},
-        {"(git show HEAD:data.bin; echo more) >lib.c", "lib.c", TC_MALFORMED},
-        {"(git show HEAD:data.bin; head -c 2000 /dev/zero) >lib.c", "", TC_OK}, /* no pointer */
-        {"git show HEAD:data.bin >data.bin; rm -rf .git", "", TC_OK}, /* a plain folder */
-    };
-    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-        char *folder = lab_folder();
-        struct tc_error err = {0};
-        make_lfs(folder);
-        lab_shell(folder, shapes[i].command);
-        tc_status status = try_pack(folder, true, &err);
-        if (status != shapes[i].status) fail_msg("shape %zu: %s", i, err.message);
-        if (status != TC_OK) assert_says(&err, shapes[i].says);
-        lab_remove(folder);
-    }
-}
-
-/* --- other shapes of repositories --- */
-
-static void worktrees_alternates_and_packs_work(void **state)
-{
-    (void)state;
-    char *folder = lab_folder(), *other = lab_folder(), *command;
-    struct tc_error err = {0};
-    struct lab_stream first, second;
-    lab_git_project(folder);
-    /* Loose and large enough to be streamed; then packed. */
-    lab_shell(folder, "head -c 3000000 /dev/urandom >random; git add random; git commit -q -m random");
-    assert_ok(lab_pack(folder, false, &first, &err), &err);
-    assert_true(asprintf(&command,
-                         "git -C '%s' worktree add -q '%s/tree' 2>/dev/null; git -C '%s' pack-refs --all;"
-                         "git clone -q --shared '%s' shared; git clone -q --depth 1 'file://%s' shallow;"
-                         "cp -a '%s' packed; git -C packed gc -q",
-                         folder, other, folder, folder, folder, folder) > 0);
-    lab_shell(other, command);
-    free(command);
-    static const char *const shapes[] = {"tree", "shared", "shallow", "packed"};
-    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-        char *shape;
-        assert_true(asprintf(&shape, "%s/%s", other, shapes[i]) > 0);
-        assert_ok(lab_pack(shape, false, &second, &err), &err);
-        assert_same_digest(&first.summary.digest, &second.summary.digest);
-        assert_memory_equal(first.commit.bytes, second.commit.bytes, TC_SHA1_SIZE);
-        lab_stream_free(&second);
-        free(shape);
-    }
-    lab_stream_free(&first);
-    lab_remove(folder);
-    lab_remove(other);
-}
+/* --- what is refused --- */
 
 static void what_cannot_be_packed_is_named(void **state)
 {
@@ -612,7 +354,8 @@ static tc_status move(void *context, enum tc_wire_kind kind, struct tc_span payl
 static void files_that_change_while_read_are_refused(void **state)
 {
     (void)state;
-    static const char *const commands[] = {"printf x >>moving", ": >moving", "truncate -s 90000 moving"};
+    static const char *const commands[] = {"printf x >>moving", ": >moving",
+                                           "truncate -s 90000 moving"};
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
         char *folder = lab_folder();
         struct tc_error err = {0};
@@ -645,13 +388,6 @@ int main(void)
         cmocka_unit_test(line_endings_follow_attributes),
         cmocka_unit_test(ignored_paths_are_left_out_of_a_plain_tree),
         cmocka_unit_test(claims_hold_no_secrets),
-        cmocka_unit_test(submodules_come_along),
-        cmocka_unit_test(submodules_are_compared),
-        cmocka_unit_test(missing_submodules_are_named_or_omitted),
-        cmocka_unit_test(lfs_contents_come_along),
-        cmocka_unit_test(lfs_troubles_are_named),
-        cmocka_unit_test(lfs_pointers_of_dirty_trees_are_refused),
-        cmocka_unit_test(worktrees_alternates_and_packs_work),
         cmocka_unit_test(what_cannot_be_packed_is_named),
         cmocka_unit_test(files_that_change_while_read_are_refused),
     };

@@ -8,17 +8,12 @@
 
 #include <cmocka.h>
 
+#include "assert_ok.h"
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "core/denied.h"
 #include "core/userdata.h"
 #include "statement_sample.h"
-
-#define assert_ok(expression)                                                                      \
-    do {                                                                                           \
-        tc_status status_ = (expression);                                                          \
-        if (status_ != TC_OK) fail_msg("%s: %s", #expression, err.message);                        \
-    } while (0)
 
 static struct tc_buf write_sample(void)
 {

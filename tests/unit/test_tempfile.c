@@ -12,16 +12,11 @@
 
 #include <cmocka.h>
 
+#include "assert_ok.h"
 #include "base/bytes.h"
 #include "os/files.h"
 #include "os/tempfile.h"
 #include "os/tempname.h"
-
-#define assert_ok(expression)                                                                      \
-    do {                                                                                           \
-        tc_status status_ = (expression);                                                          \
-        if (status_ != TC_OK) fail_msg("%s: %s", #expression, err.message);                        \
-    } while (0)
 
 enum { FILES = 3 };
 

@@ -8,14 +8,9 @@
 
 #include <cmocka.h>
 
+#include "assert_ok.h"
 #include "base/cleanup.h"
 #include "core/resolved.h"
-
-#define assert_ok(expression)                                                                      \
-    do {                                                                                           \
-        tc_status status_ = (expression);                                                          \
-        if (status_ != TC_OK) fail_msg("%s: %s", #expression, err.message);                        \
-    } while (0)
 
 #define HEX32(c) c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c
 #define START "{\"sequence\":1,\"time\":\"2026-01-02T03:04:05Z\","

@@ -1,145 +1,16 @@
-/* The trust store on disk: what goes in comes out, nothing older or forged goes
- * in, and what somebody left half-written or wrote by hand is never taken for
- * more than it is. */
+/* The trust store: what goes in comes out, and nothing older or forged goes in. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-
-#include <fcntl.h>
-#include <ftw.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
-#include <openssl/evp.h>
-
 #include "base/cleanup.h"
 #include "core/pcr.h"
-#include "trust_sample.h"
-#include "verify/truststore.h"
-
-#define assert_ok(expression)                                                                      \
-    do {                                                                                           \
-        tc_status status_ = (expression);                                                          \
-        if (status_ != TC_OK) fail_msg("%s: %s", #expression, err.message);                        \
-    } while (0)
-
-#define assert_refused(expression, status, says)                                                   \
-    do {                                                                                           \
-        assert_int_equal((expression), (status));                                                  \
-        if (!strstr(err.message, (says))) fail_msg("no \"%s\" in: %s", (says), err.message);       \
-    } while (0)
-
-struct fixture {
-    char base[64], folder[128];
-    EVP_PKEY *key[3]; /* ed25519, P-256, P-384 */
-    struct tc_buf pem[3];
-    char id[3][TC_SHA256_HEX];
-    struct tc_truststore *store;
-};
-
-static int setup(void **state)
-{
-    struct tc_error err = {0};
-    struct fixture *f = calloc(1, sizeof *f);
-    if (!f) return -1;
-    (void)snprintf(f->base, sizeof f->base, "/tmp/test-trust-XXXXXX");
-    if (!mkdtemp(f->base)) return -1;
-    (void)snprintf(f->folder, sizeof f->folder, "%s/data/trust", f->base);
-    for (int i = 0; i < 3; i++) {
-        f->key[i] = sample_key((enum sample_key_kind)i);
-        sample_key_pem(f->key[i], &f->pem[i]);
-        struct tc_signer signer;
-        sample_signer(tc_buf_span(&f->pem[i]), &signer);
-        memcpy(f->id[i], signer.id, sizeof signer.id);
-        tc_signer_free(&signer);
-    }
-    if (tc_truststore_open(f->folder, NULL, &f->store, &err) != TC_OK) return -1;
-    *state = f;
-    return 0;
-}
-
-static int remove_one(const char *path, const struct stat *info, int flag, struct FTW *walk)
-{
-    (void)info;
-    (void)flag;
-    (void)walk;
-    return remove(path);
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-    tc_truststore_free(f->store);
-    for (int i = 0; i < 3; i++) {
-        EVP_PKEY_free(f->key[i]);
-        tc_buf_free(&f->pem[i]);
-    }
-    int result = nftw(f->base, remove_one, 8, FTW_DEPTH | FTW_PHYS);
-    free(f);
-    return result;
-}
-
-static void add_signer(struct fixture *f, int which)
-{
-    struct tc_error err = {0};
-    char id[TC_SHA256_HEX];
-    assert_ok(tc_truststore_add_signer(f->store, tc_buf_span(&f->pem[which]), "key.pem", id, &err));
-    assert_string_equal(id, f->id[which]);
-}
-
-/* A list by one key; more images make another content. */
-static struct tc_buf signed_list(struct fixture *f, int which, uint64_t sequence, size_t images)
-{
-    struct tc_image all[] = {sample_image("c", 0x10), sample_image("rust", 0x40)};
-    struct tc_imagelist list;
-    struct tc_buf envelope;
-    sample_list_of(sequence, all, images, &list);
-    sample_sign(&list, &f->key[which], 1, &envelope);
-    tc_imagelist_free(&list);
-    return envelope;
-}
-
-static tc_status update(struct fixture *f, int which, uint64_t sequence, size_t images,
-                        struct tc_list_update *ret, struct tc_error *err)
-{
-    struct tc_buf envelope = signed_list(f, which, sequence, images);
-    tc_status status =
-        tc_truststore_update(f->store, tc_buf_span(&envelope), "images.json", 0, ret, err);
-    tc_buf_free(&envelope);
-    return status;
-}
-
-static uint64_t sequence_there(struct fixture *f, int which)
-{
-    struct tc_error err = {0};
-    TC_AUTO_KNOWN struct tc_known *known = NULL;
-    assert_ok(tc_truststore_read(f->store, &known, &err));
-    for (size_t i = 0; i < known->signers_count; i++)
-        if (strcmp(known->signers[i].signer.id, f->id[which]) == 0)
-            return known->signers[i].has_list ? known->signers[i].list.sequence : 0;
-    fail_msg("no such signer");
-    return 0;
-}
-
-static char *path_in(struct fixture *f, const char *before, const char *id, const char *after)
-{
-    static char path[512];
-    (void)snprintf(path, sizeof path, "%s/%s%s%s", f->folder, before, id, after);
-    return path;
-}
-
-static void write_raw(const char *path, const void *bytes, size_t size)
-{
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    assert_true(fd >= 0);
-    assert_int_equal(write(fd, bytes, size), (ssize_t)size);
-    (void)close(fd);
-}
+#include "trust_lab.h"
 
 static void test_empty(void **state)
 {
@@ -435,101 +306,6 @@ static void test_given(void **state)
                      TC_MALFORMED);
 }
 
-/* Leftovers of other programs' and our own interrupted writes, and damage. */
-static void test_damaged(void **state)
-{
-    struct fixture *f = *state;
-    struct tc_error err = {0};
-    struct tc_list_update result = {0};
-    struct tc_known *known;
-    add_signer(f, 0);
-    add_signer(f, 1);
-    assert_ok(update(f, 0, 5, 1, &result, &err));
-    write_raw(path_in(f, "keys/.", f->id[2], ".pem.0011223344556677.part"), "half", 4);
-    write_raw(path_in(f, "keys/", f->id[2], ".pem.new"), f->pem[2].data, f->pem[2].size);
-    write_raw(path_in(f, "lists/.", f->id[1], ".json.0011223344556677.part"), "half", 4);
-    write_raw(path_in(f, "keys/README", "", ""), "hello", 5);
-    assert_int_equal(sequence_there(f, 0), 5);
-    assert_int_equal(sequence_there(f, 1), 0);
-    assert_refused(update(f, 2, 5, 1, &result, &err), TC_REFUSED, "nobody here trusts");
-
-    /* Every cut of a stored list is noticed, and stays in the way of an update:
-     * nobody knows any more which list was there. */
-    TC_AUTO_BUF struct tc_buf list = signed_list(f, 0, 5, 1);
-    const char *path = path_in(f, "lists/", f->id[0], ".json");
-    for (size_t size = 0; size < list.size; size += 7) {
-        write_raw(path, list.data, size);
-        assert_int_not_equal(tc_truststore_read(f->store, &known, &err), TC_OK);
-        assert_int_not_equal(update(f, 0, 4, 1, &result, &err), TC_OK);
-    }
-    write_raw(path, list.data, list.size);
-    assert_int_equal(sequence_there(f, 0), 5);
-    /* The other signer's list under this name. */
-    TC_AUTO_BUF struct tc_buf others = signed_list(f, 1, 5, 1);
-    write_raw(path, others.data, others.size);
-    assert_refused(tc_truststore_read(f->store, &known, &err), TC_REFUSED, "no signature names");
-    assert_ok(tc_truststore_remove(f->store, f->id[0], &err)); /* even so */
-
-    path = path_in(f, "keys/", f->id[1], ".pem");
-    write_raw(path, f->pem[2].data, f->pem[2].size);
-    assert_refused(tc_truststore_read(f->store, &known, &err), TC_REFUSED, "holds another key");
-    assert_int_equal(unlink(path), 0);
-    assert_int_equal(symlink("/etc/passwd", path), 0);
-    assert_refused(tc_truststore_read(f->store, &known, &err), TC_USAGE, "symlink");
-    assert_int_equal(unlink(path), 0);
-    assert_int_equal(mkfifo(path, 0600), 0);
-    assert_refused(tc_truststore_read(f->store, &known, &err), TC_USAGE, "no regular file");
-    assert_int_equal(unlink(path), 0);
-    path = path_in(f, "own.json", "", "");
-    write_raw(path, "{\"type\":\"tee-compile/own-images/1\",\"images\":[", 20);
-    assert_int_equal(tc_truststore_read(f->store, &known, &err), TC_MALFORMED);
-    assert_int_equal(unlink(path), 0);
-    assert_int_equal(truncate(path, 0), -1);
-    write_raw(path, "", 0);
-    assert_int_equal(truncate(path, (off_t)TC_OWNIMAGES_MAX + 1), 0);
-    assert_refused(tc_truststore_read(f->store, &known, &err), TC_USAGE, "larger than");
-}
-
-static void test_open_to_others(void **state)
-{
-    struct fixture *f = *state;
-    struct tc_error err = {0};
-    struct tc_known *known;
-    add_signer(f, 0);
-    char *path = path_in(f, "keys", "", "");
-    assert_int_equal(chmod(path, 0770), 0);
-    assert_refused(tc_truststore_read(f->store, &known, &err), TC_UNAVAILABLE, "others can write");
-    assert_int_equal(chmod(path, 0755), 0);
-    assert_int_equal(sequence_there(f, 0), 0);
-    /* A file in it, for all that the folder is closed. */
-    char key[512];
-    (void)snprintf(key, sizeof key, "%s", path_in(f, "keys/", f->id[0], ".pem"));
-    assert_int_equal(chmod(key, 0622), 0);
-    assert_refused(tc_truststore_read(f->store, &known, &err), TC_UNAVAILABLE, "others can write");
-    assert_int_equal(chmod(key, 0600), 0);
-    if (geteuid() == 0) { /* nobody else can give it to another user */
-        assert_int_equal(chown(key, 12345, (gid_t)-1), 0);
-        assert_refused(tc_truststore_read(f->store, &known, &err), TC_UNAVAILABLE, "user 12345");
-        assert_int_equal(chown(key, 0, (gid_t)-1), 0);
-        path = path_in(f, "keys", "", "");
-        assert_int_equal(chown(path, 12345, (gid_t)-1), 0);
-        assert_refused(tc_truststore_read(f->store, &known, &err), TC_UNAVAILABLE, "user 12345");
-        assert_int_equal(chown(path, 0, (gid_t)-1), 0);
-    }
-    path = path_in(f, "keys", "", "");
-    assert_int_equal(chmod(f->folder, 0777), 0);
-    struct tc_truststore *store;
-    assert_refused(tc_truststore_open(f->folder, NULL, &store, &err), TC_UNAVAILABLE,
-                   "others can write");
-    /* A folder that is a link to another place. */
-    assert_int_equal(chmod(f->folder, 0700), 0);
-    char elsewhere[256];
-    (void)snprintf(elsewhere, sizeof elsewhere, "%s/keys", f->base);
-    assert_int_equal(rename(path, elsewhere), 0);
-    assert_int_equal(symlink(elsewhere, path), 0);
-    assert_int_equal(tc_truststore_read(f->store, &known, &err), TC_UNAVAILABLE);
-}
-
 static void test_certificate(void **state)
 {
     struct fixture *f = *state;
@@ -555,79 +331,14 @@ static void test_certificate(void **state)
     assert_true(trust.lists[0].by_certificate);
 }
 
-enum { PROCESSES = 8, ROUNDS = 6 };
-
-/* Many processes bring lists in any order, and images of their own: at the end
- * the highest list is there, every image is, and no reader ever saw a broken
- * store or a list older than one that it had seen. */
-static void bring(struct fixture *f, int number)
-{
-    struct tc_error err = {0};
-    struct tc_truststore *store;
-    uint64_t seen = 0;
-    if (tc_truststore_open(f->folder, NULL, &store, &err) != TC_OK) _exit(1);
-    for (int round = 0; round < ROUNDS; round++) {
-        uint64_t sequence = (uint64_t)(1 + (number * 5 + round * 7) % (PROCESSES * ROUNDS));
-        struct tc_buf envelope = signed_list(f, 0, sequence, 2);
-        struct tc_list_update result;
-        tc_status status =
-            tc_truststore_update(store, tc_buf_span(&envelope), "x", 0, &result, &err);
-        tc_buf_free(&envelope);
-        if (status != TC_OK && status != TC_REFUSED) _exit(2);
-        struct tc_own_image image = {.name = "c"};
-        memset(image.pcr0.bytes, 1 + number, TC_SHA384_SIZE);
-        image.pcr0.bytes[0] = (uint8_t)(1 + round);
-        if (tc_truststore_add_image(store, &image, &err) != TC_OK) _exit(3);
-        struct tc_known *known;
-        if (tc_truststore_read(store, &known, &err) != TC_OK) _exit(4);
-        if (known->signers[0].list.sequence < seen) _exit(5);
-        seen = known->signers[0].list.sequence;
-        if (status == TC_OK && seen < sequence) _exit(6);
-        tc_known_free(known);
-    }
-    tc_truststore_free(store);
-    _exit(0);
-}
-
-static void test_at_once(void **state)
-{
-    struct fixture *f = *state;
-    struct tc_error err = {0};
-    pid_t children[PROCESSES];
-    add_signer(f, 0);
-    uint64_t highest = 0;
-    for (int i = 0; i < PROCESSES; i++) {
-        for (int round = 0; round < ROUNDS; round++) {
-            uint64_t sequence = (uint64_t)(1 + (i * 5 + round * 7) % (PROCESSES * ROUNDS));
-            if (sequence > highest) highest = sequence;
-        }
-        children[i] = fork();
-        assert_true(children[i] >= 0);
-        if (children[i] == 0) bring(f, i);
-    }
-    for (int i = 0; i < PROCESSES; i++) {
-        int status;
-        assert_int_equal(waitpid(children[i], &status, 0), children[i]);
-        assert_true(WIFEXITED(status));
-        assert_int_equal(WEXITSTATUS(status), 0);
-    }
-    assert_int_equal(sequence_there(f, 0), highest);
-    TC_AUTO_KNOWN struct tc_known *known = NULL;
-    assert_ok(tc_truststore_read(f->store, &known, &err));
-    assert_int_equal(known->own_count, PROCESSES * ROUNDS);
-}
-
-#define with_store(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        with_store(test_empty),       with_store(test_signers_and_lists),
-        with_store(test_rollback),    with_store(test_two_signatures),
-        with_store(test_forged),      with_store(test_own),
-        with_store(test_builtin),     with_store(test_given),
-        with_store(test_damaged),     with_store(test_open_to_others),
-        with_store(test_certificate), with_store(test_at_once),
+        STORE(test_empty),       STORE(test_signers_and_lists),
+        STORE(test_rollback),    STORE(test_two_signatures),
+        STORE(test_forged),      STORE(test_own),
+        STORE(test_builtin),     STORE(test_given),
+        STORE(test_certificate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

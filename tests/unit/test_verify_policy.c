@@ -12,31 +12,16 @@
 #include <cmocka.h>
 
 #include "base/cleanup.h"
-#include "core/pcr.h"
-#include "bundle_sample.h"
-#include "verify/verify.h"
+#include "verify_lab.h"
 
 #define TYPE "{\"type\":\"tee-compile/policy/1\","
 #define COMMIT "c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0"
 #define SOURCE "d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1"
 #define ZEROS "00000000000000000000000000000000"
 
-static struct sample_root root;
 /* The sample's image, trusted under the name that its build.json asks for. */
 static struct tc_own_image own_image;
 static struct tc_trust trust = {.own = &own_image, .own_count = 1};
-
-static int make_root(void **state)
-{
-    (void)state;
-    return sample_root_make(&root);
-}
-
-static int remove_root(void **state)
-{
-    (void)state;
-    return sample_root_remove(&root);
-}
 
 static void verify(sample_change *before, const char *policy_text,
                    struct tc_verify_options *options, struct tc_verdict *ret_verdict)
@@ -61,13 +46,6 @@ static void verify(sample_change *before, const char *policy_text,
     sample_parts_free(&parts);
 }
 
-static const struct tc_check *find(const struct tc_verdict *verdict, const char *name)
-{
-    for (size_t i = 0; i < verdict->checks_count; i++)
-        if (strcmp(verdict->checks[i].name, name) == 0) return &verdict->checks[i];
-    return NULL;
-}
-
 /* Exactly one check fails, and it says so. */
 static void assert_only(const struct tc_verdict *verdict, const char *failed, const char *expected,
                         const char *seen)
@@ -77,7 +55,7 @@ static void assert_only(const struct tc_verdict *verdict, const char *failed, co
             strcmp(verdict->checks[i].name, failed) != 0)
             fail_msg("%s failed beside %s: %s", verdict->checks[i].name, failed,
                      verdict->checks[i].seen);
-    const struct tc_check *check = find(verdict, failed);
+    const struct tc_check *check = find_check(verdict, failed);
     if (!check || check->result != TC_CHECK_FAIL) fail_msg("%s did not fail", failed);
     if (!strstr(check->expected, expected)) fail_msg("%s expected %s", failed, check->expected);
     if (!strstr(check->seen, seen)) fail_msg("%s saw %s", failed, check->seen);
@@ -104,11 +82,11 @@ static void test_met(void **state)
         struct tc_verdict verdict;
         (void)snprintf(text, sizeof text, TYPE "%s", cases[i][1]);
         verify(NULL, text, &options, &verdict);
-        const struct tc_check *check = find(&verdict, cases[i][0]);
+        const struct tc_check *check = find_check(&verdict, cases[i][0]);
         if (!check || check->result != TC_CHECK_PASS)
             fail_msg("%s: %s", cases[i][1], verdict.reason);
         assert_int_equal(verdict.kind, TC_VERDICT_DEVELOPMENT);
-        assert_null(find(&verdict, "policy")); /* only where none is given */
+        assert_null(find_check(&verdict, "policy")); /* only where none is given */
         tc_verdict_free(&verdict);
     }
 }
@@ -204,21 +182,6 @@ static void test_age(void **state)
     }
 }
 
-static void unmeasured(struct sample_parts *parts)
-{
-    struct tc_error err = {0};
-    for (size_t i = 0; i < 3; i++)
-        assert_int_equal(tc_pcr_unmeasured(&parts->pcrs[i], &err), TC_OK);
-    memcpy(parts->statement.platform.pcr, parts->pcrs, sizeof parts->pcrs);
-    parts->statement.platform.measured = false;
-    tc_part_image_free(&parts->statement.image);
-}
-static void debug_mode(struct sample_parts *parts)
-{
-    memset(parts->pcrs, 0, sizeof parts->pcrs);
-    memset(parts->statement.platform.pcr, 0, sizeof parts->statement.platform.pcr);
-}
-
 /* What an --allow option lets through has no name that a policy could trust. */
 static void test_images_allowed(void **state)
 {
@@ -229,7 +192,7 @@ static void test_images_allowed(void **state)
         struct tc_verdict verdict;
         verify(changes[i], TYPE "\"images\":[\"c\"]}", &options, &verdict);
         assert_only(&verdict, "policy-images", "a trusted image: c", "no trusted list");
-        assert_int_equal(find(&verdict, "image")->result, TC_CHECK_ALLOWED);
+        assert_int_equal(find_check(&verdict, "image")->result, TC_CHECK_ALLOWED);
         tc_verdict_free(&verdict);
     }
 }
@@ -250,7 +213,7 @@ static void test_all_at_once(void **state)
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char name[64];
         (void)snprintf(name, sizeof name, "policy-%s", names[i]);
-        const struct tc_check *check = find(&verdict, name);
+        const struct tc_check *check = find_check(&verdict, name);
         assert_true(check && check->result == TC_CHECK_FAIL);
     }
     tc_verdict_free(&verdict);
@@ -270,7 +233,7 @@ static void test_long_list(void **state)
     struct tc_verify_options options = {0};
     struct tc_verdict verdict;
     verify(NULL, policy, &options, &verdict);
-    const struct tc_check *check = find(&verdict, "policy-source");
+    const struct tc_check *check = find_check(&verdict, "policy-source");
     assert_int_equal(check->result, TC_CHECK_PASS);
     assert_non_null(strstr(check->expected, "one of " SOURCE ", "));
     assert_string_equal(check->expected + strlen(check->expected) - 5, " more");
