@@ -252,7 +252,7 @@ static void ignored_paths_are_left_out_of_a_plain_tree(void **state)
     struct lab_stream before;
     lab_shell(folder, SPEC("") "echo 1 >a");
     assert_ok(lab_pack(folder, false, &before, &err), &err);
-    lab_shell(folder, "echo old >release.tar");
+    lab_shell(folder, "echo old >release.tar; echo half >.release.tar.0123456789abcdef.part");
     assert_true(asprintf(&output, "%s/release.tar", real) > 0);
     const char *ignore[] = {"", output, NULL};
     const struct tc_pack_options options = {
@@ -264,6 +264,14 @@ static void ignored_paths_are_left_out_of_a_plain_tree(void **state)
     assert_ok(tc_pack_open(&options, &pack, &err), &err);
     assert_ok(tc_pack_send(pack, &spec, &nowhere, &after, &err), &err);
     assert_same_digest(&before.summary.digest, &after.digest);
+    tc_pack_close(pack);
+    /* What only looks like it is source: of another name, or in another folder. */
+    lab_shell(folder, "mkdir b; echo half >b/.release.tar.0123456789abcdef.part");
+    lab_stream_free(&before);
+    assert_ok(lab_pack(folder, false, &before, &err), &err);
+    assert_ok(tc_pack_open(&options, &pack, &err), &err);
+    assert_ok(tc_pack_send(pack, &spec, &nowhere, &after, &err), &err);
+    assert_int_equal(after.files + 2, before.summary.files);
     tc_pack_close(pack);
     lab_stream_free(&before);
     free(output);
