@@ -50,13 +50,16 @@ static void enclave_free(struct tc_enclave *enclave)
 }
 
 /* An enclave in debug mode lets the hypervisor show what its kernel says. */
-static void open_console(struct tc_enclave *enclave, const struct tc_nitro_ops *ops)
+static void open_console(struct tc_enclave *enclave, const struct tc_nitro_ops *ops,
+                         const struct tc_backend_config *config)
 {
+    char text[64];
     uint32_t port = CONSOLE_PORT + enclave->ports.cid;
     enclave->console_fd = ops->connect(ops->context, VMADDR_CID_HYPERVISOR, port);
-    if (enclave->console_fd < 0)
-        (void)dprintf(STDERR_FILENO, "tee-compile: no console of the enclave (port %u of CID 0)\n",
-                      (unsigned)port);
+    if (enclave->console_fd >= 0 || !config->note) return;
+    (void)snprintf(text, sizeof text, "no console of the enclave (port %u of CID 0)",
+                   (unsigned)port);
+    config->note(config->context, text);
 }
 
 /* The ports stand before the enclave can ask for them, so its CID is chosen here; only
@@ -99,7 +102,7 @@ static tc_status start_parts(const struct tc_nitro_ops *ops, const struct tc_bac
     TC_TRY(tc_nitro_vm_fill(&enclave->vm, &host, memory, config->image->eif_fd,
                             (uint64_t)image.st_size, err));
     TC_TRY(boot(enclave, ops, config, err));
-    if (config->debug) open_console(enclave, ops);
+    if (config->debug) open_console(enclave, ops, config);
     /* Of a self-contained image the file system is in the EIF. */
     bool paged = tc_imagefile_root_file_size(config->image) > 0;
     struct tc_nitro_server_config server = {.ops = ops,

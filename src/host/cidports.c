@@ -2,13 +2,13 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "os/onlooker.h"
 #include "os/vsock.h"
 
 enum {
@@ -63,6 +63,17 @@ static bool is_shortage(int seen)
     return seen == EMFILE || seen == ENFILE || seen == ENOMEM || seen == ENOBUFS;
 }
 
+/* Whoever takes streams has more to do than to wait for a reader of stderr. */
+static void tell_shortage(int seen)
+{
+    char line[256];
+    (void)snprintf(line, sizeof line,
+                   "tee-compile: a stream of the enclave's waits and cannot be taken: %s (more "
+                   "descriptors: ulimit -n, fs.file-max)\n",
+                   strerror(seen));
+    tc_onlooker_say(STDERR_FILENO, tc_span_of_text(line));
+}
+
 /* The listener stays readable all the time, so whoever polls it would be back at once. */
 static int accept_patiently(const struct tc_cidports_calls *calls, int listener, uint32_t *ret_cid)
 {
@@ -71,10 +82,7 @@ static int accept_patiently(const struct tc_cidports_calls *calls, int listener,
         if (fd >= 0 || !is_shortage(errno)) return fd;
         int seen = errno;
         if (i == PAUSES) {
-            (void)dprintf(STDERR_FILENO,
-                          "tee-compile: a stream of the enclave's waits and cannot be taken: %s "
-                          "(more descriptors: ulimit -n, fs.file-max)\n",
-                          strerror(seen));
+            if (!calls->is_silent) tell_shortage(seen);
             errno = seen;
             return -1;
         }

@@ -15,7 +15,7 @@
 #include "os/files.h"
 
 /* A build may be silent for as long as it may take; the source and the result have to flow,
- * and the result as a whole at more than a trickle. */
+ * and each as a whole at more than a trickle. */
 enum {
     FLOW_PATIENCE_MS = 120 * 1000,
     FLOW_START_MS = 300 * 1000,
@@ -34,6 +34,8 @@ enum {
 struct client {
     const struct tc_client_config *config;
     struct tc_channel worker;
+    uint64_t source_size; /* sent */
+    int64_t source_ms;    /* waited for the worker to take that */
     uint64_t log_size, outputs_size;
     unsigned phases, outputs;
 };
@@ -45,12 +47,30 @@ static tc_status check_interrupt(const struct client *client, struct tc_error *e
     return TC_OK;
 }
 
+/* For as much as is sent or comes now. */
+static void allow_time(struct client *client, uint64_t size)
+{
+    client->worker.until_ms += (int64_t)(size / FLOW_BYTES_PER_MS);
+}
+
+static bool is_late(const struct client *client, tc_status status)
+{
+    return status == TC_PEER && tc_clock_ms() >= client->worker.until_ms;
+}
+
 static tc_status send_frame(void *sink, enum tc_wire_kind kind, struct tc_span payload,
                             struct tc_error *err)
 {
     struct client *client = sink;
     TC_TRY(check_interrupt(client, err));
-    return tc_channel_write(&client->worker, kind, payload, err);
+    /* How long the source takes to be read is no fault of the worker's. */
+    int64_t start_ms = tc_clock_ms();
+    client->source_size += TC_WIRE_HEADER_SIZE + payload.size;
+    client->worker.until_ms = start_ms + FLOW_START_MS - client->source_ms;
+    allow_time(client, client->source_size);
+    tc_status status = tc_channel_write(&client->worker, kind, payload, err);
+    client->source_ms += tc_clock_ms() - start_ms;
+    return status;
 }
 
 static tc_status send_credentials(struct client *client, struct tc_error *err)
@@ -69,19 +89,19 @@ static tc_status send_credentials(struct client *client, struct tc_error *err)
     return status;
 }
 
-static tc_status greet_and_send(struct client *client, struct tc_error *err)
+static tc_status greet(struct client *client, struct tc_error *err)
 {
     const struct tc_client_config *config = client->config;
     TC_AUTO_BUF struct tc_buf hello = tc_buf_new(TC_WIRE_PAYLOAD_MAX);
     tc_wire_hello_encode(&config->hello, &hello);
     TC_TRY(tc_buf_check(&hello, "HELLO", err));
+    client->worker.until_ms = tc_clock_ms() + FLOW_START_MS;
     TC_TRY(tc_channel_write(&client->worker, TC_WIRE_HELLO, tc_buf_span(&hello), err));
     TC_TRY(send_credentials(client, err));
     TC_TRY(tc_channel_write(&client->worker, TC_WIRE_BUILD_FILE, config->build_file, err));
     struct tc_span version;
     client->worker.until_ms = tc_clock_ms() + FLOW_PATIENCE_MS;
-    TC_TRY(tc_channel_expect(&client->worker, TC_WIRE_ACCEPT, &version, err));
-    return config->send_source(config->context, client, send_frame, err);
+    return tc_channel_expect(&client->worker, TC_WIRE_ACCEPT, &version, err);
 }
 
 /* What the worker said before it hung up explains more than a broken pipe. */
@@ -101,6 +121,18 @@ static tc_status explain_hangup(struct client *client, tc_status status, struct 
     return status;
 }
 
+/* Who is late says nothing more that would be worth a wait. */
+static tc_status send_source(struct client *client, struct tc_error *err)
+{
+    const struct tc_client_config *config = client->config;
+    tc_status status = config->send_source(config->context, client, send_frame, err);
+    if (!is_late(client, status)) return explain_hangup(client, status, err);
+    return tc_fail(err, TC_PEER,
+                   "the worker takes the source too slowly: expected %d s and one more for each "
+                   "%d KiB at most; it hangs, or does not want to begin",
+                   FLOW_START_MS / 1000, FLOW_BYTES_PER_MS * 1000 / 1024);
+}
+
 /* --- bounds --- */
 
 void tc_client_bound(const struct tc_limits *limits, struct tc_client_config *config)
@@ -114,17 +146,6 @@ static void start_build_clock(struct client *client)
 {
     client->worker.until_ms = tc_clock_ms() + client->config->build_max_ms;
     client->worker.patience_ms = -1;
-}
-
-/* For as much as comes now. */
-static void allow_time(struct client *client, uint64_t size)
-{
-    client->worker.until_ms += (int64_t)(size / FLOW_BYTES_PER_MS);
-}
-
-static bool is_late(const struct client *client, tc_status status)
-{
-    return status == TC_PEER && tc_clock_ms() >= client->worker.until_ms;
 }
 
 static tc_status explain_time(const struct client *client, tc_status status, struct tc_error *err)
@@ -357,8 +378,9 @@ static tc_status take_outputs(struct client *client, struct tc_error *err)
 static tc_status run(struct client *client, struct tc_error *err)
 {
     static const uint8_t zeros[TC_BUNDLE_END_SIZE];
-    tc_status status = greet_and_send(client, err);
+    tc_status status = greet(client, err);
     if (status != TC_OK) return explain_hangup(client, status, err);
+    TC_TRY(send_source(client, err));
     struct tc_span first = {0};
     TC_TRY(follow_build(client, &first, err));
     client->worker.patience_ms = FLOW_PATIENCE_MS;

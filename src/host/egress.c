@@ -285,9 +285,13 @@ static void *run_follower(void *argument)
         uint8_t byte;
         int fd;
         if (poll(fds, 2, -1) < 0 && errno == EINTR) continue;
-        if (fds[1].revents ||
-            tc_message_receive(egress->dialler_fd, &byte, sizeof byte, &fd, 1, NULL, &err) != TC_OK)
-            break;
+        if (fds[1].revents) break;
+        tc_status status =
+            tc_message_receive(egress->dialler_fd, &byte, sizeof byte, &fd, 1, NULL, &err);
+        /* Of another form, or its stream found no descriptor free: taken from the queue and
+         * closed already, so the next one may be better, and nothing turns round in circles. */
+        if (status == TC_MALFORMED) continue;
+        if (status != TC_OK) break;
         tc_egress_take(egress, fd);
     }
     /* So that the other side is told, and does not wait for an answer. */

@@ -31,9 +31,10 @@ tc_status tc_egress_new(struct tc_egress_config *config, struct tc_egress **ret_
 void tc_egress_take(struct tc_egress *egress, int fd);
 
 /* Takes every stream that is sent over dialler_fd (SOCK_SEQPACKET; messages of one byte,
- * with one end of a socket pair), in a thread, until the other side hangs up or breaks
- * that form. Takes dialler_fd. Once more only for another worker, when the one before has
- * gone: waits until its thread has seen that. */
+ * with one end of a socket pair), in a thread, until the other side hangs up. A message of
+ * another form is dropped, and so is a stream for which this process has no descriptor
+ * left: its asker is hung up on, the others are served. Takes dialler_fd. Once more only for
+ * another worker, when the one before has gone: waits until its thread has seen that. */
 tc_status tc_egress_follow(struct tc_egress *egress, int dialler_fd, struct tc_error *err)
     TC_MUST_USE;
 

@@ -195,13 +195,14 @@ static void keep_tail(struct tail *tail, struct tc_span bytes)
 static tc_status write_tail(int fd, const struct tail *tail, struct tc_error *err)
 {
     static const char what[] = "the console's log";
-    bool is_whole = tail->dropped <= sizeof tail->bytes;
-    size_t start = is_whole ? 0 : tail->at;
-    if (!is_whole && dprintf(fd, "\n[%llu bytes are left out here]\n",
-                             (unsigned long long)(tail->dropped - sizeof tail->bytes)) < 0)
+    bool is_full = tail->dropped >= sizeof tail->bytes; /* begins where the next byte would go */
+    if (tail->dropped > sizeof tail->bytes &&
+        dprintf(fd, "\n[%llu bytes are left out here]\n",
+                (unsigned long long)(tail->dropped - sizeof tail->bytes)) < 0)
         return tc_fail_errno(err, TC_SYSTEM, errno, "cannot write %s", what);
-    if (!is_whole)
-        TC_TRY(tc_write_all(fd, (struct tc_span){tail->bytes + start, sizeof tail->bytes - start},
+    if (is_full)
+        TC_TRY(tc_write_all(fd,
+                            (struct tc_span){tail->bytes + tail->at, sizeof tail->bytes - tail->at},
                             what, err));
     return tc_write_all(fd, (struct tc_span){tail->bytes, tail->at}, what, err);
 }

@@ -68,13 +68,24 @@ tc_status tc_qemu_find(const char *given, char **ret_path, struct tc_error *err)
     return *ret_path ? TC_OK : tc_fail(err, TC_SYSTEM, "out of memory");
 }
 
+/* What is wrong is told where the list is expected. */
 _Noreturn static void run_emulator(const char *const *words, int out, pid_t parent)
 {
     struct tc_error err = {0};
+    int where = out;
     (void)setsid();
-    if (tc_process_reset_signals(&err) == TC_OK && tc_process_no_core(&err) == TC_OK &&
-        tc_process_keep(NULL, 0, out, &err) == TC_OK && tc_process_die_with(parent, &err) == TC_OK)
+    tc_status status = tc_process_reset_signals(&err);
+    if (status == TC_OK) status = tc_process_no_core(&err);
+    if (status == TC_OK) status = tc_process_keep(NULL, 0, out, &err);
+    if (status == TC_OK) {
+        where = STDOUT_FILENO;
+        status = tc_process_die_with(parent, &err);
+    }
+    if (status == TC_OK) {
         (void)execv(words[0], (char *const *)(uintptr_t)words);
+        (void)tc_fail(&err, TC_UNAVAILABLE, "%s", strerror(errno));
+    }
+    (void)dprintf(where, "cannot run it: %s\n", err.message);
     _exit(127);
 }
 

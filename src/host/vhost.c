@@ -39,7 +39,9 @@ static int accept_from(void *context, int fd, uint32_t *ret_cid)
 const struct tc_vhost_ops tc_vhost_kernel = {
     .open = open_device, .claim = set_cid, .listen = listen_on, .accept = accept_from};
 
-/* --- over a table --- */
+/* --- over a table ---
+ *
+ * A process of the machine accepts, whose stderr tells why it failed (machine_parts.h). */
 
 struct opened {
     const struct tc_vhost_ops *ops;
@@ -66,8 +68,11 @@ static int accept_by(void *context, int fd, uint32_t *ret_cid)
 
 static struct tc_cidports_calls calls_of(struct opened *opened)
 {
-    return (struct tc_cidports_calls){
-        .context = opened, .listen = listen_by, .accept = accept_by, .claim = claim};
+    return (struct tc_cidports_calls){.context = opened,
+                                      .listen = listen_by,
+                                      .accept = accept_by,
+                                      .claim = claim,
+                                      .is_silent = true};
 }
 
 tc_status tc_vhost_open(const struct tc_vhost_ops *ops, const uint32_t *ports, size_t count,

@@ -28,7 +28,8 @@ tc_status tc_vhost_open(const struct tc_vhost_ops *ops, const uint32_t *ports, s
 /* Whether that would work now. */
 tc_status tc_vhost_check(const struct tc_vhost_ops *ops, struct tc_error *err) TC_MUST_USE;
 
-/* tc_cidports_accept, by this table. */
+/* tc_cidports_accept, by this table, and without a word: for a process of a machine, of which
+ * each is a complaint (machine_parts.h). */
 int tc_vhost_accept(const struct tc_vhost_ops *ops, uint32_t cid, int *listener);
 
 #endif

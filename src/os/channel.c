@@ -45,10 +45,10 @@ static tc_status say_over(const struct tc_channel *channel, struct tc_error *err
     return tc_fail(err, TC_PEER, "%s has used up its time", channel->peer);
 }
 
-static int timeout_of(const struct tc_channel *channel, short events)
+static int timeout_of(const struct tc_channel *channel)
 {
     int64_t timeout = channel->patience_ms < 0 ? INT64_MAX : channel->patience_ms;
-    if (events == POLLIN && channel->until_ms > 0) {
+    if (channel->until_ms > 0) {
         int64_t left = channel->until_ms - tc_clock_ms();
         if (left < 0) left = 0;
         if (left < timeout) timeout = left;
@@ -63,9 +63,9 @@ static tc_status wait_for(struct tc_channel *channel, short events, struct tc_er
     struct pollfd fds[2] = {{.fd = channel->fd, .events = events},
                             {.fd = channel->interrupt_fd, .events = POLLIN}};
     for (;;) {
-        int ready = poll(fds, 2, timeout_of(channel, events));
+        int ready = poll(fds, 2, timeout_of(channel));
         if (ready < 0 && errno == EINTR) continue;
-        if (ready == 0 && events == POLLIN && is_over(channel)) return say_over(channel, err);
+        if (ready == 0 && is_over(channel)) return say_over(channel, err);
         if (ready == 0 && (channel->patience_ms < 0 || channel->patience_ms > INT32_MAX)) continue;
         if (ready < 0)
             return tc_fail_errno(err, TC_SYSTEM, errno, "cannot wait for %s", channel->peer);
@@ -127,6 +127,7 @@ tc_status tc_channel_write(struct tc_channel *channel, enum tc_wire_kind kind,
     if (payload.size > TC_WIRE_PAYLOAD_MAX)
         return tc_fail(err, TC_LIMIT, "a frame of %zu bytes is over the cap of %d", payload.size,
                        TC_WIRE_PAYLOAD_MAX);
+    if (is_over(channel)) return say_over(channel, err);
     tc_wire_header_encode(kind, (uint32_t)payload.size, header);
     /* A small frame in one piece: whoever is killed between two leaves a header, and
      * what is said after it in its place would be read as the payload. */

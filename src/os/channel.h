@@ -1,6 +1,6 @@
 /* Frames (core/wire.h) over a stream socket, with a deadline: no call waits
- * longer than the channel's patience for the other side to move, and no frame is read
- * that is not there as a whole at the end of the time that the channel has. Writes go out
+ * longer than the channel's patience for the other side to move, and at the end of the time
+ * that the channel has no frame is begun or waited for, to read or to write. Writes go out
  * in pieces of at most `piece` bytes, for transports that need it. */
 #ifndef TC_OS_CHANNEL_H
 #define TC_OS_CHANNEL_H
@@ -10,7 +10,7 @@
 struct tc_channel {
     int fd;               /* borrowed; non-blocking is set by tc_channel_init */
     int64_t patience_ms;  /* longest wait for progress; -1: for ever */
-    int64_t until_ms;     /* tc_clock_ms, for what is read: then its time is over; 0: never */
+    int64_t until_ms;     /* tc_clock_ms: then its time is over; 0: never */
     size_t piece;         /* most bytes of one write; 0: no cap */
     int interrupt_fd;     /* readable: TC_INTERRUPTED; -1: none. borrowed */
     const char *peer;     /* for messages: "the worker" */

@@ -48,3 +48,16 @@ ssize_t tc_onlooker_write(const struct tc_onlooker *onlooker, struct tc_span tex
     }
     return write(onlooker->fd, text.data, text.size);
 }
+
+void tc_onlooker_say(int fd, struct tc_span text)
+{
+    struct tc_onlooker onlooker = tc_onlooker_open(fd);
+    while (text.size > 0) {
+        ssize_t taken = tc_onlooker_write(&onlooker, text);
+        if (taken < 0 && errno == EINTR) continue;
+        if (taken <= 0) break;
+        text.data += taken;
+        text.size -= (size_t)taken;
+    }
+    tc_onlooker_close(&onlooker);
+}

@@ -32,4 +32,8 @@ void tc_onlooker_close(struct tc_onlooker *onlooker);
  * with another errno when nobody is there any more. Never waits, never a SIGPIPE of a socket. */
 ssize_t tc_onlooker_write(const struct tc_onlooker *onlooker, struct tc_span text);
 
+/* Opens, writes what is taken now, leaves the rest out and closes: for a line now and then,
+ * also where no descriptor is left. */
+void tc_onlooker_say(int fd, struct tc_span text);
+
 #endif

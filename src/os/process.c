@@ -18,7 +18,10 @@ static tc_status park(int fd, int *ret_fd, struct tc_error *err)
 {
     int parked = fcntl(fd, F_DUPFD_CLOEXEC, PARKING);
     if (parked < 0)
-        return tc_fail_errno(err, TC_SYSTEM, errno, "cannot duplicate descriptor %d", fd);
+        return tc_fail_errno(err, TC_SYSTEM, errno,
+                             "cannot duplicate descriptor %d to %d or above, which ulimit -n has "
+                             "to allow",
+                             fd, PARKING);
     *ret_fd = parked;
     return TC_OK;
 }

@@ -135,10 +135,15 @@ int listen_by_name(void *context, uint32_t port)
 
 static int accept_by_name(void *context, int fd, uint32_t *ret_cid)
 {
-    const struct kernel *kernel = context;
+    struct kernel *kernel = context;
     struct sockaddr_un peer = {0};
     socklen_t size = sizeof peer;
     unsigned cid = 0;
+    if (kernel->shortages > 0) {
+        kernel->shortages--;
+        errno = EMFILE;
+        return -1;
+    }
     int stream = accept4(fd, (struct sockaddr *)&peer, &size, SOCK_CLOEXEC);
     if (stream >= 0) (void)sscanf(peer.sun_path + 1 + strlen(kernel->prefix), "-from-%u-", &cid);
     *ret_cid = cid;

@@ -42,6 +42,7 @@ void make_egress(struct tc_egress **ret_egress);
 struct kernel {
     char prefix[48];
     int open_errno, listen_errno; /* 0: none */
+    size_t shortages;             /* so many times a process finds no descriptor for a stream */
     size_t taken;                 /* so many CIDs somebody else has */
     unsigned cid;                 /* claimed last */
 };

@@ -123,6 +123,20 @@ static void test_kernels_device_is_shared(void **state)
     assert_int_equal(count_fds(), before);
 }
 
+/* Longer than is waited for at once. It has passed, and nobody complains. */
+static void test_kernels_device_finds_no_descriptor(void **state)
+{
+    struct kernel kernel;
+    struct tc_vhost_ops ops;
+    int before = count_fds();
+    (void)state;
+    struct tc_machine_config config = configure_kernels("heartbeat", &kernel, &ops);
+    kernel.shortages = 30;
+    run_to_end(&config);
+    expect_said("heartbeat: <b7>\n");
+    assert_int_equal(count_fds(), before);
+}
+
 /* Our own device, where the kernel's is not for this user or this machine. */
 static void test_no_kernels_device(void **state)
 {
@@ -159,6 +173,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_kernels_device),
         cmocka_unit_test(test_kernels_network),
         cmocka_unit_test(test_kernels_device_is_shared),
+        cmocka_unit_test(test_kernels_device_finds_no_descriptor),
         cmocka_unit_test(test_no_kernels_device),
     };
     if (argc != 2) return 2;

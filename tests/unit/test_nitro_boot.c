@@ -1,4 +1,6 @@
 /* Between the driver's answers and the session: what the back end makes of each. */
+#include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -192,6 +194,52 @@ static void test_console_of_debug_mode_alone(void **state)
     }
 }
 
+static int refuse_connect(void *context, uint32_t cid, uint32_t port)
+{
+    (void)context;
+    (void)cid;
+    (void)port;
+    errno = ECONNRESET;
+    return -1;
+}
+
+static void keep_note(void *context, const char *text)
+{
+    (void)snprintf(context, TC_ERROR_MAX, "%s", text);
+}
+
+/* Told to who wants it, and not by a write that nobody may read. */
+static void test_no_console(void **state)
+{
+    static const char bytes[4096];
+    struct tc_error err = {0};
+    struct tc_enclave *enclave = NULL;
+    struct tc_backend_config config = configure();
+    char note[TC_ERROR_MAX] = "";
+    int fd = -1, ends[2], saved = dup(STDERR_FILENO);
+    (void)state;
+    driver.ops.connect = refuse_connect;
+    config.debug = true;
+    config.context = note;
+    assert_int_equal(pipe2(ends, O_NONBLOCK), 0);
+    while (write(ends[1], bytes, sizeof bytes) > 0)
+        continue;
+    assert_int_equal(fcntl(ends[1], F_SETFL, 0), 0);
+    for (int i = 0; i < 2; i++) {
+        guests[0].started = false;
+        config.note = i == 0 ? NULL : keep_note;
+        (void)dup2(ends[1], STDERR_FILENO);
+        tc_status status = tc_nitro_start(&driver.ops, &config, &enclave, &fd, &err);
+        if (status == TC_OK) status = tc_nitro_stop(enclave, &err);
+        (void)dup2(saved, STDERR_FILENO);
+        if (status != TC_OK) fail_msg("%s", err.message);
+    }
+    assert_non_null(strstr(note, "no console of the enclave (port "));
+    (void)close(saved);
+    (void)close(ends[0]);
+    (void)close(ends[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -201,6 +249,7 @@ int main(void)
         GUEST(test_image_over_the_end),
         GUEST(test_another_cid),
         GUEST(test_console_of_debug_mode_alone),
+        GUEST(test_no_console),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <termios.h>
 #include <unistd.h>
@@ -127,13 +128,51 @@ static void test_what_cannot_be_opened(void **state)
     (void)close(ends[1]);
 }
 
+/* As a whole where there is room, whatever may be opened; in part or not at all else. */
+static void test_line(void **state)
+{
+    static const char line[] = "a line that is longer than one write of a single byte";
+    struct rlimit before, none;
+    char bytes[sizeof line] = "";
+    int master, fd, ends[2];
+    (void)state;
+    open_terminal(&master, &fd);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = before;
+    none.rlim_cur = 3;
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, i == 0 ? &before : &none), 0);
+        tc_onlooker_say(fd, tc_span_of_text(line));
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+        for (size_t at = 0; at < sizeof line - 1;) {
+            ssize_t got = read(master, bytes + at, sizeof line - 1 - at);
+            assert_true(got > 0);
+            at += (size_t)got;
+        }
+        assert_string_equal(bytes, line);
+    }
+    (void)close(fd);
+    (void)close(master);
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    struct tc_onlooker onlooker = tc_onlooker_open(ends[1]);
+    size_t taken = fill(&onlooker);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, i == 0 ? &before : &none), 0);
+        tc_onlooker_say(ends[1], tc_span_of_text(line));
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    }
+    expect_all(ends[0], taken);
+    tc_onlooker_close(&onlooker);
+    (void)close(ends[0]);
+    (void)close(ends[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_terminal),
-        cmocka_unit_test(test_pipe),
-        cmocka_unit_test(test_socket),
-        cmocka_unit_test(test_what_cannot_be_opened),
+        cmocka_unit_test(test_terminal), cmocka_unit_test(test_pipe),
+        cmocka_unit_test(test_socket),   cmocka_unit_test(test_what_cannot_be_opened),
+        cmocka_unit_test(test_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

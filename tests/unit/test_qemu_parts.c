@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -16,13 +17,18 @@ static char folder[] = "/tmp/tee-qemu-XXXXXX";
 static char program[64];
 
 /* A program in its place. */
-static void put(const char *script)
+static void put_program(const char *interpreter, const char *script)
 {
     FILE *file = fopen(program, "w");
     assert_non_null(file);
-    (void)fprintf(file, "#!/bin/sh\n%s\n", script);
+    (void)fprintf(file, "%s\n%s\n", interpreter, script);
     (void)fclose(file);
     assert_int_equal(chmod(program, 0700), 0);
+}
+
+static void put(const char *script)
+{
+    put_program("#!/bin/sh", script);
 }
 
 static bool has_vhost(const char *path)
@@ -83,6 +89,41 @@ static void test_silence(void **state)
     (void)close(interrupt[1]);
 }
 
+/* It is asked and cannot answer: this is in what it said. */
+static void expect_reason(const char *path, const char *text)
+{
+    struct tc_error err = {0};
+    struct tc_qemu_machines machines = {0};
+    const struct tc_qemu_asking asking = tc_qemu_asking(path, -1);
+    assert_int_equal(tc_qemu_ask(&asking, &machines, &err), TC_UNAVAILABLE);
+    if (!strstr(err.message, text)) fail_msg("expected '%s' in: %s", text, err.message);
+    assert_false(tc_qemu_has_vhost(&asking));
+}
+
+static void test_what_cannot_be_run(void **state)
+{
+    struct rlimit before, few;
+    (void)state;
+    put_program("", "echo microvm -");
+    expect_reason(program, "it said: cannot run it: Exec format error");
+    put_program("#!/nowhere/sh", "echo microvm -");
+    expect_reason(program, "it said: cannot run it: No such file or directory");
+    expect_reason("/nowhere/qemu", "it said: cannot run it: No such file or directory");
+    /* Before it has its place for what it says. */
+    put("echo microvm -");
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    few = before;
+    few.rlim_cur = 64;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    expect_reason(program, "64 or above, which ulimit -n has to allow: ");
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    struct tc_error err = {0};
+    struct tc_qemu_machines machines = {0};
+    const struct tc_qemu_asking asking = tc_qemu_asking(program, -1);
+    assert_int_equal(tc_qemu_ask(&asking, &machines, &err), TC_OK);
+    assert_true(machines.microvm);
+}
+
 static int make_folder(void **state)
 {
     (void)state;
@@ -103,6 +144,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_vhost),
         cmocka_unit_test(test_silence),
+        cmocka_unit_test(test_what_cannot_be_run),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
