@@ -441,8 +441,13 @@ def test_go(folder):
     (project / 'p.go').write_text('package p\n\nimport _ "example.org/leaf"\n')
     env = {'GOPROXY': f'file://{folder}/proxy', 'GOSUMDB': 'off', 'GOFLAGS': '-mod=mod -modcacherw',
            'GOPATH': str(folder / 'path'), 'GOCACHE': str(folder / 'cache'), 'HOME': str(folder),
-           'GOTOOLCHAIN': 'local', 'GOENV': 'off'}
+           'GOTOOLCHAIN': 'local', 'GOENV': 'off', 'XDG_CONFIG_HOME': str(folder / 'config')}
+    # Else it leaves a process behind that writes there while the folder is removed.
+    telemetry = folder / 'config/go/telemetry'
+    telemetry.mkdir(parents=True)
+    (telemetry / 'mode').write_text('off')
     run('go', 'mod', 'tidy', cwd=project, **env)
+    check(sorted(path.name for path in telemetry.iterdir()) == ['mode'], 'go: telemetry')
     found = pins('go.sum', (project / 'go.sum').read_bytes())
     check(found == {('gozip', zip_digest(data)), ('gomod', lab('gomod', '-', data=mod).decode().strip())},
           f'go: {found}')
