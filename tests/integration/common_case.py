@@ -5,6 +5,8 @@ import subprocess
 import sys
 import tempfile
 
+import signals_case  # noqa: F401
+
 
 def run_cases(names, wanted, make):
     """The functions test_NAME among names, each with make(FOLDER); how many failed."""

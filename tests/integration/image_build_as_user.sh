@@ -22,7 +22,7 @@ useradd --home-dir "$home" --no-create-home --shell /bin/bash "$user"
 grep -q "^$user:" /etc/subuid || usermod --add-subuids 2100000-2165535 --add-subgids 2100000-2165535 "$user"
 install -m 755 "$1" "$home/tee-compile"
 shift
-install -m 644 "$@" "$(dirname "$1")/image_build_case.py" "$home"
+install -m 644 "$@" "$(dirname "$1")"/{image_build,signals}_case.py "$home"
 mkdir "$home/t"
 chown -R "$user" "$home"
 # A home that is the user's alone: the rooms need no more.

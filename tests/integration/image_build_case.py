@@ -11,6 +11,8 @@ import subprocess
 import sys
 import tempfile
 
+import signals_case  # noqa: F401
+
 TOOL = os.path.abspath(sys.argv[1])
 BLOCK = 4096
 SALT = bytes(range(32))

@@ -233,13 +233,14 @@ def test_killed_worker(p):
     process = start(p)
     wait_for(process, "started")
     below = descendants(process.pid)
-    for pid in reversed(below):
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-    process.communicate(timeout=30)
-    assert process.returncode == 2
+    for number in (signal.SIGSTOP, signal.SIGKILL):  # none sees another's end and tells of it
+        for pid in below:
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                pass
+    said = process.communicate(timeout=30)[1]
+    assert process.returncode == 2, (process.returncode, said)
     gone(below)
     assert p.left() == ["release.tar.log"], p.left()
 

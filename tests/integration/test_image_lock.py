@@ -22,6 +22,8 @@ import time
 import urllib.error
 import urllib.request
 
+import signals_case  # noqa: F401
+
 TOOL = os.path.abspath(sys.argv[1])
 RECIPE = pathlib.Path(sys.argv[2]).resolve()
 NOBODY = 65534

@@ -19,6 +19,7 @@ import tempfile
 import time
 
 import image_lab
+import signals_case  # noqa: F401
 
 TOOL, FAKE = (os.path.abspath(path) for path in sys.argv[1:3])
 WANTED = sys.argv[3:]
