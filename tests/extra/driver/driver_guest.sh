@@ -36,9 +36,10 @@ await_log() { # COUNT PATTERN PID: until it is there so often, or the process ha
     until [[ $(count_log "$2") -ge $1 || ! -e /proc/$3 ]]; do sleep 0.2; done
 }
 
-begin() { # NAME FOLDER: a build in the background
+begin() { # NAME FOLDER: a build in the background, which heeds SIGINT all the same
     starts=$(count_log 'device: slot [0-9]* started')
-    tee-compile build --dir "/$2" --backend nitro --image /image.eif --output "/root/$1.tar" \
+    # shellcheck disable=SC2016
+    perl -e '$SIG{INT} = "DEFAULT"; exec(@ARGV)' tee-compile build --dir "/$2" --backend nitro --image /image.eif --output "/root/$1.tar" \
         >"/root/$1.out" 2>&1 </dev/null &
     pid=$!
 }
