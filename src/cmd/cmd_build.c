@@ -61,12 +61,6 @@ static void build_free(struct build *build)
     tc_pack_close(build->pack);
     tc_buildspec_free(&build->spec);
     tc_image_choice_done(&build->image);
-    tc_tempfile_drop(&build->bundle);
-    tc_tempfile_drop(&build->detached);
-    tc_tempfile_drop(&build->log);
-    tc_tempfile_drop(&build->console);
-    tc_extract_free(build->extract);
-    tc_build_network_done(&build->network);
     for (size_t i = 0; build->ignore[i]; i++)
         free(build->ignore[i]);
     free(build->bundle_path);
@@ -76,6 +70,17 @@ static void build_free(struct build *build)
     free(build->devroot_pem);
     tc_close_ptr(&build->interrupt_fd);
     tc_verdict_free(&build->verdict);
+}
+
+/* What has not got its name, and never will. */
+static void drop_unnamed(struct build *build)
+{
+    tc_tempfile_drop(&build->bundle);
+    tc_tempfile_drop(&build->detached);
+    tc_tempfile_drop(&build->log);
+    tc_tempfile_drop(&build->console);
+    tc_extract_free(TC_TAKE(build->extract));
+    tc_build_network_done(&build->network); /* the archive's */
 }
 
 /* Each file that this build makes has a name of its own. */
@@ -126,8 +131,6 @@ static tc_status open_outputs(struct build *build, struct tc_error *err)
     if (build->choice.backend == &tc_backend_qemu)
         TC_TRY(tc_tempfile_open(build->console_path, &build->console, err));
     if (options->detached) TC_TRY(tc_tempfile_open(options->detached, &build->detached, err));
-    tc_build_drop_old(build->log_path);
-    tc_build_drop_old(build->console_path);
     return options->extract ? tc_extract_open(options->extract, &build->extract, err) : TC_OK;
 }
 
@@ -412,6 +415,8 @@ static tc_status run(struct build *build, struct tc_error *err)
     TC_TRY(open_outputs(build, err));
     TC_TRY(tc_build_network_open(&build->options, build->spec.network.mode == TC_NETWORK_OFFLINE,
                                  &build->network, err));
+    tc_build_drop_old(build->log_path);
+    tc_build_drop_old(build->console_path);
     tc_status status = run_worker(build, err);
     TC_TRY(tc_image_choice_judge(&build->image, status, build->interrupt_fd, err));
     TC_TRY(verify_result(build, err));
@@ -483,7 +488,7 @@ int tc_cmd_build(int argc, char **argv)
         tc_build_add_to_message(&err, "; ", "nothing was kept");
     else if (status != TC_OK)
         tc_build_keep_logs(&logs, &err);
-    tc_extract_free(TC_TAKE(build.extract));
+    drop_unnamed(&build);
     /* From here on a signal ends the client again, which must not wait for somebody
      * to read its last words. */
     build.ui.interrupt_fd = -1;

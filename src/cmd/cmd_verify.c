@@ -187,7 +187,8 @@ static tc_status digest_source(void *context, const struct tc_statement *stateme
                                struct tc_sha256 *ret_digest, struct tc_error *err)
 {
     const struct request *request = context;
-    /* What build leaves out of a plain folder: its own bundle, and the logs beside it. */
+    /* What build leaves out of a plain folder: its own bundle, and the logs beside it. What else
+     * it was told to make there (--detached, --archive) is not known here. */
     TC_AUTO_FREE char *bundle = tc_absolute_path(request->bundle);
     TC_AUTO_FREE char *log = NULL;
     TC_AUTO_FREE char *console = NULL;

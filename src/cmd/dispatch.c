@@ -41,11 +41,11 @@ static int refuse(const struct tc_program *program, const char *name)
 }
 
 /* Whoever started the command may have closed them, and what is written to stdout and stderr
- * would go into the next file that is opened. */
+ * would go into the next file that is opened. To write there fails still. */
 static bool hold_standard_files(void)
 {
     for (int fd = 0; fd <= STDERR_FILENO; fd++)
-        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR | O_NOCTTY) != fd) return false;
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDONLY | O_NOCTTY) != fd) return false;
     return true;
 }
 

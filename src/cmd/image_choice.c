@@ -76,8 +76,12 @@ static tc_status fail_missing(const char *word, const char *where, struct tc_err
                        tc_printable(tc_span_of_text(word), shown, sizeof shown), where);
     if (!tc_image_text_name_is_good(word))
         return tc_fail(err, TC_USAGE,
-                       "image %s (%s) can be the name of none: expected 1 to %d of a-z, 0-9, '-' "
-                       "and '.', a letter first, or a PCR0, or with --image the path of a NAME.eif",
+                       "image %s (%s) can be the name of none: expected a PCR0, or 1 to %d of "
+                       "a-z, 0-9, '-' and '.', a letter first, not \"host\" and not ending in "
+                       ".eif. Name an image with --image, which takes the path of a NAME.eif too, "
+                       "or with \"image\" in the build file (those that are here: tee-compile "
+                       "image list); or --image host builds with this machine's own toolchain, "
+                       "which the report will call unmeasured",
                        tc_printable(tc_span_of_text(word), shown, sizeof shown), where,
                        TC_IMAGE_TEXT_NAME_MAX);
     if (!has_recipe(word))

@@ -145,6 +145,7 @@ _Noreturn static void become_tar(const char *folder, int out_fd, int log_fd, pid
                                      ".",
                                      NULL};
     struct tc_error err = {0};
+    (void)setsid(); /* the terminal's signals are the caller's to heed, or to ignore */
     if (tc_process_reset_signals(&err) != TC_OK || tc_process_die_with(parent, &err) != TC_OK ||
         tc_process_keep(&log_fd, 1, out_fd, &err) != TC_OK ||
         dup2(TC_PROCESS_FIRST_FD, STDERR_FILENO) < 0 || close(TC_PROCESS_FIRST_FD) != 0)

@@ -1,5 +1,6 @@
 /* A file that has no name until it is finished: nothing half-written is ever
- * seen, and nothing stays behind a crash, a kill or a power cut. */
+ * seen, and nothing stays behind a crash, a kill or a power cut. Where the file system knows
+ * no such file it has a hidden name meanwhile (os/tempname.h), which a crash leaves behind. */
 #ifndef TC_OS_TEMPFILE_H
 #define TC_OS_TEMPFILE_H
 

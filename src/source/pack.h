@@ -21,7 +21,7 @@ struct tc_pack_options {
     const char *folder;
     const char *build_file;    /* path in it, "build.json" */
     bool allow_dirty;          /* pack a changed work tree as a plain tree */
-    const char *const *ignore; /* absolute paths left out of a plain tree (the output); NULL-terminated, may be NULL */
+    const char *const *ignore; /* left out of a plain tree, as source/tree.h has it */
 };
 
 struct tc_pack; /* an opened project */

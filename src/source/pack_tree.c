@@ -117,23 +117,25 @@ static tc_status list(int folder, struct names *names, struct tc_error *err)
 
 /* --- what belongs to the source --- */
 
-/* Is path what is made there, or that before it is finished? */
-static bool is_made(const char *path, const char *made)
+/* Is the file or symlink path what is made there, or that before it is finished? */
+static bool is_made(const char *path, mode_t kind, const char *made)
 {
     const char *slash = strrchr(path, '/');
     size_t folder = slash ? (size_t)(slash - path) + 1 : 0;
     if (strncmp(path, made, folder) != 0 || strchr(made + folder, '/')) return false;
     return strcmp(path + folder, made + folder) == 0 ||
-           tc_tempname_is(path + folder, made + folder);
+           (S_ISREG(kind) && tc_tempname_is(path + folder, made + folder));
 }
 
-static bool is_ignored_path(struct scan *scan)
+/* Never a folder: what lies in it would go unseen. */
+static bool is_ignored_path(struct scan *scan, mode_t kind)
 {
     size_t root = strlen(scan->tree->folder);
     const char *path = text(scan);
+    if (S_ISDIR(kind)) return false;
     for (char *const *one = scan->tree->ignore; one && *one; one++)
         if (strncmp(*one, scan->tree->folder, root) == 0 && (*one)[root] == '/' &&
-            is_made(path, *one + root + 1))
+            is_made(path, kind, *one + root + 1))
             return true;
     return false;
 }
@@ -231,7 +233,7 @@ static tc_status send_name(struct scan *scan, int folder, const struct name *nam
                            struct tc_error *err)
 {
     bool wanted = true;
-    if (is_ignored_path(scan)) return TC_OK;
+    if (is_ignored_path(scan, name->kind)) return TC_OK;
     if (scan->rules && !is_submodule(scan)) {
         TC_TRY(scan->rules->belongs(scan->rules, text(scan), S_ISDIR(name->kind), &wanted, err));
         if (!wanted) return TC_OK;

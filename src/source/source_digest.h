@@ -12,7 +12,7 @@ struct tc_source_request {
     const char *folder;
     const char *build_file;    /* its path in the source */
     enum tc_source_kind kind;  /* a folder that was packed as it lay is read as it lies */
-    const char *const *ignore; /* absolute paths left out of a folder as it lies; ends in NULL */
+    const char *const *ignore; /* left out of a folder as it lies, as source/tree.h has it */
 };
 
 /* TC_USAGE with the reason and what to do for a folder that cannot be a source. */

@@ -74,7 +74,9 @@ struct tc_tree_rules {
 struct tc_tree {
     const char *folder; /* real path, for ignore */
     int folder_fd;
-    char *const *ignore;               /* absolute paths, NULL-terminated; may be NULL */
+    /* Absolute paths of files that are left out, and with each what it may be called until it is
+     * finished (os/tempname.h). NULL-terminated; may be NULL. */
+    char *const *ignore;
     const struct tc_tree_rules *rules; /* may be NULL */
 };
 tc_status tc_tree_send(const struct tc_tree *tree, struct tc_out *out, struct tc_error *err)

@@ -125,6 +125,10 @@ def test_closed_standard_files(p):
                                "--output", str(p.out)], timeout=120, check=False)
         assert done.returncode == 0, (closed, done)
         p.verify()
+        if closed == "<&- 2>&-":  # what was asked for, and cannot be said, is no success
+            lost = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", TOOL, "report", "--json", str(p.out)],
+                                  timeout=120, check=False)
+            assert lost.returncode == 2, lost
         p.out.unlink()
 
 

@@ -265,8 +265,10 @@ static void ignored_paths_are_left_out_of_a_plain_tree(void **state)
     assert_ok(tc_pack_send(pack, &spec, &nowhere, &after, &err), &err);
     assert_same_digest(&before.summary.digest, &after.digest);
     tc_pack_close(pack);
-    /* What only looks like it is source: of another name, or in another folder. */
-    lab_shell(folder, "mkdir b; echo half >b/.release.tar.0123456789abcdef.part");
+    /* What only looks like it is source: in another folder, or no file. */
+    lab_shell(folder, "mkdir b; echo half >b/.release.tar.0123456789abcdef.part;"
+                      "ln -s /etc .release.tar.0123456789abcde0.part;"
+                      "mkdir .release.tar.0123456789abcde1.part; echo >.release.tar.0123456789abcde1.part/a");
     lab_stream_free(&before);
     assert_ok(lab_pack(folder, false, &before, &err), &err);
     assert_ok(tc_pack_open(&options, &pack, &err), &err);
