@@ -275,6 +275,11 @@ static void ignored_paths_are_left_out_of_a_plain_tree(void **state)
     assert_ok(tc_pack_send(pack, &spec, &nowhere, &after, &err), &err);
     assert_int_equal(after.files + 2, before.summary.files);
     tc_pack_close(pack);
+    lab_shell(folder, "rm release.tar; mkdir release.tar; echo >release.tar/a");
+    assert_ok(tc_pack_open(&options, &pack, &err), &err);
+    assert_ok(tc_pack_send(pack, &spec, &nowhere, &after, &err), &err);
+    assert_int_equal(after.files + 1, before.summary.files);
+    tc_pack_close(pack);
     lab_stream_free(&before);
     free(output);
     free(real);
