@@ -177,7 +177,7 @@ def judge(lines, short):
     check("doctor says what is used", "(vhost-vsock)" in said["doctor"][0], True)
     judge_words(said["words"][0])
     # A port whose one stream the guest has opened already refuses everybody.
-    knocks = [said[f"knock at {port}"][0] for port in (7301, 7302, 7304)]
+    knocks = [said[f"knock at {port}"][0] for port in (7301, 7302, 7303, 7304, 7305)]
     check("a stranger is let in nowhere", [knock for knock in knocks if knock not in ("closed unread", "refused")], [])
     check("... also where a listener waits", "closed unread" in knocks, True)
     judge_build(said, "one", lines)

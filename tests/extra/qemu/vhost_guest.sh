@@ -73,8 +73,8 @@ tests() {
     say words "$line"
     cid=${line#*guest-cid=}
     cid=${cid%%,*}
-    # Session, pages and attester; before the guest has come, which is slow here.
-    for i in 7301 7302 7304; do say "knock at $i" "$(knock $((i + 8 * (cid - 4))))"; done
+    # Session, pages, network, attester and heartbeat; to the network's several may come.
+    for i in 7301 7302 7303 7304 7305; do say "knock at $i" "$(knock $((i + 8 * (cid - 4))))"; done
     finish one "$pid"
     say left "$(emulators)"
     say "after the end" "$(knock $((7301 + 8 * (cid - 4))))"
