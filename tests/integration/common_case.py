@@ -8,8 +8,9 @@ import tempfile
 import signals_case  # noqa: F401
 
 
-def run_cases(names, wanted, make):
-    """The functions test_NAME among names, each with make(FOLDER); how many failed."""
+def run_cases(names, wanted, make, clean=None):
+    """The functions test_NAME among names, each with make(FOLDER), and clean(FOLDER) afterwards; how
+    many failed."""
     tests = {n[5:]: f for n, f in names.items() if n.startswith("test_")}
     unknown = [name for name in wanted if name not in tests]
     if unknown:
@@ -25,6 +26,8 @@ def run_cases(names, wanted, make):
         except Exception as problem:  # every test is run, whatever one does
             failed += 1
             print(f"FAILED {name}: {type(problem).__name__}: {problem}", flush=True)
+        if clean:
+            clean(base)
         shutil.rmtree(base, ignore_errors=True)
     return failed
 

@@ -11,15 +11,13 @@ import os
 import pathlib
 import re
 import resource
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 
 import image_lab
-import signals_case  # noqa: F401
+from common_case import run_cases
 
 TOOL, FAKE = (os.path.abspath(path) for path in sys.argv[1:3])
 WANTED = sys.argv[3:]
@@ -351,23 +349,9 @@ def test_two_at_once(lab):
     assert [path.name for path in lab.out_folder.iterdir()] == ["two.tar.console"]
 
 
-def main():
-    tests = {n[5:]: f for n, f in globals().items() if n.startswith("test_")}
-    failed = 0
-    for name, test in tests.items():
-        if WANTED and name not in WANTED:
-            continue
-        base = pathlib.Path(tempfile.mkdtemp(prefix="tee-compile-test-"))
-        try:
-            test(Lab(base))
-            print(f"ok {name}", flush=True)
-        except Exception as problem:  # every test is run, whatever one does
-            failed += 1
-            print(f"FAILED {name}: {type(problem).__name__}: {problem}", flush=True)
-        for pid in relatives(str(base)):
-            os.kill(pid, signal.SIGKILL)
-        shutil.rmtree(base, ignore_errors=True)
-    sys.exit(1 if failed else 0)
+def end_relatives(base):
+    for pid in relatives(str(base)):
+        os.kill(pid, signal.SIGKILL)
 
 
-main()
+sys.exit(1 if run_cases(globals(), WANTED, Lab, end_relatives) else 0)

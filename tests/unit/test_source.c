@@ -265,6 +265,26 @@ static void ignored_paths_are_left_out_of_a_plain_tree(void **state)
     assert_ok(tc_pack_send(pack, &spec, &nowhere, &after, &err), &err);
     assert_same_digest(&before.summary.digest, &after.digest);
     tc_pack_close(pack);
+    /* The same in a folder below. */
+    lab_shell(folder, "rm .release.tar.*; mkdir out; echo >out/kept; mv release.tar out/");
+    lab_stream_free(&before);
+    free(output);
+    assert_true(asprintf(&output, "%s/out/release.tar", real) > 0);
+    ignore[1] = output;
+    assert_ok(tc_pack_open(&options, &pack, &err), &err);
+    assert_ok(tc_pack_send(pack, &spec, &nowhere, &after, &err), &err);
+    tc_pack_close(pack);
+    lab_shell(folder, "echo half >out/.release.tar.0123456789abcdef.part");
+    struct tc_sha256 without = after.digest;
+    assert_ok(tc_pack_open(&options, &pack, &err), &err);
+    assert_ok(tc_pack_send(pack, &spec, &nowhere, &after, &err), &err);
+    assert_same_digest(&without, &after.digest);
+    tc_pack_close(pack);
+    lab_shell(folder, "mv out/release.tar . && mv out/.release* . && rm -r out");
+    free(output);
+    assert_true(asprintf(&output, "%s/release.tar", real) > 0);
+    ignore[1] = output;
+    assert_ok(lab_pack(folder, false, &before, &err), &err);
     /* What only looks like it is source: in another folder, or no file. */
     lab_shell(folder, "mkdir b; echo half >b/.release.tar.0123456789abcdef.part;"
                       "ln -s /etc .release.tar.0123456789abcde0.part;"
