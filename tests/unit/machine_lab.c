@@ -1,6 +1,5 @@
 #include "machine_lab.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -73,17 +72,6 @@ int meet(struct tc_machine *machine)
 void expect_said(const char *text)
 {
     if (!strstr(lab.said, text)) fail_msg("the console lacks '%s': %s", text, lab.said);
-}
-
-int count_fds(void)
-{
-    int count = 0;
-    DIR *list = opendir("/proc/self/fd");
-    assert_non_null(list);
-    while (readdir(list))
-        count++;
-    (void)closedir(list);
-    return count;
 }
 
 void make_egress(struct tc_egress **ret_egress)

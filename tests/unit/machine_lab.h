@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "descriptors.h"
 #include "host/egress.h"
 #include "host/machine.h"
 #include "host/vhost.h"
@@ -27,7 +28,6 @@ void put(const char *path, const char *text);
 struct tc_machine_config configure(const char *words);
 void read_console(void);
 void expect_said(const char *text);
-int count_fds(void);
 
 /* The stream that comes at the caller's end of a port, and the one to the guest's session. */
 int take_stream(int dialler);

@@ -1,5 +1,4 @@
 /* What comes over the recorder's dialler and cannot be served ends nothing but itself. */
-#include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -10,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "descriptors.h"
 #include "egress_lab.h"
 #include "os/message.h"
 
@@ -100,17 +100,6 @@ static void send_form(size_t size, const int *fds, size_t count)
         memcpy(CMSG_DATA(header), fds, count * sizeof *fds);
     }
     assert_int_equal(sendmsg(dialler, &message, MSG_NOSIGNAL), size);
-}
-
-static int count_fds(void)
-{
-    int count = 0;
-    DIR *list = opendir("/proc/self/fd");
-    assert_non_null(list);
-    while (readdir(list))
-        count++;
-    (void)closedir(list);
-    return count;
 }
 
 /* Whatever is sent, nothing of it stays with the host, and nothing is owed for it. */
